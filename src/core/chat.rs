@@ -1,0 +1,285 @@
+//! What is said to a model and what it says back, in no provider's words. Invariant: a message is
+//! encoded once; what is stored, hashed, sent and shown are the same bytes.
+//!
+//! A message is a JSON object in the field's most common shape (`role`, `content`, `tool_calls`,
+//! `tool_call_id`), so that an adapter for Chat Completions splices it into a request as it is.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::ids::{BlobId, CallId, Name, RunId};
+use super::money::Usage;
+
+/// A text with its id: whatever an event refers to by hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    pub id: BlobId,
+    pub text: Arc<str>,
+}
+
+impl Blob {
+    pub fn new(text: impl Into<Arc<str>>) -> Blob {
+        let text = text.into();
+        Blob { id: BlobId::of(text.as_bytes()), text }
+    }
+}
+
+/// One message, parsed. [`Message::encode`] gives the canonical bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "role", rename_all = "lowercase")]
+pub enum Message {
+    System {
+        content: String,
+    },
+    User {
+        content: String,
+    },
+    Assistant {
+        content: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tool_calls: Vec<ToolAsk>,
+    },
+    Tool {
+        tool_call_id: String,
+        content: String,
+    },
+}
+
+impl Message {
+    pub fn encode(&self) -> Blob {
+        // Strings and string vectors only: serialisation of this type cannot fail.
+        Blob::new(serde_json::to_string(self).unwrap_or_default())
+    }
+    pub fn decode(text: &str) -> Result<Message, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+    pub fn content(&self) -> &str {
+        match self {
+            Message::System { content } | Message::User { content } => content,
+            Message::Assistant { content, .. } | Message::Tool { content, .. } => content,
+        }
+    }
+}
+
+/// A tool call that a model asked for. `arguments` is the text as it came: it may not be JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolAsk {
+    /// The provider's id of this call, sent back with the result.
+    pub id: String,
+    /// Name on the wire, where a dot is `__` ([`wire_name`]).
+    pub name: String,
+    pub arguments: String,
+}
+
+/// The nested form that goes over the wire: `{id, type: "function", function: {name, arguments}}`.
+#[derive(Serialize, Deserialize)]
+struct WireAsk<'a> {
+    #[serde(borrow)]
+    id: std::borrow::Cow<'a, str>,
+    #[serde(default, rename = "type", borrow)]
+    kind: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    function: WireFunction<'a>,
+}
+#[derive(Serialize, Deserialize)]
+struct WireFunction<'a> {
+    #[serde(borrow)]
+    name: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    arguments: std::borrow::Cow<'a, str>,
+}
+impl Serialize for ToolAsk {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let function = WireFunction { name: (&*self.name).into(), arguments: (&*self.arguments).into() };
+        WireAsk { id: (&*self.id).into(), kind: "function".into(), function }.serialize(to)
+    }
+}
+impl<'de> Deserialize<'de> for ToolAsk {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let wire = WireAsk::deserialize(from)?;
+        let WireFunction { name, arguments } = wire.function;
+        Ok(ToolAsk { id: wire.id.into_owned(), name: name.into_owned(), arguments: arguments.into_owned() })
+    }
+}
+
+/// `files.read` as providers allow it: letters, digits, `_`, `-`.
+pub fn wire_name(tool: &str) -> String {
+    tool.replace('.', "__")
+}
+
+/// May a call be repeated?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    /// Changes nothing: repeat freely.
+    Read,
+    /// Repeat with the same idempotency key.
+    Idempotent,
+    /// Never repeated by itself: an unknown outcome goes to a person.
+    Once,
+}
+
+/// A tool as an agent and its model see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolSpec {
+    /// `files.read`, or the name of a `[tools.N]` table.
+    pub name: String,
+    pub description: String,
+    /// JSON Schema of the arguments: an object schema.
+    pub parameters: serde_json::Value,
+    pub effect: Effect,
+    /// Of one call, in milliseconds.
+    pub timeout_ms: u64,
+    /// Tokens (o200k) of a result that the model is shown; the rest is kept as a blob.
+    pub max_result: u64,
+}
+
+/// Settings of one call. Fractions are thousandths: state holds no floats.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Settings {
+    /// Most tokens of output, reasoning included.
+    pub max_output: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<Milli>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<Milli>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<i64>,
+    /// The provider's word for reasoning effort, passed as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
+}
+
+/// Thousandths: 0.7 is `Milli(700)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Milli(pub u32);
+
+impl Milli {
+    pub fn as_f64(self) -> f64 {
+        f64::from(self.0) / 1000.0
+    }
+}
+
+/// What an answer must be: a JSON Schema with the name it has on the wire.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutputSchema {
+    pub name: String,
+    pub schema: serde_json::Value,
+}
+
+/// One model call, complete: an adapter needs nothing else but its key.
+#[derive(Clone, Debug)]
+pub struct ModelRequest {
+    pub run: RunId,
+    pub call: CallId,
+    pub agent: Name,
+    /// Attempt of the step, from 1: stand-ins may answer by it.
+    pub attempt: u32,
+    /// The provider's id of the model (`gpt-4.1-mini`).
+    pub model: Arc<str>,
+    /// Encoded [`Message`]s in order.
+    pub messages: Vec<Arc<str>>,
+    /// Empty: no tools are offered.
+    pub tools: Arc<[ToolSpec]>,
+    pub schema: Option<Arc<OutputSchema>>,
+    pub settings: Settings,
+    /// `extra` of the model: keys merged into the request body as they are.
+    pub extra: Arc<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// Why an answer ended, normalised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    Stop,
+    /// Cut off at `max_output`.
+    Length,
+    Tool,
+    Refusal,
+    /// A content filter of the provider.
+    Filter,
+    /// A 2xx whose body is not an answer: HTML, cut JSON, too large. It may have been billed.
+    Malformed,
+}
+
+/// A model's answer as it came.
+#[derive(Clone, Debug)]
+pub struct ModelAnswer {
+    pub text: String,
+    pub tool_calls: Vec<ToolAsk>,
+    pub finish: Finish,
+    pub usage: Usage,
+    /// The provider's own turn, byte for byte, where it must go back verbatim or be audited.
+    pub native: Option<Box<RawValue>>,
+    pub request_id: Option<String>,
+}
+
+/// Why there is no answer: what the failure table needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CallFailure {
+    pub class: FailureClass,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The provider's words or the transport's; keys and prompts never.
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+/// Rows of the failure table that a client can tell apart. What each does to money and attempts is
+/// [`FailureClass::money`] and the agent machine's business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// DNS, connect, TLS: nothing was written to the socket.
+    NotSent,
+    /// 408 425 429 503 529.
+    Transient,
+    /// 401 403: the key is missing or refused.
+    Credentials,
+    /// 402 404, quota and spend codes, also as 429.
+    Quota,
+    /// The provider's own overflow code.
+    TooLong,
+    /// Any other 4xx.
+    OurFault,
+    /// Timeout after send, reset, any 5xx that is in no list of unbilled ones, any status in no list.
+    Ambiguous,
+}
+
+/// What happens to the hold of a call that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Money {
+    Release,
+    Hold,
+}
+
+impl FailureClass {
+    /// Release only when provably unbilled.
+    pub fn money(self) -> Money {
+        match self {
+            FailureClass::NotSent | FailureClass::Transient | FailureClass::Credentials => Money::Release,
+            FailureClass::Quota | FailureClass::TooLong | FailureClass::OurFault => Money::Release,
+            FailureClass::Ambiguous => Money::Hold,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_its_own_wire_form() {
+        let ask = ToolAsk { id: "c1".into(), name: "files__read".into(), arguments: "{\"path\":\"a\"}".into() };
+        let turn = Message::Assistant { content: "ok".into(), tool_calls: vec![ask] };
+        let blob = turn.encode();
+        assert_eq!(
+            &*blob.text,
+            r#"{"role":"assistant","content":"ok","tool_calls":[{"id":"c1","type":"function","function":{"name":"files__read","arguments":"{\"path\":\"a\"}"}}]}"#
+        );
+        assert_eq!(Message::decode(&blob.text).unwrap(), turn);
+    }
+}

@@ -1,0 +1,484 @@
+//! Names and addresses. Invariant: a value of one of these types has been checked; nothing
+//! downstream checks again, and nothing here is ever renumbered between runs of the same journal.
+//!
+//! A task is known by its *step address*, which is stable over resume and fork:
+//!
+//! ```text
+//! address = segment *( "/" segment ) [ "." call ]
+//! segment = name [ "[" key "]" ] [ "#" round ]
+//! key     = 1*80 characters, percent-encoded (UTF-8) outside [A-Za-z0-9_-. ]
+//! ```
+//!
+//! There is one parser ([`Step::parse`], [`CallId::parse`]) and one printer (the canonical text itself).
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Longest name of an agent, task, input, model or crew.
+pub const NAME_MAX: usize = 64;
+/// Longest row key, in characters before encoding.
+pub const KEY_MAX: usize = 80;
+
+/// Why a text is not the id it was taken for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{found}` is not a {what}: {expected}")]
+pub struct BadId {
+    pub what: &'static str,
+    pub found: String,
+    pub expected: &'static str,
+}
+
+fn bad(what: &'static str, found: &str, expected: &'static str) -> BadId {
+    let found = found.chars().take(120).collect();
+    BadId { what, found, expected }
+}
+
+macro_rules! text_id {
+    ($name:ident) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({self})", stringify!($name))
+            }
+        }
+    };
+}
+
+/// `[a-z][a-z0-9_]{0,63}`: an agent, task, input, model, crew, tool or provider.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    pub fn new(text: &str) -> Result<Name, BadId> {
+        let mut chars = text.chars();
+        let first = chars.next().is_some_and(|c| c.is_ascii_lowercase());
+        let rest = chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        if first && rest && text.len() <= NAME_MAX {
+            return Ok(Name(text.into()));
+        }
+        Err(bad("name", text, "a name is a lower-case letter, then at most 63 of a-z, 0-9 and _"))
+    }
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl FromStr for Name {
+    type Err = BadId;
+    fn from_str(text: &str) -> Result<Name, BadId> {
+        Name::new(text)
+    }
+}
+impl std::borrow::Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+text_id!(Name);
+
+/// The key of one item of a `for_each`, as its author wrote it; encoded only inside a step address.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(Arc<str>);
+
+impl Key {
+    pub fn new(text: &str) -> Result<Key, BadId> {
+        if text.is_empty() || text.chars().count() > KEY_MAX {
+            return Err(bad("row key", text, "a key is 1 to 80 characters"));
+        }
+        Ok(Key(text.into()))
+    }
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+    /// Two keys are the same item if their folded forms are equal: files on disk may not tell case apart.
+    pub fn folded(&self) -> String {
+        self.0.to_lowercase()
+    }
+    fn encode(&self) -> String {
+        let mut out = String::with_capacity(self.0.len());
+        for byte in self.0.bytes() {
+            if byte.is_ascii_alphanumeric() || b"_-. ".contains(&byte) {
+                out.push(byte as char);
+            } else {
+                out.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        out
+    }
+    fn decode(text: &str) -> Result<Key, BadId> {
+        let wrong = || bad("row key", text, "keys are percent-encoded UTF-8 outside [A-Za-z0-9_-. ]");
+        let mut bytes = Vec::with_capacity(text.len());
+        let mut rest = text.as_bytes();
+        while let Some((&byte, tail)) = rest.split_first() {
+            rest = tail;
+            if byte == b'%' {
+                let hex = rest.get(..2).and_then(|h| std::str::from_utf8(h).ok());
+                let value = hex.and_then(|h| u8::from_str_radix(h, 16).ok()).ok_or_else(wrong)?;
+                bytes.push(value);
+                rest = &rest[2..];
+            } else {
+                bytes.push(byte);
+            }
+        }
+        let key = Key::new(&String::from_utf8(bytes).map_err(|_| wrong())?)?;
+        // Only the canonical spelling is an address: `%41` for `A` would give one step two names.
+        if key.encode() == text { Ok(key) } else { Err(wrong()) }
+    }
+}
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl FromStr for Key {
+    type Err = BadId;
+    fn from_str(text: &str) -> Result<Key, BadId> {
+        Key::new(text)
+    }
+}
+text_id!(Key);
+
+/// One level of the task tree inside a step address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Segment {
+    pub name: Name,
+    pub key: Option<Key>,
+    pub round: Option<u32>,
+}
+
+impl Segment {
+    pub fn task(name: Name) -> Segment {
+        Segment { name, key: None, round: None }
+    }
+    fn parse(text: &str) -> Result<Segment, BadId> {
+        let wrong = |expected| bad("step address", text, expected);
+        let (head, round) = match text.rsplit_once('#') {
+            Some((head, digits)) => {
+                (head, Some(count(digits).ok_or_else(|| wrong("`#` is followed by a round from 1"))?))
+            }
+            None => (text, None),
+        };
+        let (name, key) = match head.split_once('[') {
+            Some((name, rest)) => {
+                let inner = rest.strip_suffix(']').ok_or_else(|| wrong("a `[key]` ends in `]`"))?;
+                (name, Some(Key::decode(inner)?))
+            }
+            None => (head, None),
+        };
+        Ok(Segment { name: Name::new(name)?, key, round })
+    }
+}
+impl fmt::Display for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name.as_str())?;
+        if let Some(key) = &self.key {
+            write!(f, "[{}]", key.encode())?;
+        }
+        if let Some(round) = self.round {
+            write!(f, "#{round}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A number from 1, without sign or leading zero.
+fn count(digits: &str) -> Option<u32> {
+    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
+    digits.parse().ok().filter(|_| plain)
+}
+
+/// The address of a task. The root of a run is the empty address, printed as nothing; it is a
+/// scope (whose tasks are the crew's), never a task.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Step(Arc<str>);
+
+impl Step {
+    /// The scope of the top crew.
+    pub fn root() -> Step {
+        Step("".into())
+    }
+    pub fn parse(text: &str) -> Result<Step, BadId> {
+        for segment in text.split('/').filter(|_| !text.is_empty()) {
+            Segment::parse(segment)?;
+        }
+        Ok(Step(text.into()))
+    }
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+    pub fn child(&self, segment: &Segment) -> Step {
+        if self.is_root() { Step(segment.to_string().into()) } else { Step(format!("{}/{segment}", self.0).into()) }
+    }
+    /// The address one level up; of a top task, the root; of the root, nothing.
+    pub fn parent(&self) -> Option<Step> {
+        if self.is_root() {
+            return None;
+        }
+        Some(self.0.rsplit_once('/').map_or_else(Step::root, |(head, _)| Step(head.into())))
+    }
+    pub fn segments(&self) -> Vec<Segment> {
+        let parts = self.0.split('/').filter(|part| !part.is_empty());
+        // The text was checked when the value was made, so nothing is left out here.
+        parts.filter_map(|part| Segment::parse(part).ok()).collect()
+    }
+    pub fn last(&self) -> Option<Segment> {
+        self.0.rsplit('/').next().and_then(|part| Segment::parse(part).ok())
+    }
+    /// Levels of the task tree above and including this one.
+    pub fn depth(&self) -> usize {
+        if self.is_root() { 0 } else { self.0.split('/').count() }
+    }
+    /// True of the step itself and of everything below it.
+    pub fn is_within(&self, above: &Step) -> bool {
+        let rest = self.0.strip_prefix(&*above.0);
+        above.is_root() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+    /// The same step in another round of its loop (`None`: the unit that the rounds belong to).
+    pub fn with_round(&self, round: Option<u32>) -> Step {
+        match (self.parent(), self.last()) {
+            (Some(parent), Some(last)) => parent.child(&Segment { round, ..last }),
+            _ => self.clone(),
+        }
+    }
+    pub fn round(&self) -> Option<u32> {
+        self.last().and_then(|segment| segment.round)
+    }
+}
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl FromStr for Step {
+    type Err = BadId;
+    fn from_str(text: &str) -> Result<Step, BadId> {
+        Step::parse(text)
+    }
+}
+text_id!(Step);
+
+/// One model call: its step, and its number over all attempts of the step, from 1.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId {
+    pub step: Step,
+    pub number: u32,
+}
+
+impl CallId {
+    pub fn parse(text: &str) -> Result<CallId, BadId> {
+        let wrong = || bad("call address", text, "a call is STEP.N, such as draft#1.3");
+        // A dot inside `[key]` is part of the key, so the call number is what follows the last `]`.
+        let (step, digits) = text.rsplit_once('.').ok_or_else(wrong)?;
+        if digits.contains(']') {
+            return Err(wrong());
+        }
+        Ok(CallId { step: Step::parse(step)?, number: count(digits).ok_or_else(wrong)? })
+    }
+}
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.step, self.number)
+    }
+}
+impl FromStr for CallId {
+    type Err = BadId;
+    fn from_str(text: &str) -> Result<CallId, BadId> {
+        CallId::parse(text)
+    }
+}
+text_id!(CallId);
+
+/// An agent actor of a run: the role, in its crew's scope, and which of several (`writer~2`).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AgentRef {
+    pub scope: Step,
+    pub name: Name,
+    pub number: u32,
+}
+impl fmt::Display for AgentRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.scope.is_root() {
+            write!(f, "{}:", self.scope)?;
+        }
+        f.write_str(self.name.as_str())?;
+        if self.number > 1 { write!(f, "~{}", self.number) } else { Ok(()) }
+    }
+}
+impl FromStr for AgentRef {
+    type Err = BadId;
+    fn from_str(text: &str) -> Result<AgentRef, BadId> {
+        let wrong = || bad("agent address", text, "an agent is [SCOPE:]NAME[~N]");
+        let (scope, rest) = text.rsplit_once(':').unwrap_or(("", text));
+        let (name, number) = match rest.split_once('~') {
+            Some((name, digits)) => (name, count(digits).ok_or_else(wrong)?),
+            None => (rest, 1),
+        };
+        Ok(AgentRef { scope: Step::parse(scope)?, name: Name::new(name)?, number })
+    }
+}
+text_id!(AgentRef);
+
+/// Crockford base 32 without the letters that read like digits.
+const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// Characters of a run id: 50 bits.
+pub const RUN_ID_LEN: usize = 10;
+
+/// One run. Ten characters of Crockford base 32; any unique prefix from four names it on the command line.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RunId(Arc<str>);
+
+impl RunId {
+    /// Makes an id of 50 random bits.
+    pub fn from_random(bits: u64) -> RunId {
+        let digit = |i: usize| CROCKFORD[((bits >> (5 * i)) & 31) as usize] as char;
+        RunId((0..RUN_ID_LEN).map(digit).collect::<String>().into())
+    }
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+    /// The four characters that people read and type.
+    pub fn short(&self) -> &str {
+        &self.0[..4]
+    }
+}
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl FromStr for RunId {
+    type Err = BadId;
+    fn from_str(text: &str) -> Result<RunId, BadId> {
+        let upper = text.to_ascii_uppercase();
+        if upper.len() == RUN_ID_LEN && upper.bytes().all(|b| CROCKFORD.contains(&b)) {
+            return Ok(RunId(upper.into()));
+        }
+        Err(bad("run id", text, "a run id is 10 characters of 0-9 A-Z without I L O U"))
+    }
+}
+text_id!(RunId);
+
+/// Position of an entry in its run's journal, from 1, without gaps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    pub fn next(self) -> Seq {
+        Seq(self.0 + 1)
+    }
+}
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// SHA-256 of a text that is stored once: messages, results, pinned files.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BlobId(pub [u8; 32]);
+
+impl BlobId {
+    pub fn of(bytes: &[u8]) -> BlobId {
+        use sha2::Digest;
+        BlobId(sha2::Sha256::digest(bytes).into())
+    }
+    /// Six hex digits, for people.
+    pub fn short(&self) -> String {
+        self.to_string()[..6].to_owned()
+    }
+}
+impl fmt::Display for BlobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0u8; 64];
+        for (i, byte) in self.0.iter().enumerate() {
+            text[2 * i] = HEX[usize::from(byte >> 4)];
+            text[2 * i + 1] = HEX[usize::from(byte & 15)];
+        }
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+impl FromStr for BlobId {
+    type Err = BadId;
+    fn from_str(text: &str) -> Result<BlobId, BadId> {
+        let wrong = || bad("blob id", text, "a blob id is 64 lower-case hex digits");
+        let mut id = [0u8; 32];
+        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            return Err(wrong());
+        }
+        for (i, byte) in id.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).map_err(|_| wrong())?;
+        }
+        Ok(BlobId(id))
+    }
+}
+text_id!(BlobId);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn addresses_of_the_papers_parse() {
+        for text in ["draft#2", "section[intro]", "brief/analyst[1]", "a/b[%2F%5D%23]#3/c", "section[a b-c_d.e]"] {
+            assert_eq!(Step::parse(text).unwrap().to_string(), text);
+        }
+        let call = CallId::parse("draft_review#1.3").unwrap();
+        assert_eq!((call.step.as_str(), call.number), ("draft_review#1", 3));
+        assert_eq!(CallId::parse("section[v1.2].7").unwrap().step.as_str(), "section[v1.2]");
+    }
+
+    #[test]
+    fn what_is_not_canonical_is_refused() {
+        for text in
+            ["Draft", "draft#0", "draft#01", "draft[", "draft[]", "a//b", "/a", "a/", "a[%41]", "a[x/y]", "a[%2f]"]
+        {
+            assert!(Step::parse(text).is_err(), "{text} was taken for an address");
+        }
+        assert!(CallId::parse("section[v1.2]").is_err());
+        assert!(RunId::from_str("7Q3MILOU00").is_err());
+    }
+
+    #[test]
+    fn within_is_by_segment_not_by_text() {
+        let step = |s| Step::parse(s).unwrap();
+        assert!(step("brief/analyst[1]").is_within(&step("brief")));
+        assert!(!step("briefing").is_within(&step("brief")));
+        assert!(step("brief").is_within(&Step::root()));
+    }
+
+    proptest! {
+        #[test]
+        fn every_key_survives_its_address(text in "\\PC{1,80}", round in proptest::option::of(1u32..9), call in 1u32..99) {
+            let key = Key::new(&text).unwrap();
+            let step = Step::root().child(&Segment { name: Name::new("section").unwrap(), key: Some(key), round });
+            let inner = step.child(&Segment::task(Name::new("inner").unwrap()));
+            for step in [step, inner] {
+                prop_assert_eq!(&Step::parse(step.as_str()).unwrap(), &step);
+                let call = CallId { step, number: call };
+                prop_assert_eq!(CallId::parse(&call.to_string()).unwrap(), call);
+            }
+        }
+    }
+}

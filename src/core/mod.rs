@@ -1,0 +1,6 @@
+//! Decisions, pure. What a crew is, what a run is, what happens next.
+
+pub mod chain;
+pub mod chat;
+pub mod ids;
+pub mod money;

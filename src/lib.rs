@@ -1,0 +1,6 @@
+//! Bosun runs crews of LLM role agents.
+#![deny(unsafe_code)]
+
+pub mod adapters;
+pub mod core;
+pub mod ports;

@@ -1,0 +1,37 @@
+//! A tool. Invariant: arguments have been validated against the tool's schema before it sees them,
+//! and it never sees a call its agent was not given.
+
+use std::sync::Arc;
+
+use super::BoxFuture;
+use crate::core::chat::ToolSpec;
+
+/// One call of a tool.
+#[derive(Clone, Debug)]
+pub struct ToolCall {
+    /// A JSON object that fits [`ToolSpec::parameters`].
+    pub arguments: serde_json::Map<String, serde_json::Value>,
+    /// run + step address + call number + argument hash: the same over resume.
+    pub idempotency_key: String,
+}
+
+/// How a tool call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToolOutcome {
+    Ok(String),
+    /// What went wrong, in words the model can act on.
+    Error(String),
+    /// It may or may not have happened (timeout of a tool with effect, lost connection).
+    Unknown(String),
+}
+
+pub trait Tool: Send + Sync {
+    fn spec(&self) -> &ToolSpec;
+    /// The future may be dropped: whatever it started is stopped with it.
+    fn call(&self, call: ToolCall) -> BoxFuture<'_, ToolOutcome>;
+}
+
+/// The tools of a run by name (`files.read`, or the name of a `[tools.N]` table).
+pub trait Tools: Send + Sync {
+    fn tool(&self, name: &str) -> Option<Arc<dyn Tool>>;
+}
