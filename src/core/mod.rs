@@ -2,5 +2,8 @@
 
 pub mod chain;
 pub mod chat;
+pub mod crew;
 pub mod ids;
 pub mod money;
+pub mod schema;
+pub mod template;

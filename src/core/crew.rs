@@ -1,0 +1,402 @@
+//! A crew, valid by construction. Invariant: every name in a [`Crew`] resolves, every loop and
+//! fan-out is bounded, every template compiles and knows its variables; whoever holds a `Crew`
+//! never meets a mistake of its author again.
+//!
+//! Built by `adapters::crewfile`, which reports every problem of all files in one pass.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::chat::{Milli, OutputSchema, Settings, ToolSpec};
+use super::ids::{Key, Name, Step};
+use super::money::{Caps, NanoUsd, Price};
+use super::schema::Schema;
+use super::template::{Condition, Expression, TemplateName, Templates};
+
+/// Budget a crew has where nobody states one.
+pub const DEFAULT_CAPS: Caps =
+    Caps { usd: Some(NanoUsd(1_000_000_000)), tokens: Some(super::money::Tokens(1_000_000)), calls: Some(1000) };
+
+#[derive(Debug)]
+pub struct Crew {
+    pub name: String,
+    /// The file it was read from, as its author would name it.
+    pub file: String,
+    pub description: String,
+    pub inputs: Vec<Input>,
+    pub budget: Budget,
+    /// Tasks at once in this crew, waiting ones not counted.
+    pub max_parallel: usize,
+    /// Running time of the run, in milliseconds. Of the top crew only.
+    pub deadline_ms: Option<u64>,
+    pub on_failure: OnFailure,
+    /// The task whose result is the crew's: an index into `tasks`.
+    pub output: usize,
+    /// In document order; `tasks` made by `review` follow the task they judge.
+    pub tasks: Vec<Task>,
+    pub loops: Vec<Loop>,
+    pub agents: BTreeMap<Name, Arc<Agent>>,
+    pub crews: BTreeMap<Name, SubCrew>,
+    /// Every tool that some agent or task of this crew may call, by name, with its validator.
+    pub tools: BTreeMap<String, Arc<ToolDef>>,
+    pub notify: Option<Notify>,
+    pub templates: Templates,
+}
+
+#[derive(Clone, Debug)]
+pub struct Input {
+    pub name: Name,
+    pub kind: InputKind,
+    pub default: Option<serde_json::Value>,
+    pub choices: Vec<serde_json::Value>,
+    pub description: String,
+    /// The value is never stored: prompts hold a mark, the client puts it in at the socket.
+    pub secret: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputKind {
+    String,
+    Int,
+    Number,
+    Bool,
+    Path,
+    Json,
+}
+
+/// Limits and their warnings of one crew.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    pub caps: Caps,
+    /// Names where the caps come from, for the first line of `run`: `default`, `crews/x.toml`, `--max-usd`.
+    pub origin: String,
+    /// Thousandths of each cap at which an alert is raised, ascending.
+    pub warn_at: Vec<u32>,
+    /// Amounts at which an alert is raised, ascending.
+    pub alert_usd: Vec<NanoUsd>,
+    pub on_exhausted: OnExhausted,
+    /// Models without a price may be called (then only tokens and calls bound them).
+    pub allow_unpriced: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnExhausted {
+    Pause,
+    Fail,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    Continue,
+    Stop,
+}
+
+/// Caps of a task, agent or sub-crew; `share` is in thousandths of the parent's cap, re-read at each hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeBudget {
+    pub caps: Caps,
+    pub share: Option<u32>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// How crew and lists name it: an alias, or `provider/model-id`.
+    pub name: String,
+    pub provider: Name,
+    /// The provider's id of the model.
+    pub id: Arc<str>,
+    pub price: Pricing,
+    pub context_window: Option<u64>,
+    pub settings: Settings,
+    pub extra: Arc<serde_json::Map<String, serde_json::Value>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pricing {
+    Priced(Price),
+    /// Runs on this machine or is a stand-in: no money, bounded by tokens.
+    Local,
+    /// No price is known and the crew says `unpriced = "allow"`: money cannot bound it.
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryScope {
+    /// Each task starts clean; the rounds of a loop carry on.
+    Task,
+    /// One actor, its turns carried over its tasks.
+    Run,
+}
+
+#[derive(Clone, Debug)]
+pub struct Agent {
+    pub name: Name,
+    pub role: String,
+    pub goal: String,
+    pub backstory: String,
+    /// System message: the agent's prompt file, or the built-in one.
+    pub system: TemplateName,
+    /// With every setting that the agent and its prompt's front matter state laid over the model's.
+    pub model: Arc<Model>,
+    /// Names in [`Crew::tools`], in the order they are offered.
+    pub tools: Vec<String>,
+    pub delegates: Vec<Name>,
+    pub memory: MemoryScope,
+    pub max_turns: u32,
+    pub max_tool_calls: u32,
+    pub max_children: u32,
+    pub max_depth: u32,
+    /// Tokens (o200k) of a prompt before it is shrunk.
+    pub context_tokens: u64,
+    pub max_prompt_tokens: Option<u64>,
+    pub max_parallel: Option<usize>,
+    pub budget: NodeBudget,
+    /// Running time of one attempt, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+#[derive(Debug)]
+pub struct SubCrew {
+    pub crew: Arc<Crew>,
+    /// Inputs that the calling crew fixes, templates over its own scope.
+    pub inputs: BTreeMap<Name, TemplateName>,
+    pub budget: NodeBudget,
+}
+
+#[derive(Debug)]
+pub struct Task {
+    pub name: Name,
+    pub who: Who,
+    /// The user message. `None` only for `Who::Tool` and `Who::Crew`.
+    pub prompt: Option<TaskPrompt>,
+    pub expected_output: Option<TemplateName>,
+    pub schema: Option<Arc<Schema>>,
+    /// Path relative to the project root.
+    pub output_file: Option<TemplateName>,
+    pub guardrails: Vec<Guardrail>,
+    /// Tasks whose results it gets.
+    pub context: Vec<Name>,
+    /// Tasks whose end it waits for: `after`, and what `when` names.
+    pub after: Vec<Name>,
+    pub when: Option<Condition>,
+    pub optional: bool,
+    /// The task that runs with this one's failure and whose result stands in.
+    pub on_error: Option<Name>,
+    /// Set on a task that some `on_error` names: it runs only then.
+    pub rescues: Option<Name>,
+    pub repeat: Option<Repeat>,
+    /// Index into [`Crew::loops`] of the loop whose body this task is in.
+    pub in_loop: Option<usize>,
+    /// Counted attempts, then `on_error` or review.
+    pub attempts: u32,
+    /// Running time of one attempt, in milliseconds; the agent's where the task states none.
+    pub timeout_ms: Option<u64>,
+    pub budget: NodeBudget,
+    /// What the task narrows: the agent's model with the task's settings laid over it.
+    pub model: Option<Arc<Model>>,
+    pub max_output: Option<u64>,
+    pub tools: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Who {
+    Agent(Name),
+    /// A sub-crew of [`Crew::crews`].
+    Crew(Name),
+    /// A tool called without a model; each argument is a template or a plain value.
+    Tool {
+        tool: String,
+        args: BTreeMap<String, ToolArg>,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub enum ToolArg {
+    Template(TemplateName),
+    Value(serde_json::Value),
+}
+
+#[derive(Clone, Debug)]
+pub enum TaskPrompt {
+    /// A description or a prompt file, known when the crew was compiled.
+    Fixed(TemplateName),
+    /// The path of a prompt file is itself a template over the item (`section/{{ item.kind }}`). For
+    /// rows of a file each is resolved and checked at compile time; for a list in a result the
+    /// rendered path must be one of [`Templates`]' names, else the item fails with the names there are.
+    Chosen(TemplateName),
+}
+
+#[derive(Clone, Debug)]
+pub struct Guardrail {
+    /// Sees `output` and the task's scope.
+    pub check: Condition,
+    /// What the next attempt reads.
+    pub say: String,
+}
+
+#[derive(Debug)]
+pub struct Repeat {
+    pub over: Over,
+    /// Key of an item of a result list: a field or template over `item` and `index`; `None` is the index.
+    pub key: Option<TemplateName>,
+    pub max_items: Option<u32>,
+    pub max_parallel: Option<usize>,
+    /// Tokens (o200k) of the tail of the results so far; implies one at a time.
+    pub window: Option<u64>,
+}
+
+#[derive(Debug)]
+pub enum Over {
+    /// A csv or jsonl file, read when the crew was compiled and pinned with it.
+    Rows(Arc<[Row]>),
+    /// A list inside the result of an earlier task.
+    Result { task: Name, list: Expression },
+}
+
+/// One row of a `for_each` file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    pub key: Key,
+    pub item: serde_json::Value,
+}
+
+/// A revise loop: rounds of `body` until `until` holds. Rounds are steps `draft#1, critique#1, draft#2 …`.
+#[derive(Debug)]
+pub struct Loop {
+    /// Tasks on a path from the revised one to the judge, indices in [`Crew::tasks`], order of work.
+    pub body: Vec<usize>,
+    pub revised: usize,
+    pub judge: usize,
+    /// Sees every result of the round, and `round`.
+    pub until: Condition,
+    pub max_rounds: u32,
+    pub on_limit: OnLimit,
+    /// The body's tasks repeat over the same items: one loop per item.
+    pub per_item: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLimit {
+    Accept,
+    Fail,
+    Review,
+}
+
+#[derive(Debug)]
+pub struct ToolDef {
+    pub spec: ToolSpec,
+    /// Validates arguments; the errors it gives are what a model reads.
+    pub arguments: Schema,
+    /// Calls of this tool over the run, where the crew caps them.
+    pub max_calls: Option<u64>,
+    pub cost_per_call: NanoUsd,
+    /// How it is plugged in: adapters build the tool from this.
+    pub source: ToolSource,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToolSource {
+    /// A builtin with roots, relative to the project root; empty lists mean the builtin's defaults.
+    Builtin { name: String, read: Vec<String>, write: Vec<String> },
+    /// No shell: an argument vector with `{placeholders}`.
+    Command { argv: Vec<String>, env: Vec<String> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notify {
+    pub command: Vec<String>,
+    pub on: Vec<String>,
+}
+
+/// Where in the crew tree a step stands.
+#[derive(Clone, Debug)]
+pub enum Place<'a> {
+    /// A task of the file of `crew`.
+    Task { crew: &'a Arc<Crew>, task: &'a Task },
+    /// Work delegated to an agent of `crew`.
+    Delegated { crew: &'a Arc<Crew>, agent: &'a Arc<Agent> },
+    /// Work delegated to a sub-crew; steps below it are tasks of that crew.
+    DelegatedCrew { crew: &'a Arc<Crew>, sub: &'a SubCrew },
+}
+
+impl Crew {
+    pub fn task(&self, name: &Name) -> Option<&Task> {
+        self.tasks.iter().find(|task| &task.name == name)
+    }
+    pub fn index_of(&self, name: &Name) -> Option<usize> {
+        self.tasks.iter().position(|task| &task.name == name)
+    }
+
+    /// The place of every level of `step`, from the top down; `None` if the crew has no such step.
+    pub fn places<'a>(self: &'a Arc<Crew>, step: &Step) -> Option<Vec<Place<'a>>> {
+        let mut crew = self;
+        // Below an agent's task stand delegations; below a sub-crew's, that crew's tasks.
+        let mut delegating = false;
+        let mut places = Vec::new();
+        for segment in step.segments() {
+            let place = if !delegating {
+                Place::Task { crew, task: crew.task(&segment.name)? }
+            } else if let Some(sub) = crew.crews.get(&segment.name) {
+                Place::DelegatedCrew { crew, sub }
+            } else {
+                Place::Delegated { crew, agent: crew.agents.get(&segment.name)? }
+            };
+            match &place {
+                Place::Task { task, .. } => match &task.who {
+                    Who::Crew(name) => crew = &crew.crews.get(name)?.crew,
+                    Who::Agent(_) | Who::Tool { .. } => delegating = true,
+                },
+                Place::Delegated { .. } => {}
+                Place::DelegatedCrew { sub, .. } => {
+                    crew = &sub.crew;
+                    delegating = false;
+                }
+            }
+            places.push(place);
+        }
+        Some(places)
+    }
+
+    /// The crew whose tasks stand directly below `scope` (the root scope: this crew).
+    pub fn of_scope(self: &Arc<Crew>, scope: &Step) -> Option<Arc<Crew>> {
+        match self.places(scope)?.last() {
+            None => Some(self.clone()),
+            Some(Place::Task { crew, task }) => match &task.who {
+                Who::Crew(name) => crew.crews.get(name).map(|sub| sub.crew.clone()),
+                Who::Agent(_) | Who::Tool { .. } => Some((*crew).clone()),
+            },
+            Some(Place::Delegated { crew, .. }) => Some((*crew).clone()),
+            Some(Place::DelegatedCrew { sub, .. }) => Some(sub.crew.clone()),
+        }
+    }
+}
+
+/// What a run fixes over the crew's files: pinned with it, so that resume compiles the same crew.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Overrides {
+    /// `--model`: replaces every model of the crew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// `--offline`: every model is the stand-in.
+    #[serde(default)]
+    pub offline: bool,
+    /// `--max-usd --max-tokens`: lower the top crew's caps.
+    #[serde(default)]
+    pub caps: Caps,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_turns: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_output: Option<u64>,
+}
+
+/// Temperature that attempt 2 of an unusable answer uses: half the first, as the failure table's "lower".
+pub fn lower(temperature: Option<Milli>) -> Option<Milli> {
+    temperature.map(|Milli(t)| Milli(t / 2))
+}
+
+impl Schema {
+    /// The schema as an adapter sends it.
+    pub fn on_wire(&self, name: &str) -> OutputSchema {
+        OutputSchema { name: name.to_owned(), schema: self.json().clone() }
+    }
+}
