@@ -1,9 +1,15 @@
 //! Decisions, pure. What a crew is, what a run is, what happens next.
 
+pub mod agent;
 pub mod chain;
 pub mod chat;
 pub mod crew;
+pub mod event;
 pub mod ids;
+pub mod ledger;
+pub mod machine;
 pub mod money;
+pub mod plan;
+pub mod run;
 pub mod schema;
 pub mod template;
