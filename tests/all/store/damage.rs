@@ -166,6 +166,10 @@ fn what_is_not_a_journal_is_left_alone() {
     unusable(folder.path(), "another program's database");
 
     let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("journal.db"), "").unwrap();
+    unusable(folder.path(), "put a backup in its place");
+
+    let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("journal.db")).unwrap();
     unusable(folder.path(), "check owner");
 

@@ -144,6 +144,8 @@ fn many_open_a_new_folder_at_once() {
             });
         }
     });
+    let left = fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 2, "more than journal.db and owners is left");
     let store = SqliteStore::open(folder.path()).unwrap();
     for number in 0..8 {
         assert_eq!(store.read(&RunId::from_random(number), Seq(1)).unwrap().len(), 3);

@@ -1,7 +1,8 @@
 //! Opening `journal.db`. Invariant: nothing is changed in a file before it is known to be ours and of
 //! a format that this version writes.
 
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder, File};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
@@ -24,6 +25,7 @@ const AUTOCHECKPOINT: i64 = 8192;
 /// `events.id` is `runs.id << 32 | seq`: one integer key, and a run's entries lie together. Blobs are
 /// numbered as they come, so that texts are appended and only their small hash index is written at random.
 const SCHEMA: &str = "
+BEGIN;
 CREATE TABLE runs(
     id INTEGER PRIMARY KEY, run TEXT NOT NULL UNIQUE, crew TEXT NOT NULL, key TEXT, inputs BLOB NOT NULL,
     offline INTEGER NOT NULL, cap TEXT NOT NULL, started INTEGER NOT NULL,
@@ -39,6 +41,7 @@ CREATE TABLE inbox(id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, k
 CREATE INDEX inbox_run ON inbox(run, id);
 CREATE VIEW journal AS SELECT runs.run, events.id & 0xffffffff AS seq, at, kind, payload, lower(hex(hash)) AS hash
     FROM events JOIN runs ON runs.id = events.id >> 32;
+COMMIT;
 ";
 
 /// The key of an entry. A journal of 2^32 entries is refused before it gets here.
@@ -74,23 +77,25 @@ pub fn refuse(path: &Path, why: impl Into<String>) -> StoreError {
 /// Makes the folder and the writer's connection. `max_pages` bounds the file, as a full disk would.
 pub fn writer(folder: &Path, max_pages: Option<u32>) -> Result<Connection, StoreError> {
     let owners = folder.join("owners");
-    if let Err(error) = DirBuilder::new().recursive(true).mode(0o700).create(&owners) {
-        let advice = "Bosun must be able to create and write it: check owner, permissions and mount";
-        return Err(refuse(folder, format!("cannot create {}: {error}; {advice}", owners.display())));
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(&owners);
+    created.map_err(|error| not_made(folder, "owners", &error))?;
+    match fs::metadata(folder.join("journal.db")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(folder)?,
+        // SQLite takes less than a header for an empty file and would write over it.
+        Ok(file) if file.is_file() && file.len() < 512 => {
+            let why = "journal.db is cut off or no Bosun journal: put a backup in its place, or move it away";
+            return Err(refuse(folder, why));
+        }
+        Ok(_) | Err(_) => {}
     }
-    // SQLite takes less than a header for an empty file and would write over it.
-    if std::fs::metadata(folder.join("journal.db")).is_ok_and(|file| file.is_file() && (1..512).contains(&file.len())) {
-        let why = "journal.db is cut off or no Bosun journal: put a backup in its place, or move it away";
-        return Err(refuse(folder, why));
-    }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let sql = |error: rusqlite::Error| unusable(folder, &error);
-    let mut conn = Connection::open_with_flags(folder.join("journal.db"), flags).map_err(sql)?;
+    let conn = Connection::open_with_flags(folder.join("journal.db"), flags).map_err(sql)?;
     conn.busy_timeout(BUSY).map_err(sql)?;
     if conn.is_readonly("main").map_err(sql)? {
         return Err(refuse(folder, "journal.db is read-only: give this user the right to write it"));
     }
-    let fresh = check_format(&conn, folder)?;
+    check_format(&conn, folder)?;
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(sql)?;
     if mode != "wal" {
         return Err(refuse(
@@ -103,9 +108,6 @@ pub fn writer(folder: &Path, max_pages: Option<u32>) -> Result<Connection, Store
          PRAGMA cache_size = -16384; PRAGMA journal_size_limit = 33554432;"
     ))
     .map_err(sql)?;
-    if fresh {
-        create_schema(&mut conn, folder)?;
-    }
     if let Some(pages) = max_pages {
         conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).map_err(sql)?;
     }
@@ -121,15 +123,12 @@ pub fn reader(folder: &Path) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
-/// Whether the file is new. Refuses foreign and newer files.
-fn check_format(conn: &Connection, folder: &Path) -> Result<bool, StoreError> {
+/// Refuses foreign and newer files.
+fn check_format(conn: &Connection, folder: &Path) -> Result<(), StoreError> {
     let number = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(|e| unusable(folder, &e));
-    let format = number("PRAGMA user_version")?;
-    let application = number("PRAGMA application_id")?;
-    let objects = number("SELECT count(*) FROM sqlite_schema")?;
-    if format == 0 && application == 0 && objects == 0 {
-        return Ok(true);
-    }
+    let (format, application) = (number("PRAGMA user_version")?, number("PRAGMA application_id")?);
+    // Reads the schema, so that a damaged one is found here.
+    number("SELECT count(*) FROM sqlite_schema")?;
     if application != APPLICATION || format < 1 {
         let why = "journal.db is another program's database: move it away, or name another state folder";
         return Err(refuse(folder, why));
@@ -137,17 +136,40 @@ fn check_format(conn: &Connection, folder: &Path) -> Result<bool, StoreError> {
     if format > FORMAT {
         return Err(StoreError::Newer { path: folder.display().to_string(), found: format, known: FORMAT });
     }
-    Ok(false)
+    Ok(())
 }
 
-fn create_schema(conn: &mut Connection, folder: &Path) -> Result<(), StoreError> {
-    let sql = |error: rusqlite::Error| unusable(folder, &error);
-    let transaction = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sql)?;
-    // Two processes may both have found the file new; the second finds the tables of the first.
-    if check_format(&transaction, folder)? {
-        transaction.execute_batch(SCHEMA).map_err(sql)?;
-        transaction.pragma_update(None, "application_id", APPLICATION).map_err(sql)?;
-        transaction.pragma_update(None, "user_version", FORMAT).map_err(sql)?;
-    }
-    transaction.commit().map_err(sql)
+/// Puts a new journal in place whole: after a crash at any point there is none or a complete one. Two
+/// processes may do so at once; the second uses the first one's. (And it costs two fsyncs, where tables
+/// created in place cost eight.)
+fn make(folder: &Path) -> Result<(), StoreError> {
+    let random = getrandom::u64().map_err(|error| refuse(folder, format!("no random number: {error}")))?;
+    let (new, place) = (folder.join(format!("new-{random:016x}.db")), folder.join("journal.db"));
+    build(&new).map_err(|error| {
+        let _ = fs::remove_file(&new);
+        unusable(folder, &error)
+    })?;
+    let placed = File::open(&new).and_then(|file| file.sync_all()).and_then(|()| match fs::hard_link(&new, &place) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    });
+    let removed = fs::remove_file(&new);
+    let kept = placed.and(removed).and_then(|()| File::open(folder)?.sync_all());
+    kept.map_err(|error| not_made(folder, "journal.db", &error))
+}
+
+fn build(path: &Path) -> Result<(), rusqlite::Error> {
+    let conn = Connection::open(path)?;
+    // Whoever calls this syncs the finished file.
+    conn.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY;")?;
+    conn.execute_batch(SCHEMA)?;
+    conn.pragma_update(None, "application_id", APPLICATION)?;
+    conn.pragma_update(None, "user_version", FORMAT)?;
+    conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    conn.close().map_err(|(_, error)| error)
+}
+
+fn not_made(folder: &Path, name: &str, error: &io::Error) -> StoreError {
+    let advice = "Bosun must be able to create and write it: check owner, permissions and mount";
+    refuse(folder, format!("cannot create {name}: {error}; {advice}"))
 }
