@@ -132,6 +132,8 @@ fn a_batch_that_does_not_follow_is_refused_whole(store: &dyn Store) {
     assert!(matches!(refused, Err(StoreError::Moved { .. })), "{refused:?}");
     assert!(matches!(store.read(&other.run, Seq(1)), Err(StoreError::NoRun { .. })), "a refused run exists");
     assert_eq!(store.owner(&other.run), None, "a refused run is owned");
+    let early = append(store, Batch { epoch: Epoch(1), ..first.clone() });
+    assert!(matches!(early, Err(StoreError::NoRun { .. })), "a refused run is written: {early:?}");
     store.create(other.new_run("report", None), first).unwrap();
     append(store, good).unwrap();
     assert_eq!(store.read(&author.run, Seq(1)).unwrap().len(), 3);

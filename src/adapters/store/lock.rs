@@ -42,10 +42,9 @@ impl OwnerLock {
         let mut tries = 0;
         loop {
             let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
-            match file.try_lock() {
-                // The last owner removes the file before it lets go: what was locked may be gone from the folder.
-                Ok(()) if !is_at(&file, &path) => continue,
-                Ok(()) => {
+            match try_hold(&file, &path) {
+                Ok(false) => continue,
+                Ok(true) => {
                     write_owner(&mut file)?;
                     return Ok(OwnerLock { file, path });
                 }
@@ -77,6 +76,12 @@ pub fn owner(folder: &Path, run: &RunId) -> Option<Owner> {
         Err(TryLockError::WouldBlock) => Some(read_owner(&mut file)),
         Ok(()) | Err(TryLockError::Error(_)) => None,
     }
+}
+
+/// Takes the lock and says whether it is the run's: the last owner removes the file before it lets go,
+/// so that what was opened before and locked after may be a file that nobody else will ever find.
+fn try_hold(file: &File, path: &Path) -> Result<bool, TryLockError> {
+    file.try_lock().map(|()| is_at(file, path))
 }
 
 fn is_at(file: &File, path: &Path) -> bool {
@@ -134,6 +139,18 @@ mod tests {
         fs::write(folder.path().join(run.as_str()), "{\"pid\":1,\"host\":\"gone\"}").unwrap();
         assert_eq!(owner(folder.path(), &run), None);
         assert!(OwnerLock::take(folder.path(), &run).is_ok());
+    }
+
+    #[test]
+    fn a_lock_on_a_file_that_is_gone_is_not_the_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let early = File::create(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(!try_hold(&early, &path).unwrap());
+        let late = File::create(&path).unwrap();
+        assert!(!try_hold(&early, &path).unwrap());
+        assert!(try_hold(&late, &path).unwrap());
     }
 
     #[test]
