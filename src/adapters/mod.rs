@@ -1,1 +1,4 @@
 //! Ports made real.
+
+pub mod files;
+pub mod tools;
