@@ -1,6 +1,7 @@
 //! Tools of kind `command`: a program of the user's own. Invariant: no shell reads anything; an argument
 //! is one element of argv or a part of one; when the call ends, however it ends, its process group is gone.
 //!
+//! A process that leaves the group (`setsid`) is out of reach here: only a pid namespace holds it.
 //! Isolation is the crew file's business: it must have said `isolation = "none"` before a spec gets here.
 
 mod pipes;

@@ -13,7 +13,8 @@ use crate::adapters::files::open_folder;
 use crate::core::chat::ToolSpec;
 use crate::ports::tool::{Tool, Tools};
 pub use command::CommandSpec;
-pub use files::{Grant, Places};
+pub use files::Grant;
+use files::Places;
 
 /// What a model is told about each builtin, with the builtin's own limits. Pure data.
 pub fn builtin_specs() -> Vec<ToolSpec> {

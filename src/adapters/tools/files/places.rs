@@ -27,14 +27,12 @@ impl Grant {
         let wrong =
             |why: io::Error| format!("path `{text}` cannot be read: {why}; check that it exists and is readable");
         let real = base.join(text).canonicalize().map_err(wrong)?;
-        let (folder, file) = match (real.is_dir(), real.parent(), real.file_name()) {
-            (false, Some(parent), Some(name)) => (parent, Some(PathBuf::from(name))),
-            (true, _, _) | (false, _, _) => (real.as_path(), None),
+        let (folder, file) = match (real.parent(), real.file_name()) {
+            (Some(parent), Some(name)) if !real.is_dir() => (parent, Some(PathBuf::from(name))),
+            _ => (real.as_path(), None),
         };
         let grant = Grant { text: tidy(text).to_owned(), dir: Arc::new(open_folder(folder)?), file };
-        match grant.target(text).open(text)? {
-            Opened::File(..) | Opened::Folder(_) => Ok(grant),
-        }
+        grant.target(text).open(text).map(|_| grant)
     }
     /// What is left of `path` below this grant, if it is the grant or below it.
     fn rest<'a>(&self, path: &'a str) -> Option<&'a str> {

@@ -92,6 +92,7 @@ impl Hits {
             self.skipped += 1;
             return Ok(());
         }
+        let content = content.trim_start_matches('\u{feff}');
         for (number, line) in content.lines().enumerate().filter(|(_, line)| self.pattern.is_match(line)) {
             if self.lines.len() >= MOST {
                 self.more = true;
