@@ -201,7 +201,7 @@ async fn a_link_swapped_for_a_folder_never_leads_out() {
 }
 
 #[tokio::test]
-#[ignore = "the safety table's 10,000 rounds; minutes"]
+#[ignore = "the safety table's 10,000 rounds; ten seconds"]
 async fn a_link_swapped_for_a_folder_never_leads_out_in_ten_thousand_rounds() {
     race(10_000).await;
 }
