@@ -1,3 +1,6 @@
-//! Ports made real.
+//! Ports made real. Invariant: an adapter moves data between a port and the world; it decides nothing
+//! about tasks, money or retries.
 
+pub mod files;
 pub mod store;
+pub mod tools;
