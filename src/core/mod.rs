@@ -5,5 +5,6 @@ pub mod chat;
 pub mod crew;
 pub mod ids;
 pub mod money;
+pub mod nearest;
 pub mod schema;
 pub mod template;
