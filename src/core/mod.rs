@@ -1,6 +1,7 @@
 //! Decisions, pure. What a crew is, what a run is, what happens next.
 
 pub mod agent;
+pub mod builtin;
 pub mod chain;
 pub mod chat;
 pub mod crew;
@@ -9,6 +10,7 @@ pub mod ids;
 pub mod ledger;
 pub mod machine;
 pub mod money;
+pub mod nearest;
 pub mod plan;
 pub mod run;
 pub mod schema;

@@ -323,10 +323,18 @@ impl Plan {
         let mut causes = BTreeSet::new();
         match &self.state.control {
             Control::Running | Control::Cancelling | Control::Ended => {}
-            Control::Pausing(PauseCause::Interrupted) => drop(causes.insert(ParkCause::Interrupted)),
-            Control::Pausing(PauseCause::Terminated) => drop(causes.insert(ParkCause::Terminated)),
-            Control::Pausing(PauseCause::Asked) => drop(causes.insert(ParkCause::Asked)),
-            Control::Pausing(PauseCause::Deadline) => drop(causes.insert(ParkCause::Deadline)),
+            Control::Pausing(PauseCause::Interrupted) => {
+                causes.insert(ParkCause::Interrupted);
+            }
+            Control::Pausing(PauseCause::Terminated) => {
+                causes.insert(ParkCause::Terminated);
+            }
+            Control::Pausing(PauseCause::Asked) => {
+                causes.insert(ParkCause::Asked);
+            }
+            Control::Pausing(PauseCause::Deadline) => {
+                causes.insert(ParkCause::Deadline);
+            }
             Control::Refused { quota: true, message } => {
                 drop(causes.insert(ParkCause::Quota { message: message.clone() }))
             }
@@ -336,8 +344,12 @@ impl Plan {
         }
         for (address, unit) in &self.state.units {
             match &unit.phase {
-                Phase::Blocked => drop(causes.insert(ParkCause::Budget { step: unit.step(address) })),
-                Phase::Review(..) => drop(causes.insert(ParkCause::Review { step: unit.step(address) })),
+                Phase::Blocked => {
+                    causes.insert(ParkCause::Budget { step: unit.step(address) });
+                }
+                Phase::Review(..) => {
+                    causes.insert(ParkCause::Review { step: unit.step(address) });
+                }
                 Phase::CrewParked(inner) => causes.extend(inner.iter().cloned()),
                 Phase::Waiting | Phase::Ready | Phase::Running | Phase::Waits | Phase::Items => {}
                 Phase::Crew | Phase::RoundOver | Phase::Rescue | Phase::Ended => {}

@@ -6,7 +6,7 @@ use crate::core::chat::Message;
 use crate::core::crew::{self, Task, TaskPrompt, ToolArg};
 use crate::core::event::Work;
 use crate::core::machine::{Decided, MissingText, World};
-use crate::core::template::{ResultView, Scope, TemplateError, TemplateName, fenced};
+use crate::core::template::{ResultView, Scope, TemplateError, TemplateName, fence};
 
 /// Why a prompt cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -228,11 +228,11 @@ impl Plan {
         }
         if unit.round <= 1 {
             if let Some(window) = scope.plain("window").filter(|text| !text.is_empty() && !names.contains("window")) {
-                parts.push(fenced("window", &window));
+                parts.push(fence("window", &window));
             }
             for name in task.context.iter().filter(|name| !names.contains(name.as_str())) {
                 if let Some(text) = scope.plain(name.as_str()) {
-                    parts.push(fenced(name.as_str(), &text));
+                    parts.push(fence(name.as_str(), &text));
                 }
             }
         }
