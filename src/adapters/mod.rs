@@ -1,1 +1,5 @@
 //! Ports made real.
+
+pub mod models;
+pub mod prices;
+pub mod settings;
