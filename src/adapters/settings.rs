@@ -39,6 +39,21 @@ pub struct Limits {
     pub max_output: Option<Stated<u64>>,
 }
 
+impl Limits {
+    /// The layer of each limit that is in force.
+    fn origins(&self) -> impl Iterator<Item = (String, String)> {
+        let of = |stated: &Option<Stated<u64>>| stated.as_ref().map(|stated| stated.origin.clone());
+        let all = [
+            ("max_usd", self.max_usd.as_ref().map(|stated| stated.origin.clone())),
+            ("max_tokens", of(&self.max_tokens)),
+            ("max_calls", of(&self.max_calls)),
+            ("max_turns", of(&self.max_turns)),
+            ("max_output", of(&self.max_output)),
+        ];
+        all.into_iter().filter_map(|(key, origin)| Some((key.to_owned(), origin?)))
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     #[default]
@@ -109,6 +124,8 @@ pub fn load(root: &Path, env: &Env, flags: &Flags) -> Result<Settings, BadSettin
             LogFormat::Text
         }
     };
+    let mut origins = origins(&merged);
+    origins.extend(limits.origins());
     let settings = Settings {
         state_dir: root.join(read.text("state_dir").unwrap_or_else(|| ".bosun".to_owned())),
         model: read.text("model"),
@@ -119,7 +136,7 @@ pub fn load(root: &Path, env: &Env, flags: &Flags) -> Result<Settings, BadSettin
         offline: read.last("offline", layers::switch).unwrap_or(false),
         offline_delay: Duration::from_millis(read.last("offline_delay_ms", layers::count).unwrap_or(0)),
         providers,
-        origins: origins(&merged),
+        origins,
         notes,
     };
     let mut problems = read.problems;

@@ -431,6 +431,7 @@ async fn the_registry_finds_keys_and_addresses_with_or_without_a_slash() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thirty_two_at_once_are_thirty_two_requests() {
     let server = StandIn::start().await;
+    server.latency(Duration::from_millis(2));
     let client = Arc::new(client(&server));
     let calls: Vec<_> = (0..128)
         .map(|_| {
@@ -450,9 +451,9 @@ async fn thirty_two_at_once_are_thirty_two_requests() {
 #[ignore = "prints figures"]
 async fn provider_figures() {
     let start = Instant::now();
-    let client = OpenAi::new(spec("https://127.0.0.1:1/v1".into(), Dialect::OPENAI)).unwrap();
+    let idle = OpenAi::new(spec("https://127.0.0.1:1/v1".into(), Dialect::OPENAI)).unwrap();
     let first = start.elapsed();
-    drop(client);
+    drop(idle);
     let start = Instant::now();
     let server = StandIn::start().await;
     let own = client(&server);

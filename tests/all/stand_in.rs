@@ -84,7 +84,6 @@ impl StandIn {
         self.inner.lock().unwrap().queue.push_back(behaviour);
     }
     /// Before each answer; billing comes before it.
-    #[expect(dead_code, reason = "for the tests of whole runs")]
     pub fn latency(&self, latency: Duration) {
         self.inner.lock().unwrap().latency = latency;
     }

@@ -102,13 +102,15 @@ pub struct ProviderSpec {
 }
 
 impl ProviderSpec {
-    /// With every default: no key, 120 s, 8 at once, no rate limit, 10 minutes of waiting.
+    /// With every default: 120 s, 8 at once, no rate limit, 10 minutes of waiting. No key, but for the
+    /// built-in name `openai`: another name may be another host, which is not sent that key unasked.
     pub fn new(name: Name, kind: ProviderKind) -> ProviderSpec {
+        let own = kind == ProviderKind::OpenAi && name.as_str() == "openai";
         ProviderSpec {
             name,
             kind,
             base_url: None,
-            key: KeySource::None,
+            key: if own { KeySource::Env("OPENAI_API_KEY".to_owned()) } else { KeySource::None },
             timeout_ms: 120_000,
             max_concurrency: 8,
             rpm: None,

@@ -100,8 +100,10 @@ fn escaped(value: &str) -> String {
 pub fn redact<'a>(text: &str, values: impl Iterator<Item = &'a SecretString>) -> String {
     const GONE: &str = "[redacted]";
     let mut out = text.to_owned();
+    let mut values: Vec<&str> = values.map(|value| value.expose_secret()).collect();
+    // The longer first: a value within another would leave the other's rest standing.
+    values.sort_by_key(|value| std::cmp::Reverse(value.len()));
     for value in values {
-        let value = value.expose_secret();
         // An empty value is in every text; there is nothing to hide.
         if !value.is_empty() {
             out = out.replace(value, GONE).replace(&escaped(value), GONE);
@@ -150,6 +152,8 @@ mod tests {
         let key = SecretString::from("sk-123456");
         let text = "no sk-123456; Authorization: Bearer abcdefgh.ijk, bad Bearer token";
         let out = redact(text, [&key].into_iter());
+        let longer = SecretString::from("sk-1234567890");
+        assert_eq!(redact("sk-1234567890", [&key, &longer].into_iter()), "[redacted]");
         assert_eq!(out, "no [redacted]; Authorization: Bearer [redacted], bad Bearer token");
     }
 

@@ -81,7 +81,7 @@ impl Merge<'_> {
         let general = script.filter(|_| self.name == "scripted").and_then(|value| layers::text(value).ok());
         ProviderSpec {
             base_url: self.last("base_url", layers::text),
-            key: self.key(),
+            key: self.key(spec.key),
             timeout_ms: self.last("timeout", span).unwrap_or(spec.timeout_ms),
             max_wait_ms: self.last("max_wait", span).unwrap_or(spec.max_wait_ms),
             max_concurrency: self.last("max_concurrency", at_least_one).unwrap_or(spec.max_concurrency),
@@ -93,8 +93,8 @@ impl Merge<'_> {
     }
 
     /// The last layer that names a key counts, whichever way it does.
-    fn key(&mut self) -> KeySource {
-        let mut key = KeySource::None;
+    fn key(&mut self, usual: KeySource) -> KeySource {
+        let mut key = usual;
         for part in self.parts.clone() {
             let (env, file) = (part.get("api_key_env"), part.get("api_key_file"));
             if let (Some(both), Some(_)) = (env, file) {

@@ -90,7 +90,8 @@ fn of_a_limit_the_smallest_layer_counts() {
         &[("BOSUN_MAX_USD", "0.25"), ("BOSUN_MAX_CALLS", "7")],
     );
     machine.flags.insert("max_usd".into(), "2".into());
-    let limits = machine.load().unwrap().limits;
+    let Settings { limits, origins, .. } = machine.load().unwrap();
+    assert_eq!(origins["max_usd"], "BOSUN_MAX_USD", "the layer whose limit is in force, not the last");
     let usd = limits.max_usd.unwrap();
     assert_eq!((usd.value, usd.origin.as_str()), (NanoUsd(250_000_000), "BOSUN_MAX_USD"));
     let calls = limits.max_calls.unwrap();

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::core::chat::{Message, ModelRequest, ToolAsk};
+use crate::core::chat::{Message, ModelRequest, ToolAsk, wire_name};
 
 pub struct Heard {
     /// Texts of the user messages in order.
@@ -49,7 +49,13 @@ impl Heard {
 
     /// The text to work on: tool results and fenced parts, else all that was said.
     pub fn source(&self) -> String {
-        let results = self.asked.iter().filter(|(ask, _)| ask.name != "delegate").filter_map(|(_, r)| r.clone());
+        // What a look at a folder says is where texts are, and lines of texts that have been read since.
+        let has_read = self.asked.iter().any(|(ask, _)| ask.name == wire_name("files.read"));
+        let is_text = |name: &str| {
+            let search = name == wire_name("files.search") && has_read;
+            name != "delegate" && name != wire_name("files.list") && !search
+        };
+        let results = self.asked.iter().filter(|(ask, _)| is_text(&ask.name)).filter_map(|(_, r)| r.clone());
         let done = self.delegated().map(|(_, result)| result);
         let blocks: Vec<Block> = self.users.iter().flat_map(|text| split(text).1).collect();
         let is = |block: &Block, word: &str| block.label.to_lowercase().contains(word);

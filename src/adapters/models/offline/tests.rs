@@ -87,6 +87,39 @@ fn a_folder_is_listed_first_and_at_most_three_files_are_read() {
 }
 
 #[test]
+fn without_a_list_the_folder_is_searched_for_the_topic_and_then_for_anything() {
+    let parameters = json!({"type":"object","required":["pattern"],
+        "properties":{"pattern":{"type":"string"},"path":{"type":"string"}}});
+    let mut ask = request("a", "t.1", "Ten facts about ship budgets from notes, each with its source");
+    ask.tools = vec![read_tool(), tool("files.search", parameters, Effect::Read)].into();
+    let turn = answer(&ask);
+    assert_eq!(turn.tool_calls[0].arguments, r#"{"pattern":"budgets","path":"notes"}"#);
+    let ask = then(ask, &turn.tool_calls, |_| "[no match]".into());
+    let turn = answer(&ask);
+    assert_eq!(turn.tool_calls[0].arguments, r#"{"pattern":"[a-z]{4}","path":"notes"}"#);
+    let ask = then(ask, &turn.tool_calls, |_| "notes/a.md:1: Bosun runs\nnotes/a.md:2: crews\n".into());
+    let turn = answer(&ask);
+    assert_eq!(paths(&turn.tool_calls), ["notes/a.md"]);
+    let end = answer(&then(ask, &turn.tool_calls, |_| REPORT.into()));
+    assert!(end.tool_calls.is_empty() && end.text.starts_with("- Bosun runs crews of agents."), "{}", end.text);
+}
+
+#[test]
+fn a_folder_that_the_task_names_is_looked_into_before_what_lies_around_it() {
+    let mut ask = request("a", "t.1", "Sum up the notes and compare with README.md");
+    ask.tools = vec![list_tool(), read_tool()].into();
+    ask = then(
+        ask,
+        &[ToolAsk { id: "x".into(), name: "files__list".into(), arguments: r#"{"path":"."}"#.into() }],
+        |_| "LICENSE.md\nREADME.md\nnotes/\nsrc/\n".into(),
+    );
+    let turn = answer(&ask);
+    assert_eq!((turn.tool_calls[0].name.as_str(), paths(&turn.tool_calls)), ("files__list", vec!["notes/".to_owned()]));
+    let turn = answer(&then(ask, &turn.tool_calls, |_| "notes/a.md\n".into()));
+    assert_eq!(paths(&turn.tool_calls), ["README.md", "LICENSE.md", "notes/a.md"]);
+}
+
+#[test]
 fn each_name_is_delegated_to_once_and_the_results_are_merged() {
     let mut ask = request("lead", "brief.1", "Plan the launch of Bosun.");
     ask.tools = vec![delegate_tool()].into();

@@ -18,6 +18,9 @@ use crate::adapters::models::failure;
 
 /// To an address that does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of a kept connection: servers close theirs sooner or later, and a request that meets the closing
+/// one may be ambiguous.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of an answer, beyond which it is not read on.
 pub const ANSWER_MAX: usize = 8 << 20;
 /// Bytes of an error's body that are read.
@@ -65,6 +68,7 @@ impl Client {
             .referer(false)
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(timeout)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(connections.max(1))
             .user_agent(concat!("bosun/", env!("CARGO_PKG_VERSION")))
             .build()

@@ -263,9 +263,8 @@ pub fn answer(body: &[u8], request_id: Option<String>, hide: impl Fn(&str) -> St
 
 /// A 2xx that is no answer: kept in part, for the person who has to find out why.
 pub fn malformed(body: &[u8], request_id: Option<String>, hide: impl Fn(&str) -> String) -> ModelAnswer {
-    // Hidden before the cut, in a window that is wider than any key: half a key is not found by value.
-    let window = &body[..body.len().min(4 * MALFORMED_MAX)];
-    let clean = hide(&String::from_utf8_lossy(window));
+    // Hidden before the cut: half a key is not found by value.
+    let clean = hide(&String::from_utf8_lossy(body));
     let text = clean[..clean.floor_char_boundary(MALFORMED_MAX)].to_owned();
     let (tool_calls, usage) = (Vec::new(), Usage::ABSENT);
     ModelAnswer { text, tool_calls, finish: Finish::Malformed, usage, native: None, raw_usage: None, request_id }
