@@ -2,5 +2,8 @@
 //! about tasks, money or retries.
 
 pub mod files;
+pub mod models;
+pub mod prices;
+pub mod settings;
 pub mod store;
 pub mod tools;

@@ -190,7 +190,7 @@ impl Ledger {
                         self.each(&hold.nodes, |sums| sums.held = sums.held.minus(hold.amount));
                     }
                     if failure.class.stops_the_run() {
-                        let quota = failure.class == super::chat::FailureClass::Quota;
+                        let quota = failure.class != super::chat::FailureClass::Credentials;
                         self.control.refused(quota, &failure.message);
                     }
                 }

@@ -1,3 +1,5 @@
-//! All integration tests, in one binary.
+//! All integration tests, in one binary: it links once.
 
+mod provider;
+mod stand_in;
 mod store;

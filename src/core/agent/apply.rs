@@ -136,7 +136,7 @@ impl Agent {
         if let CallEvent::Failed { failure, .. } = call
             && failure.class.stops_the_run()
         {
-            self.control.refused(failure.class == FailureClass::Quota, &failure.message);
+            self.control.refused(failure.class != FailureClass::Credentials, &failure.message);
         }
         let Some(job) = &mut self.job else { return Ok(()) };
         match call {
@@ -310,7 +310,7 @@ impl Job {
                 Phase::Backoff { ms: wait }
             }
             // The run pauses; after a resume the same call is made anew.
-            FailureClass::Credentials | FailureClass::Quota => Phase::Ready,
+            FailureClass::Credentials | FailureClass::Quota | FailureClass::NotFound => Phase::Ready,
             FailureClass::TooLong | FailureClass::OurFault | FailureClass::Ambiguous => {
                 Phase::Failed(Trouble::Call(failure.clone()))
             }

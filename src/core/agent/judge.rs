@@ -167,7 +167,9 @@ impl Agent {
                     return Ok(self.give_up(job, spec, ErrorClass::OurFault, failure.message.clone()));
                 }
                 FailureClass::NotSent | FailureClass::Transient => (ErrorClass::Ambiguous, failure.message.clone()),
-                FailureClass::Credentials | FailureClass::Quota => (ErrorClass::OurFault, failure.message.clone()),
+                FailureClass::Credentials | FailureClass::Quota | FailureClass::NotFound => {
+                    (ErrorClass::OurFault, failure.message.clone())
+                }
             },
         };
         Ok(self.fail_attempt(job, spec, class, &why))

@@ -136,7 +136,7 @@ impl FailureClass {
     /// Credentials or money at the provider: no later call can fare better.
     pub fn stops_the_run(self) -> bool {
         match self {
-            FailureClass::Credentials | FailureClass::Quota => true,
+            FailureClass::Credentials | FailureClass::Quota | FailureClass::NotFound => true,
             FailureClass::NotSent | FailureClass::Transient | FailureClass::TooLong => false,
             FailureClass::OurFault | FailureClass::Ambiguous => false,
         }

@@ -164,7 +164,7 @@ impl Plan {
             }
             CallEvent::Failed { failure, .. } => {
                 if failure.class.stops_the_run() {
-                    self.state.control.refused(failure.class == FailureClass::Quota, &failure.message);
+                    self.state.control.refused(failure.class != FailureClass::Credentials, &failure.message);
                 }
                 return;
             }

@@ -336,7 +336,7 @@ impl Plan {
                 causes.insert(ParkCause::Deadline);
             }
             Control::Refused { quota: true, message } => {
-                drop(causes.insert(ParkCause::Quota { message: message.clone() }))
+                causes.insert(ParkCause::Quota { message: message.clone() });
             }
             Control::Refused { quota: false, message } => {
                 causes.insert(ParkCause::Credentials { message: message.clone() });
