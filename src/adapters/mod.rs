@@ -1,1 +1,3 @@
 //! Ports made real.
+
+pub mod crewfile;
