@@ -213,6 +213,8 @@ pub struct ModelAnswer {
     pub usage: Usage,
     /// The provider's own turn, byte for byte, where it must go back verbatim or be audited.
     pub native: Option<Box<RawValue>>,
+    /// The usage object as it came, whatever `usage` made of it; `None` where there was none.
+    pub raw_usage: Option<Box<RawValue>>,
     pub request_id: Option<String>,
 }
 
@@ -239,8 +241,10 @@ pub enum FailureClass {
     Transient,
     /// 401 403: the key is missing or refused.
     Credentials,
-    /// 402 404, quota and spend codes, also as 429.
+    /// 402, quota and spend codes, also as 429.
     Quota,
+    /// 404: the model or the address does not exist. Final, as [`FailureClass::Quota`], but no money helps.
+    NotFound,
     /// The provider's own overflow code.
     TooLong,
     /// Any other 4xx.
@@ -261,7 +265,8 @@ impl FailureClass {
     pub fn money(self) -> Money {
         match self {
             FailureClass::NotSent | FailureClass::Transient | FailureClass::Credentials => Money::Release,
-            FailureClass::Quota | FailureClass::TooLong | FailureClass::OurFault => Money::Release,
+            FailureClass::Quota | FailureClass::NotFound => Money::Release,
+            FailureClass::TooLong | FailureClass::OurFault => Money::Release,
             FailureClass::Ambiguous => Money::Hold,
         }
     }

@@ -54,6 +54,23 @@ pub struct Input {
     pub secret: bool,
 }
 
+impl Input {
+    /// A value from text (`--input k=v`, or a rendered template), by the input's type.
+    pub fn parse(&self, text: &str) -> Result<serde_json::Value, String> {
+        let wrong = |expected: &str| format!("input `{}`: expected {expected}, found `{text}`", self.name);
+        match self.kind {
+            InputKind::String | InputKind::Path => Ok(text.into()),
+            InputKind::Int => text.trim().parse::<i64>().map(Into::into).map_err(|_| wrong("an integer")),
+            InputKind::Number => {
+                let number: serde_json::Number = text.trim().parse().map_err(|_| wrong("a number"))?;
+                Ok(number.into())
+            }
+            InputKind::Bool => text.trim().parse::<bool>().map(Into::into).map_err(|_| wrong("true or false")),
+            InputKind::Json => serde_json::from_str(text).map_err(|error| wrong(&format!("JSON ({error})"))),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputKind {
     String,
@@ -372,7 +389,7 @@ impl Crew {
 }
 
 /// What a run fixes over the crew's files: pinned with it, so that resume compiles the same crew.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Overrides {
     /// `--model`: replaces every model of the crew.
     #[serde(default, skip_serializing_if = "Option::is_none")]

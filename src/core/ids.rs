@@ -260,6 +260,10 @@ impl Step {
             _ => self.clone(),
         }
     }
+    /// A bound that sorts right behind this address and is no address itself: where a scan goes on.
+    pub fn just_after(&self) -> Step {
+        Step(format!("{}\0", self.0).into())
+    }
     pub fn round(&self) -> Option<u32> {
         self.last().and_then(|segment| segment.round)
     }

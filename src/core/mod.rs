@@ -1,10 +1,17 @@
 //! Decisions, pure. What a crew is, what a run is, what happens next.
 
+pub mod agent;
+pub mod builtin;
 pub mod chain;
 pub mod chat;
 pub mod crew;
+pub mod event;
 pub mod ids;
+pub mod ledger;
+pub mod machine;
 pub mod money;
 pub mod nearest;
+pub mod plan;
+pub mod run;
 pub mod schema;
 pub mod template;

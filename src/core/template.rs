@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use minijinja::value::Value;
 
+use super::builtin;
 use super::ids::Key;
 
 pub use build::{Builder, Fault, FaultKind, Fences};
@@ -158,6 +159,15 @@ impl Templates {
         self.compiled.get_key_value(&name).map(|(name, _)| name.clone())
     }
 
+    /// A built-in prompt over `scope`: the project's own `prompts/builtin/NAME.md` where it has one.
+    /// A template of the project that fails gives its source, so that a run never stops on it.
+    pub fn builtin(&self, name: &str, scope: &Scope) -> String {
+        let own = TemplateName(format!("prompts/builtin/{name}.md").into());
+        let name = if self.compiled.contains_key(&own) { own } else { builtin::template(name) };
+        let text = self.render(&name, scope);
+        text.unwrap_or_else(|_| self.source(&name).unwrap_or_default().to_owned()).trim_end().to_owned()
+    }
+
     /// The template as written, without front matter.
     pub fn source(&self, template: &TemplateName) -> Option<&str> {
         self.compiled.get(template).map(|compiled| &*compiled.source)
@@ -239,6 +249,19 @@ impl Scope {
     }
     pub fn has(&self, name: &str) -> bool {
         self.values.contains_key(name)
+    }
+    /// The text that stands for a name where no template places it; `None` where it has no value.
+    pub fn plain(&self, name: &str) -> Option<String> {
+        match self.values.get(name)? {
+            Seen::Json(value) => Some(value.to_string()),
+            Seen::Text(text) => Some(text.to_string()),
+            Seen::None => None,
+            Seen::Result(result) => Some(result.text.to_string()),
+            Seen::Items { items, .. } => {
+                let done = items.iter().filter_map(|(key, result)| result.as_ref().map(|result| (key, result)));
+                Some(done.map(|(key, result)| format!("{key}\n\n{}", result.text)).collect::<Vec<_>>().join("\n\n"))
+            }
+        }
     }
 }
 

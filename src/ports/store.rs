@@ -2,11 +2,12 @@
 //! exactly the entry its author expected, and only the owner of a run appends to it.
 //!
 //! The port is coarse, because SQLite and later Postgres implement it; `conformance` in
-//! `tests/store.rs` is the suite that both must pass. It knows events as bytes only.
+//! `tests/all/store.rs` is the suite that both must pass. It knows events as bytes only.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::core::chain::Entry;
 use crate::core::chat::Blob;
 use crate::core::ids::{BlobId, RunId, Seq};
 use crate::core::money::Amount;
@@ -27,6 +28,12 @@ pub struct Row {
     pub payload: Bytes,
     /// `core::chain::link` of the row before.
     pub hash: [u8; 32],
+}
+
+impl<'a> From<&'a Row> for Entry<'a> {
+    fn from(row: &'a Row) -> Entry<'a> {
+        Entry { seq: row.seq, at_ms: row.at_ms, kind: &row.kind, payload: &row.payload, hash: &row.hash }
+    }
 }
 
 /// What one append writes, in one transaction.

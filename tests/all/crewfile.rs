@@ -140,8 +140,16 @@ fn the_rest_of_the_language_loads() {
 fn a_judge_reads_what_the_author_was_told() {
     let report = good("report.toml");
     let Some(TaskPrompt::Fixed(prompt)) = &report.tasks[2].prompt else { panic!("no prompt") };
-    let text = report.templates.render(prompt, &Scope::default()).unwrap();
-    assert!(text.contains("The task was:\n\nAn 800-word article from the research"), "{text}");
+    let mut scope = Scope::default();
+    for (name, text) in [("draft", "One draft."), ("research", "Ten facts.")] {
+        scope.result(name, ResultView { status: "done".into(), value: None, text: text.into() });
+    }
+    scope.json("round", 1.into());
+    let text = report.templates.render(prompt, &scope).unwrap();
+    assert!(
+        text.contains("An 800-word article from the research") && text.contains("<draft>One draft.</draft>"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -206,9 +214,9 @@ fn every_mistake_is_found_where_it_is() {
                 wrong.push(format!("{name}: expected {want}\n{}", shown(&loaded)));
             }
         }
-        let more = found.iter().filter(|one| {
-            !expected.iter().any(|want| want.split_once(": ").unwrap_or((want, "")).0 == place(one))
-        });
+        let more = found
+            .iter()
+            .filter(|one| !expected.iter().any(|want| want.split_once(": ").unwrap_or((want, "")).0 == place(one)));
         wrong.extend(more.map(|one| format!("{name}: not expected: {} ({})", place(one), says(one))));
         let errors = expected.iter().any(|want| want.starts_with('E'));
         assert_eq!(loaded.crew.is_none(), errors, "{name} gave a crew in spite of its errors");

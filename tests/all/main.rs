@@ -1,3 +1,6 @@
-//! The integration tests, one binary: a link per file would cost more than the tests.
+//! All integration tests, in one binary: it links once.
 
 mod crewfile;
+mod provider;
+mod stand_in;
+mod store;

@@ -102,11 +102,7 @@ fn system(loader: &mut Loader<'_>, making: &mut Making<'_>, name: &Name, table: 
     if making.shelf.exists(loader, name.as_str()) {
         return making.shelf.prompt(loader, name.as_str(), &At::file(&making.file));
     }
-    let (builtin, text) = making.shelf.builtin(loader, "agent");
-    if making.shelf.site(&builtin).is_none() {
-        making.shelf.made(loader, &builtin.0, &text, &At::file(&builtin.0));
-    }
-    Some(builtin)
+    Some(making.shelf.builtin("role"))
 }
 
 fn delegates(loader: &mut Loader<'_>, making: &mut Making<'_>, entries: &[Entry]) {

@@ -179,34 +179,36 @@ fn both(
     Some(made)
 }
 
-/// What a judge made by `review` reads: the built-in text around what the author was told.
+/// What a judge made by `review` reads: the built-in text over what the author was told and had.
 fn judge(loader: &mut Loader<'_>, making: &mut Making<'_>, index: usize) {
     let Some(judged) = making.drafts[index].judges else { return };
-    let (_, frame) = making.shelf.builtin(loader, "review");
-    let draft = &making.drafts[judged];
-    let told = match (draft.table.text("description"), &draft.task.prompt) {
+    let author = &making.drafts[judged];
+    let told = match (author.table.text("description"), &author.task.prompt) {
+        // What is wrong with the author's text was said where it stands.
+        (_, None) => return,
         (Some(text), _) => text.to_owned(),
         (None, Some(TaskPrompt::Fixed(file))) if file.0.starts_with("prompts/") => {
             let rounds = ["previous", "feedback", "window"];
             let clean = making.shelf.builder.uses(file).iter().all(|one| !rounds.contains(&one.name.as_str()));
             let path = file.0.strip_prefix("prompts/").unwrap_or(&file.0);
-            if clean { format!("{{% include {path:?} %}}") } else { format!("`{}`", draft.task.name) }
+            if clean { format!("{{% include {path:?} %}}") } else { author.task.name.to_string() }
         }
-        (None, _) => format!("`{}`", draft.task.name),
+        (None, Some(_)) => author.task.name.to_string(),
     };
-    let expected = draft.table.text("expected_output").map(|text| format!("\n\nExpected: {text}")).unwrap_or_default();
-    let text = frame.replace("{{ task }}", &format!("{told}{expected}"));
-    let (name, at) = (making.drafts[index].task.name.clone(), making.drafts[index].at.clone());
-    let place = format!("{} tasks.{name}.description", making.file);
-    // What is wrong with the author's text was said where it stands.
-    let before = loader.problems.len();
+    let expected = match (author.table.text("expected_output"), &author.task.expected_output) {
+        (Some(text), Some(_)) => format!("{{% set expected %}}{text}{{% endset %}}"),
+        (_, _) => "{% set expected = none %}".to_owned(),
+    };
+    let source = |name: &crate::core::ids::Name| format!("{{'name': '{name}', 'value': {name}}}");
+    let sources = author.task.context.iter().map(source).collect::<Vec<_>>().join(", ");
+    let name = &author.task.name;
+    let frame = making.shelf.builtin_text(loader, "review");
+    let text = format!(
+        "{{% set name = '{name}' %}}{{% set asked %}}{told}{{% endset %}}{expected}\
+         {{% set sources = [{sources}] %}}{{% set answer = {name} %}}{frame}"
+    );
+    let (own, at) = (making.drafts[index].task.name.clone(), making.drafts[index].at.clone());
+    let place = format!("{} tasks.{own}.description", making.file);
     let made = making.shelf.made(loader, &place, &text, &at);
-    if loader.problems.len() > before && made.is_none() && draft_is_wrong(making, judged) {
-        loader.problems.truncate(before);
-    }
     making.drafts[index].task.prompt = made.map(TaskPrompt::Fixed);
-}
-
-fn draft_is_wrong(making: &Making<'_>, judged: usize) -> bool {
-    making.drafts[judged].task.prompt.is_none()
 }

@@ -95,6 +95,7 @@ fn make(loader: &mut Loader<'_>, path: &str, doc: &Table, root: String, top: boo
         drafts: Vec::new(),
         loops: Vec::new(),
     };
+    making.shelf.replacements(loader);
     agents::read(loader, &mut making);
     sub_crews(loader, &mut making, &task_names);
     tasks::read(loader, &mut making);

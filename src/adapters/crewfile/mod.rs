@@ -39,7 +39,6 @@ pub use keys::{
     REVISE, ROOT, SUB_CREW, Spec, TASK, TOOL, WINDOW,
 };
 pub use problem::{At, Bytes, CODES, Problem, Severity};
-pub use prompts::BUILTIN;
 pub use render::{json, summary, text};
 pub use solo::load_prompt;
 pub use source::{DiskSource, FILE_MAX, Pin, PinnedSource, ROWS_MAX, Source, project_root};

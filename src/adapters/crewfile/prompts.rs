@@ -8,20 +8,9 @@ use super::doc::{self, Node, Table};
 use super::problem::{At, Problem};
 use super::source::below;
 use super::{Loader, files, form, keys};
+use crate::core::builtin;
 use crate::core::nearest::nearest;
 use crate::core::template::{Builder, Fault, FaultKind, Fences, TemplateName};
-
-/// Prompts that are part of the program, by the path under which a file of the project replaces them.
-pub const BUILTIN: &[(&str, &str)] = &[
-    ("prompts/builtin/agent.md", include_str!("prompts/agent.md")),
-    ("prompts/builtin/review.md", include_str!("prompts/review.md")),
-    ("prompts/builtin/solo.md", include_str!("prompts/solo.md")),
-];
-
-/// What the task of a crew of one says.
-pub(super) fn solo_text() -> String {
-    BUILTIN.iter().find(|(path, _)| path.ends_with("/solo.md")).map_or(String::new(), |(_, text)| (*text).to_owned())
-}
 
 /// Where a template's text stands.
 #[derive(Clone, Debug)]
@@ -157,13 +146,28 @@ impl Shelf {
         names.filter(|name| name.starts_with(folder)).collect()
     }
 
-    /// A prompt of the program, or the project's file in its place.
-    pub fn builtin(&mut self, loader: &mut Loader<'_>, name: &str) -> (TemplateName, Arc<str>) {
-        let name = format!("prompts/builtin/{name}.md");
-        let own = below(&self.root, &name).filter(|path| loader.files.exists(path));
-        let own = own.and_then(|path| loader.files.text(&path).ok());
-        let text = BUILTIN.iter().find(|(path, _)| *path == name).map_or("", |(_, text)| text);
-        (TemplateName(name.into()), own.unwrap_or_else(|| text.into()))
+    /// The project's own versions of built-in prompts.
+    pub fn replacements(&mut self, loader: &mut Loader<'_>) {
+        for (name, _) in builtin::ALL {
+            let path = format!("builtin/{name}");
+            if self.exists(loader, &path) {
+                self.prompt(loader, &path, &At::file(&format!("prompts/{path}.md")));
+            }
+        }
+    }
+
+    /// A built-in prompt, or the project's own in its place.
+    pub fn builtin(&self, name: &str) -> TemplateName {
+        let own = TemplateName(format!("prompts/builtin/{name}.md").into());
+        if self.fronts.contains_key(&own) { own } else { builtin::template(name) }
+    }
+
+    /// The text of [`Shelf::builtin`].
+    pub fn builtin_text(&self, loader: &Loader<'_>, name: &str) -> String {
+        let shipped = || builtin::ALL.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| text).to_owned();
+        let own = self.sites.get(&self.builtin(name));
+        let file = own.and_then(|site| Some((loader.files.text(&site.at.file).ok()?, site.at.span.start)));
+        file.and_then(|(text, start)| text.get(start..).map(str::to_owned)).unwrap_or_else(shipped)
     }
 
     fn include(&mut self, loader: &mut Loader<'_>, name: &TemplateName, at: &At, stack: &mut Vec<TemplateName>) {

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::problem::{At, Problem};
-use super::prompts::{front, solo_text};
+use super::prompts::front;
 use super::{LoadOptions, Loaded, Loader, Source, load};
+use crate::core::builtin;
 use crate::core::ids::Name;
 
 /// `run prompts/x.md`: one agent with this prompt, one task, and the prompt's inputs as the crew's.
@@ -31,9 +32,14 @@ pub fn load_prompt(source: &dyn Source, path: &str, given: &[(String, bool)], op
         stem = "solo".to_owned();
     }
     let needs_files = inputs.values().any(|file| *file) && front.get("tools").is_none();
-    let crew = crew(prompt, &stem, &inputs, needs_files, &solo_text());
+    let crew = crew(prompt, &stem, &inputs, needs_files, solo_text());
     let name = format!("{stem}.solo.toml");
     load(&Beside { inner: source, path: &name, text: &crew }, &name, options)
+}
+
+/// What the task of a crew of one says.
+fn solo_text() -> &'static str {
+    builtin::ALL.iter().find(|(name, _)| *name == "solo").map_or("", |(_, text)| text)
 }
 
 fn crew(prompt: &str, stem: &str, inputs: &BTreeMap<String, bool>, files: bool, told: &str) -> String {

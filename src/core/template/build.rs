@@ -9,6 +9,7 @@ use minijinja::machinery;
 
 use super::syntax::{Edit, Found, Walk};
 use super::{Compiled, Condition, Expression, TemplateName, Templates, Ty, Typing, values};
+use crate::core::builtin;
 
 /// What is wrong with a template, in bytes of the text that was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +63,14 @@ impl Builder {
     pub fn new<'a>(results: impl IntoIterator<Item = &'a str>) -> Builder {
         let results = results.into_iter().map(str::to_owned).collect();
         let (compiled, optional, expressions) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Builder { environment: values::environment(), results, compiled, optional, expressions }
+        let environment = values::environment();
+        let mut builder = Builder { environment, results, compiled, optional, expressions };
+        for (name, text) in builtin::ALL {
+            // Compiled by this program's own tests; they place their fences themselves.
+            let added = builder.add(&builtin::template(name), text, Fences::None);
+            debug_assert!(added.is_ok(), "{name}: {added:?}");
+        }
+        builder
     }
 
     /// Is `item` what another agent said (a list in a result), in the texts added from now on?

@@ -182,8 +182,8 @@ impl<'a> Walk<'a> {
                 self.origin(&choice.true_expr).or_else(|| choice.false_expr.as_ref().and_then(|e| self.origin(e)))
             }
             Expr::Call(call) => self.origin(&call.expr).or_else(|| self.first(call.args.iter().map(argument))),
-            Expr::List(list) => self.first(list.items.iter()),
-            Expr::Tuple(tuple) => self.first(tuple.items.iter()),
+            Expr::List(list) => self.mixed(&list.items),
+            Expr::Tuple(tuple) => self.mixed(&tuple.items),
             Expr::Map(map) => self.first(map.values.iter()),
         }
     }
@@ -197,6 +197,13 @@ impl<'a> Walk<'a> {
             Expr::Filter(filter) => filter.expr.as_ref().and_then(|inner| self.title(inner)),
             _ => self.origin(expression),
         }
+    }
+
+    /// Of a list whose items are of several results: `data`.
+    fn mixed(&self, items: &[Expr<'_>]) -> Option<String> {
+        let mut all = items.iter().filter_map(|item| self.origin(item));
+        let first = all.next()?;
+        Some(if all.all(|other| other == first) { first } else { "data".to_owned() })
     }
 
     fn first<'e, 's: 'e>(&self, mut all: impl Iterator<Item = &'e Expr<'s>>) -> Option<String> {

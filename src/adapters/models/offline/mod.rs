@@ -1,0 +1,119 @@
+//! The kind `offline`: a stand-in that does honest, deterministic work on what it is given. It is
+//! not a language model. Invariant: the answer is a function of the request alone; every sentence
+//! of it is from the request or says what a named rule found in it.
+
+mod fit;
+mod heard;
+mod review;
+mod text;
+mod tools;
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use self::fit::Material;
+use self::heard::Heard;
+use crate::core::chat::{CallFailure, FailureClass, Finish, ModelAnswer, ModelRequest, ToolAsk};
+use crate::core::money::Usage;
+use crate::ports::BoxFuture;
+use crate::ports::model::Model;
+
+/// Bytes that count as one token of this stand-in.
+const BYTES_PER_TOKEN: usize = 4;
+
+pub struct Offline {
+    delay: Duration,
+    count_file: Option<PathBuf>,
+}
+
+impl Offline {
+    /// `delay` is how long each answer takes. `count_file` gets a line `CALL` before each answer and
+    /// `done CALL` after it: the provider's own count of requests.
+    pub fn new(delay: Duration, count_file: Option<PathBuf>) -> Offline {
+        Offline { delay, count_file }
+    }
+
+    fn count(&self, line: &str) -> Result<(), CallFailure> {
+        let Some(path) = &self.count_file else { return Ok(()) };
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        // One write per line: appends of several processes do not mix.
+        file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(|why| CallFailure {
+            class: FailureClass::OurFault,
+            status: None,
+            message: format!("the count file {} cannot be written: {why}", path.display()),
+            retry_after_ms: None,
+        })
+    }
+
+    async fn answer(&self, request: &ModelRequest) -> Result<ModelAnswer, CallFailure> {
+        self.count(&format!("{}\n", request.call))?;
+        if !self.delay.is_zero() {
+            tokio::time::sleep(self.delay).await;
+        }
+        let answer = answer(request);
+        self.count(&format!("done {}\n", request.call))?;
+        Ok(answer)
+    }
+}
+
+impl Model for Offline {
+    fn call<'a>(&'a self, request: &'a ModelRequest) -> BoxFuture<'a, Result<ModelAnswer, CallFailure>> {
+        Box::pin(self.answer(request))
+    }
+}
+
+/// What the stand-in says to `request`.
+pub fn answer(request: &ModelRequest) -> ModelAnswer {
+    let heard = Heard::of(request);
+    let calls = tools::next(request, &heard);
+    let room = usize::try_from(request.settings.max_output).unwrap_or(usize::MAX).saturating_mul(BYTES_PER_TOKEN);
+    let (text, tool_calls, finish) = if calls.is_empty() {
+        let (text, finish) = conclusion(request, &heard, room);
+        (text, Vec::new(), finish)
+    } else {
+        (String::new(), calls, Finish::Tool)
+    };
+    let usage = estimate(request, &text, &tool_calls);
+    ModelAnswer { text, tool_calls, finish, usage, native: None, raw_usage: None, request_id: None }
+}
+
+fn conclusion(request: &ModelRequest, heard: &Heard, room: usize) -> (String, Finish) {
+    let text = match &request.schema {
+        Some(output) => {
+            let sentences = text::sentences(&heard.source());
+            let round = request.call.step.round().unwrap_or(1);
+            let issues = if round > 1 { Vec::new() } else { review::issues(&sentences) };
+            let shape = text::Shape::asked(&heard.task());
+            let best = text::best(&sentences, shape.count.unwrap_or(text::USUAL), None);
+            let summary = text::paragraphs(&best);
+            let material = Material { summary, sentences: best, issues, task: heard.task() };
+            fit::value(&output.schema, &material).to_string()
+        }
+        None => merged(heard).unwrap_or_else(|| text::summary(&heard.source(), &heard.task(), room)),
+    };
+    if text.len() <= room {
+        return (text, Finish::Stop);
+    }
+    (text[..text.floor_char_boundary(room)].to_owned(), Finish::Length)
+}
+
+/// The results of delegated tasks under the names of those who did them.
+fn merged(heard: &Heard) -> Option<String> {
+    let parts: Vec<String> = heard.delegated().map(|(to, result)| format!("{to}:\n\n{}", result.trim())).collect();
+    (!parts.is_empty()).then(|| parts.join("\n\n"))
+}
+
+/// Deterministic usage of a stand-in: bytes / 4, at least one token each way.
+pub(super) fn estimate(request: &ModelRequest, text: &str, calls: &[ToolAsk]) -> Usage {
+    let tokens = |bytes: usize| u64::try_from((bytes / BYTES_PER_TOKEN).max(1)).unwrap_or(u64::MAX);
+    let tools = request.tools.iter().map(|tool| tool.name.len() + tool.description.len());
+    let input = request.messages.iter().map(|message| message.len()).chain(tools).sum();
+    let output = text.len() + calls.iter().map(|call| call.name.len() + call.arguments.len()).sum::<usize>();
+    let cap = request.settings.max_output.max(1);
+    Usage::reported(tokens(input), tokens(output).min(cap))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,304 @@
+//! Between the core's words and Chat Completions. Invariant: encoded messages go into the body as
+//! the bytes they are; what is stored of a call is what was sent.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::wire::{self, Completion, Turn};
+use crate::adapters::models::secrets::{SecretInputs, unmark};
+use crate::core::chat::{Finish, ModelAnswer, ModelRequest, OutputSchema, ToolAsk, ToolSpec, wire_name};
+use crate::core::ids::Name;
+use crate::core::money::Usage;
+
+/// How servers that speak Chat Completions differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dialect {
+    /// `max_completion_tokens`, or `max_tokens` where only that is known.
+    pub output_cap: &'static str,
+    /// Whether `parallel_tool_calls` is a known key.
+    pub parallel: bool,
+}
+
+impl Dialect {
+    pub const OPENAI: Dialect = Dialect { output_cap: "max_completion_tokens", parallel: true };
+    pub const COMPATIBLE: Dialect = Dialect { output_cap: "max_tokens", parallel: false };
+}
+
+/// Keys that `extra` may not set: the worst case of a call is computed without them.
+pub const FIXED: [&str; 7] = ["model", "messages", "tools", "max_tokens", "max_completion_tokens", "n", "stream"];
+
+/// Bytes of a body that is no answer that are kept.
+const MALFORMED_MAX: usize = 2048;
+
+/// Why a body cannot be built; nothing was sent.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CannotSay {
+    #[error("`extra` sets `{0}`, which Bosun sets itself because the call's worst cost depends on it: remove it")]
+    Fixed(String),
+    #[error("the secret input `{0}` has no value in this process: give it again from its variable")]
+    NoSecret(Name),
+}
+
+/// JSON of tool sets and schemas, by identity. An agent's set is one `Arc` for its whole life, so it
+/// is encoded once; the entry holds the `Arc`, so its address is not given to another.
+pub struct Encoded<T: ?Sized>(Mutex<Vec<(Arc<T>, Arc<str>)>>);
+
+/// Sets in use at once; beyond it the oldest is encoded again when it comes back.
+const ENCODED_MAX: usize = 64;
+
+impl<T: ?Sized> Default for Encoded<T> {
+    fn default() -> Self {
+        Encoded(Mutex::new(Vec::new()))
+    }
+}
+
+impl<T: ?Sized> Encoded<T> {
+    fn get(&self, of: &Arc<T>, encode: impl FnOnce(&T) -> String) -> Arc<str> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, text)) = known.iter().find(|(held, _)| Arc::ptr_eq(held, of)) {
+            return text.clone();
+        }
+        let text: Arc<str> = encode(of).into();
+        if known.len() == ENCODED_MAX {
+            known.remove(0);
+        }
+        known.push((of.clone(), text.clone()));
+        text
+    }
+}
+
+/// Writes bodies for one provider.
+pub struct Bodies {
+    dialect: Dialect,
+    tools: Encoded<[ToolSpec]>,
+    schemas: Encoded<OutputSchema>,
+}
+
+impl Bodies {
+    pub fn new(dialect: Dialect) -> Bodies {
+        Bodies { dialect, tools: Encoded::default(), schemas: Encoded::default() }
+    }
+
+    pub fn body(&self, request: &ModelRequest, secrets: &SecretInputs) -> Result<Vec<u8>, CannotSay> {
+        if let Some(key) = FIXED.into_iter().find(|key| request.extra.contains_key(*key)) {
+            return Err(CannotSay::Fixed(key.to_owned()));
+        }
+        let size: usize = request.messages.iter().map(|message| message.len() + 1).sum();
+        let mut body = Body { out: Vec::with_capacity(size + 512), extra: &request.extra };
+        body.raw("{\"model\":");
+        body.json(&*request.model);
+        body.raw(",\"messages\":[");
+        for (i, message) in request.messages.iter().enumerate() {
+            if i > 0 {
+                body.raw(",");
+            }
+            body.raw(&unmark(message, secrets).map_err(CannotSay::NoSecret)?);
+        }
+        body.raw("]");
+        if !request.tools.is_empty() {
+            body.raw(",\"tools\":");
+            body.raw(&self.tools.get(&request.tools, encode_tools));
+            if self.dialect.parallel && !is_o_series(&request.model) {
+                body.put("parallel_tool_calls", &true);
+            }
+        }
+        if let Some(schema) = &request.schema
+            && !request.extra.contains_key("response_format")
+        {
+            body.raw(",\"response_format\":");
+            body.raw(&self.schemas.get(schema, encode_schema));
+        }
+        let settings = &request.settings;
+        body.put(self.dialect.output_cap, &settings.max_output);
+        body.put_some("temperature", &settings.temperature.map(|milli| milli.as_f64()));
+        body.put_some("top_p", &settings.top_p.map(|milli| milli.as_f64()));
+        body.put_some("seed", &settings.seed);
+        body.put_some("reasoning_effort", &settings.reasoning);
+        for (key, value) in request.extra.iter() {
+            body.key(key);
+            body.json(value);
+        }
+        body.raw("}");
+        Ok(body.out)
+    }
+}
+
+/// OpenAI's reasoning models of that family answer 400 to `parallel_tool_calls`.
+fn is_o_series(model: &str) -> bool {
+    model.strip_prefix('o').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+struct Body<'a> {
+    out: Vec<u8>,
+    extra: &'a Map<String, Value>,
+}
+
+impl Body<'_> {
+    fn raw(&mut self, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
+    }
+    fn json<T: Serialize + ?Sized>(&mut self, value: &T) {
+        // Strings, numbers and JSON values into memory: neither the types nor the sink can fail.
+        let _ = serde_json::to_writer(&mut self.out, value);
+    }
+    fn key(&mut self, key: &str) {
+        self.raw(",");
+        self.json(key);
+        self.raw(":");
+    }
+    /// `extra` has the last word: a key that it sets is not written here.
+    fn put<T: Serialize>(&mut self, key: &str, value: &T) {
+        if !self.extra.contains_key(key) {
+            self.key(key);
+            self.json(value);
+        }
+    }
+    fn put_some<T: Serialize>(&mut self, key: &str, value: &Option<T>) {
+        if let Some(value) = value {
+            self.put(key, value);
+        }
+    }
+}
+
+fn encode_tools(tools: &[ToolSpec]) -> String {
+    #[derive(Serialize)]
+    struct Function<'a> {
+        name: String,
+        description: &'a str,
+        parameters: &'a Value,
+    }
+    #[derive(Serialize)]
+    struct Tool<'a> {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        function: Function<'a>,
+    }
+    let all: Vec<Tool<'_>> = tools
+        .iter()
+        .map(|tool| Tool {
+            kind: "function",
+            function: Function {
+                name: wire_name(&tool.name),
+                description: &tool.description,
+                parameters: &tool.parameters,
+            },
+        })
+        .collect();
+    serde_json::to_string(&all).unwrap_or_default()
+}
+
+fn encode_schema(output: &OutputSchema) -> String {
+    #[derive(Serialize)]
+    struct Named<'a> {
+        name: &'a str,
+        schema: &'a Value,
+        strict: bool,
+    }
+    #[derive(Serialize)]
+    struct Format<'a> {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        json_schema: Named<'a>,
+    }
+    let strict = is_strict(&output.schema);
+    let json_schema = Named { name: &output.name, schema: &output.schema, strict };
+    serde_json::to_string(&Format { kind: "json_schema", json_schema }).unwrap_or_default()
+}
+
+/// Does `schema` meet the conditions of strict mode? The root is an object; every object refuses
+/// further properties and requires all of its own; no keyword that strict mode does not know.
+pub fn is_strict(schema: &Value) -> bool {
+    const UNKNOWN: [&str; 8] =
+        ["oneOf", "allOf", "not", "if", "patternProperties", "dependentSchemas", "dependentRequired", "prefixItems"];
+    fn walk(schema: &Value) -> bool {
+        // `true` and `false` are schemas, but not of strict mode.
+        let Some(map) = schema.as_object() else { return false };
+        if UNKNOWN.iter().any(|key| map.contains_key(*key)) {
+            return false;
+        }
+        let below = |key: &str| map.get(key).and_then(Value::as_object).into_iter().flat_map(|m| m.values());
+        let any_of = map.get("anyOf").and_then(Value::as_array).into_iter().flatten();
+        let children = below("properties").chain(below("$defs")).chain(below("definitions")).chain(any_of);
+        closed(map) && children.chain(map.get("items")).all(walk)
+    }
+    fn closed(map: &Map<String, Value>) -> bool {
+        if !is_object(map) {
+            return true;
+        }
+        let required: Vec<&str> =
+            map.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let properties = map.get("properties").and_then(Value::as_object);
+        map.get("additionalProperties") == Some(&Value::Bool(false))
+            && properties.into_iter().flat_map(Map::keys).all(|key| required.contains(&key.as_str()))
+    }
+    fn is_object(map: &Map<String, Value>) -> bool {
+        match map.get("type") {
+            Some(Value::String(kind)) => kind == "object",
+            Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == "object"),
+            Some(_) | None => map.contains_key("properties"),
+        }
+    }
+    schema.as_object().is_some_and(is_object) && walk(schema)
+}
+
+/// The answer in a 2xx body that was read whole. `hide` takes keys out of a body that is no answer.
+pub fn answer(body: &[u8], request_id: Option<String>, hide: impl Fn(&str) -> String) -> ModelAnswer {
+    let parsed = std::str::from_utf8(body).ok().and_then(|text| serde_json::from_str::<Completion<'_>>(text).ok());
+    let raw = parsed.as_ref().and_then(|completion| completion.usage);
+    let usage = wire::usage(raw);
+    let raw_usage = raw.map(RawValue::to_owned);
+    let choice = parsed.as_ref().and_then(|completion| completion.choices.first());
+    if let Some(choice) = choice
+        && let Some(said) = turn(choice.message, choice.finish_reason.as_deref())
+    {
+        let (text, tool_calls, finish) = said;
+        let native = Some(choice.message.to_owned());
+        return ModelAnswer { text, tool_calls, finish, usage, native, raw_usage, request_id };
+    }
+    ModelAnswer { usage, raw_usage, ..malformed(body, request_id, hide) }
+}
+
+/// A 2xx that is no answer: kept in part, for the person who has to find out why.
+pub fn malformed(body: &[u8], request_id: Option<String>, hide: impl Fn(&str) -> String) -> ModelAnswer {
+    // Hidden before the cut: half a key is not found by value.
+    let clean = hide(&String::from_utf8_lossy(body));
+    let text = clean[..clean.floor_char_boundary(MALFORMED_MAX)].to_owned();
+    let (tool_calls, usage) = (Vec::new(), Usage::ABSENT);
+    ModelAnswer { text, tool_calls, finish: Finish::Malformed, usage, native: None, raw_usage: None, request_id }
+}
+
+fn turn(message: &RawValue, finish_reason: Option<&str>) -> Option<(String, Vec<ToolAsk>, Finish)> {
+    let turn: Turn<'_> = serde_json::from_str(message.get()).ok()?;
+    let text = wire::content_text(turn.content)?;
+    let asked = turn.tool_calls.unwrap_or_default();
+    let tool_calls: Vec<ToolAsk> = asked
+        .into_iter()
+        .enumerate()
+        .map(|(i, asked)| ToolAsk {
+            // Results are matched by id, so a server that sends none still gets one per call.
+            id: asked.id.filter(|id| !id.is_empty()).unwrap_or_else(|| format!("call_{}", i + 1)),
+            name: asked.function.name,
+            arguments: wire::string_or_raw(asked.function.arguments),
+        })
+        .collect();
+    if let Some(refusal) = turn.refusal.filter(|refusal| !refusal.is_empty()) {
+        return Some((refusal, tool_calls, Finish::Refusal));
+    }
+    let finish = match finish_reason {
+        Some("length") => Finish::Length,
+        Some("content_filter") => Finish::Filter,
+        // Some servers say `stop` although they ask for tools, or the reverse: the calls decide.
+        Some(_) | None if tool_calls.is_empty() => Finish::Stop,
+        Some(_) | None => Finish::Tool,
+    };
+    Some((text, tool_calls, finish))
+}
+
+/// Keys of `extra` that a crew may not set, with what to say; empty where all is well.
+pub fn refused_extra(extra: &Map<String, Value>) -> Vec<String> {
+    let found = FIXED.into_iter().filter(|key| extra.contains_key(*key));
+    found.map(|key| CannotSay::Fixed(key.to_owned()).to_string()).collect()
+}

@@ -1,0 +1,172 @@
+//! Keys and late-bound inputs. Invariant: a secret value exists in the request's bytes and headers
+//! at the socket, and in no text that leaves an adapter.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::core::ids::Name;
+
+/// The process environment, or what a test puts in its place.
+pub type Env = BTreeMap<String, String>;
+
+/// Values of secret inputs by name.
+pub type SecretInputs = BTreeMap<Name, SecretString>;
+
+/// Where a provider's key comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KeySource {
+    /// An environment variable.
+    Env(String),
+    /// A file whose trimmed content is the key.
+    File(PathBuf),
+    #[default]
+    None,
+}
+
+impl KeySource {
+    /// The key, or in words why there is none and what to do.
+    pub fn read(&self, env: &Env) -> Result<Option<SecretString>, String> {
+        let (text, from) = match self {
+            KeySource::None => return Ok(None),
+            KeySource::Env(name) => match env.get(name) {
+                Some(text) => (text.clone(), format!("the environment variable {name}")),
+                None => {
+                    return Err(format!("the environment variable {name} is not set: set it to the provider's key"));
+                }
+            },
+            KeySource::File(path) => match std::fs::read_to_string(path) {
+                Ok(text) => (text, format!("the key file {}", path.display())),
+                Err(why) => return Err(format!("the key file {} cannot be read: {why}", path.display())),
+            },
+        };
+        let key = text.trim();
+        if key.is_empty() {
+            return Err(format!("{from} is empty: put the provider's key there"));
+        }
+        if !key.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(format!("{from} holds characters that no key has: expected one line of printable ASCII"));
+        }
+        Ok(Some(SecretString::from(key)))
+    }
+}
+
+const MARK: &str = "⟦secret:";
+const MARK_END: char = '⟧';
+
+/// The mark that stands for the secret input `name` in prompts, events and blobs.
+pub fn mark(name: &Name) -> String {
+    format!("{MARK}{name}{MARK_END}")
+}
+
+/// `json` (encoded JSON) with marks replaced by their values, escaped for the JSON string they stand in.
+/// Borrowed where there is no mark. The error names the input that has no value here.
+pub fn unmark<'a>(json: &'a str, inputs: &SecretInputs) -> Result<Cow<'a, str>, Name> {
+    if !json.contains(MARK) {
+        return Ok(Cow::Borrowed(json));
+    }
+    let mut out = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(at) = rest.find(MARK) {
+        let (before, from) = rest.split_at(at);
+        out.push_str(before);
+        let inner = &from[MARK.len()..];
+        // What is not a mark (any text may quote one) goes out as it is.
+        let named = inner.split_once(MARK_END).and_then(|(name, tail)| Some((Name::new(name).ok()?, tail)));
+        match named {
+            Some((name, tail)) => {
+                let Some(value) = inputs.get(name.as_str()) else { return Err(name) };
+                out.push_str(&escaped(value.expose_secret()));
+                rest = tail;
+            }
+            None => {
+                out.push_str(MARK);
+                rest = inner;
+            }
+        }
+    }
+    out.push_str(rest);
+    Ok(Cow::Owned(out))
+}
+
+fn escaped(value: &str) -> String {
+    let quoted = serde_json::Value::from(value).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
+/// `text` without any of `values` (as they are, or as JSON escapes them) and without what follows `Bearer`.
+pub fn redact<'a>(text: &str, values: impl Iterator<Item = &'a SecretString>) -> String {
+    const GONE: &str = "[redacted]";
+    let mut out = text.to_owned();
+    let mut values: Vec<&str> = values.map(|value| value.expose_secret()).collect();
+    // The longer first: a value within another would leave the other's rest standing.
+    values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+    for value in values {
+        // An empty value is in every text; there is nothing to hide.
+        if !value.is_empty() {
+            out = out.replace(value, GONE).replace(&escaped(value), GONE);
+        }
+    }
+    for scheme in ["Bearer ", "bearer ", "Basic ", "basic "] {
+        let mut parts = out.split(scheme);
+        let mut clean = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let end = part.find(|c: char| !(c.is_ascii_alphanumeric() || "-._~+/=".contains(c))).unwrap_or(part.len());
+            clean.push_str(scheme);
+            // A word of prose ("Bearer token") is not a credential.
+            clean.push_str(if end >= 8 { GONE } else { &part[..end] });
+            clean.push_str(&part[end..]);
+        }
+        out = clean;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inputs() -> SecretInputs {
+        [(Name::new("pin").unwrap(), SecretString::from("a\"b\\c\n"))].into()
+    }
+
+    #[test]
+    fn marks_become_json_escaped_values() {
+        let text = format!("{{\"content\":\"x {} y {0}\"}}", mark(&Name::new("pin").unwrap()));
+        let out = unmark(&text, &inputs()).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(value["content"], "x a\"b\\c\n y a\"b\\c\n");
+        assert!(matches!(unmark("plain", &inputs()), Ok(Cow::Borrowed("plain"))));
+    }
+
+    #[test]
+    fn a_mark_without_a_value_is_named_and_a_quoted_half_mark_is_left() {
+        assert_eq!(unmark("⟦secret:other⟧", &inputs()), Err(Name::new("other").unwrap()));
+        assert_eq!(unmark("⟦secret: x⟧ ⟦secret:", &inputs()).unwrap(), "⟦secret: x⟧ ⟦secret:");
+    }
+
+    #[test]
+    fn keys_go_by_value_and_bearers_by_shape() {
+        let key = SecretString::from("sk-123456");
+        let text = "no sk-123456; Authorization: Bearer abcdefgh.ijk, bad Bearer token";
+        let out = redact(text, [&key].into_iter());
+        let longer = SecretString::from("sk-1234567890");
+        assert_eq!(redact("sk-1234567890", [&key, &longer].into_iter()), "[redacted]");
+        assert_eq!(out, "no [redacted]; Authorization: Bearer [redacted], bad Bearer token");
+    }
+
+    #[test]
+    fn a_missing_key_says_which_variable() {
+        let wrong = KeySource::Env("ACME_KEY".into()).read(&Env::new()).unwrap_err();
+        assert!(wrong.contains("ACME_KEY"), "{wrong}");
+        let env =
+            Env::from([("ACME_KEY".into(), " k1 \n".into()), ("E".into(), " ".into()), ("B".into(), "a\nb".into())]);
+        let key = KeySource::Env("ACME_KEY".into()).read(&env).unwrap().unwrap();
+        assert_eq!(key.expose_secret(), "k1");
+        assert!(KeySource::Env("E".into()).read(&env).unwrap_err().contains("is empty"));
+        let wrong = KeySource::Env("B".into()).read(&env).unwrap_err();
+        assert!(wrong.contains("printable") && !wrong.contains("a\nb"), "{wrong}");
+    }
+}

@@ -1,0 +1,177 @@
+//! One group of appends. Invariant: a batch is judged before anything of it is written, so that a
+//! refused batch needs no savepoint and does not touch the others of its transaction.
+
+use std::collections::HashMap;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, params};
+
+use super::columns::{signed, state_of, state_text, unsigned};
+use super::open::event_id;
+use super::writer::{Halt, Known, Writer};
+use crate::core::ids::{RunId, Seq};
+use crate::core::money::{Amount, NanoUsd, Tokens};
+use crate::ports::store::{Batch, Done, Epoch, StoreError};
+
+/// SQLite takes a billion bytes in a row; one text must leave space for its neighbours.
+const LONGEST: usize = 900_000_000;
+/// Entries of one run: their number shares an integer with the run's.
+const LAST: u64 = u32::MAX as u64;
+
+/// Inserts what can be inserted and says of each batch how it went. `Err` means: roll everything back.
+pub fn write(writer: &mut Writer, group: &[(Batch, Done)]) -> Result<Vec<Result<(), StoreError>>, Halt> {
+    let Writer { conn, runs, generation, .. } = writer;
+    let mut statements = Statements::prepare(conn)?;
+    let mut verdicts = Vec::with_capacity(group.len());
+    let mut touched: Vec<&RunId> = Vec::with_capacity(group.len());
+    for (batch, _) in group {
+        match admit(conn, runs, *generation, batch) {
+            Ok(known) => {
+                if !known.dirty {
+                    touched.push(&batch.run);
+                }
+                statements.insert(known, batch)?;
+                verdicts.push(Ok(()));
+            }
+            Err(Halt::Refused(refusal)) => verdicts.push(Err(refusal)),
+            Err(halt @ Halt::Sql(_)) => return Err(halt),
+        }
+    }
+    for run in touched {
+        if let Some(known) = runs.get_mut(run) {
+            statements.update(known)?;
+        }
+    }
+    Ok(verdicts)
+}
+
+/// May this batch be written? Reads the run's row only where memory does not know it.
+pub fn admit<'a>(
+    conn: &Connection,
+    runs: &'a mut HashMap<RunId, Known>,
+    generation: i64,
+    batch: &Batch,
+) -> Result<&'a mut Known, Halt> {
+    if runs.get(&batch.run).is_none_or(|known| known.generation != generation) {
+        let known = look_up(conn, generation, &batch.run)?;
+        runs.insert(batch.run.clone(), known);
+    }
+    let absent = || StoreError::NoRun { run: batch.run.to_string() };
+    let known = runs.get_mut(&batch.run).ok_or_else(absent)?;
+    if known.epoch != batch.epoch {
+        return Err(StoreError::Fenced { run: batch.run.clone() }.into());
+    }
+    follows(batch, known.last)?;
+    Ok(known)
+}
+
+/// Whether the batch starts right after `last` and is contiguous in itself.
+fn follows(batch: &Batch, last: Seq) -> Result<(), StoreError> {
+    let moved = |expected| StoreError::Moved { run: batch.run.clone(), expected, found: last };
+    if batch.after != last {
+        return Err(moved(batch.after));
+    }
+    let mut expected = last.next();
+    for row in &batch.rows {
+        if row.seq != expected {
+            return Err(moved(Seq(row.seq.0.saturating_sub(1))));
+        }
+        expected = expected.next();
+    }
+    let sizes = batch.rows.iter().map(|row| row.payload.len()).chain(batch.blobs.iter().map(|blob| blob.text.len()));
+    if let Some(long) = sizes.max().filter(|size| *size > LONGEST) {
+        return Err(StoreError::WriteFailed { why: format!("a text of {long} bytes; at most {LONGEST} are stored") });
+    }
+    if expected.0 > LAST {
+        return Err(StoreError::WriteFailed {
+            why: format!("run {} has {LAST} entries, the most there can be", batch.run),
+        });
+    }
+    Ok(())
+}
+
+fn look_up(conn: &Connection, generation: i64, run: &RunId) -> Result<Known, Halt> {
+    let sql = "SELECT id, epoch, last, tokens, nano_usd, calls, updated, state FROM runs WHERE run = ?1";
+    let read = |row: &Row| {
+        let spent = Amount {
+            tokens: Tokens(unsigned(row.get(3)?)),
+            usd: NanoUsd(unsigned(row.get(4)?)),
+            calls: unsigned(row.get(5)?),
+        };
+        Ok(Known {
+            id: row.get(0)?,
+            epoch: Epoch(unsigned(row.get(1)?)),
+            last: Seq(unsigned(row.get(2)?)),
+            spent,
+            updated_ms: unsigned(row.get(6)?),
+            state: state_of(row, 7)?,
+            generation,
+            dirty: false,
+        })
+    };
+    let known = conn.prepare_cached(sql)?.query_row([run.as_str()], read).optional()?;
+    known.ok_or_else(|| StoreError::NoRun { run: run.to_string() }.into())
+}
+
+/// The statements of the hot path, looked up once per transaction.
+pub struct Statements<'c> {
+    conn: &'c Connection,
+    event: CachedStatement<'c>,
+    blob: CachedStatement<'c>,
+    edge: CachedStatement<'c>,
+    run: CachedStatement<'c>,
+}
+
+/// Bytes bound as text: what is JSON by contract reads as text in any SQLite shell.
+struct Text<'a>(&'a [u8]);
+impl ToSql for Text<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0)))
+    }
+}
+
+impl<'c> Statements<'c> {
+    pub fn prepare(conn: &'c Connection) -> Result<Statements<'c>, rusqlite::Error> {
+        Ok(Statements {
+            conn,
+            event: conn.prepare_cached("INSERT INTO events(id, at, kind, payload, hash) VALUES (?1, ?2, ?3, ?4, ?5)")?,
+            blob: conn.prepare_cached("INSERT INTO blobs(hash, text) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?,
+            edge: conn.prepare_cached("INSERT INTO edges(run, blob) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?,
+            run: conn.prepare_cached(
+                "UPDATE runs SET last = ?2, updated = ?3, state = ?4, tokens = ?5, nano_usd = ?6, calls = ?7 WHERE id = ?1",
+            )?,
+        })
+    }
+
+    /// Rows, blobs and edges of an admitted batch. The run's own row follows with [`Statements::update`].
+    pub fn insert(&mut self, known: &mut Known, batch: &Batch) -> Result<(), Halt> {
+        for row in &batch.rows {
+            let (id, at) = (event_id(known.id, row.seq.0), row.at_ms as i64);
+            self.event.execute(params![id, at, row.kind, Text(&row.payload), row.hash])?;
+        }
+        for blob in &batch.blobs {
+            let id = if self.blob.execute(params![blob.id.0, &*blob.text])? == 1 {
+                self.conn.last_insert_rowid()
+            } else {
+                let mut select = self.conn.prepare_cached("SELECT id FROM blobs WHERE hash = ?1")?;
+                select.query_row([&blob.id.0], |row| row.get(0))?
+            };
+            self.edge.execute(params![known.id, id])?;
+        }
+        if let Some(last) = batch.rows.last() {
+            (known.last, known.updated_ms) = (last.seq, last.at_ms);
+        }
+        known.spent = known.spent.plus(batch.spent);
+        known.state = batch.state.unwrap_or(known.state);
+        known.dirty = true;
+        Ok(())
+    }
+
+    pub fn update(&mut self, known: &mut Known) -> Result<(), Halt> {
+        let Amount { tokens, usd, calls } = known.spent;
+        let (last, updated, state) = (signed(known.last.0), known.updated_ms as i64, state_text(known.state));
+        self.run.execute(params![known.id, last, updated, state, signed(tokens.0), signed(usd.0), signed(calls)])?;
+        known.dirty = false;
+        Ok(())
+    }
+}

@@ -1,0 +1,253 @@
+//! The journal in SQLite: `journal.db` and `owners/` in the state folder. Invariant: one thread of a
+//! process writes ([`writer`]), in WAL mode with `synchronous = FULL`; a `done(Ok)` has seen its fsync.
+
+mod append;
+mod columns;
+mod gc;
+mod open;
+mod read;
+mod writer;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, SendError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use rusqlite::{OptionalExtension, params};
+
+use self::columns::{run_of, signed, state_text, unsigned};
+pub use self::open::FORMAT;
+use self::read::Readers;
+use self::writer::{Halt, Job, Writer, tell};
+use super::lock::{self, NotTaken, OwnerLock};
+use crate::core::ids::{BlobId, RunId, Seq};
+use crate::ports::store::{
+    Batch, Done, Epoch, Garbage, InboxRow, NewRun, Owner, Row, RunFilter, RunRow, RunState, Store, StoreError,
+};
+
+pub struct SqliteStore {
+    folder: PathBuf,
+    readers: Readers,
+    jobs: Sender<Job>,
+    thread: Option<JoinHandle<()>>,
+    held: Mutex<HashMap<RunId, OwnerLock>>,
+}
+
+impl SqliteStore {
+    /// Opens or creates the state folder (created with mode 0700).
+    ///
+    /// # Errors
+    /// `Unusable` with what to do, `Newer` for a later format.
+    pub fn open(folder: &Path) -> Result<SqliteStore, StoreError> {
+        SqliteStore::start(folder, None)
+    }
+
+    /// As [`SqliteStore::open`], with a file of at most `max_pages` pages of 4 KiB. A write beyond fails as
+    /// on a full disk: for hosts that ration space, and for tests.
+    pub fn open_bounded(folder: &Path, max_pages: u32) -> Result<SqliteStore, StoreError> {
+        SqliteStore::start(folder, Some(max_pages))
+    }
+
+    fn start(folder: &Path, max_pages: Option<u32>) -> Result<SqliteStore, StoreError> {
+        let writer = Writer::new(open::writer(folder, max_pages)?, folder.to_owned());
+        let (jobs, queue) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("bosun-store".to_owned()).spawn(move || writer.serve(queue));
+        let thread = thread.map_err(|e| open::refuse(folder, format!("its thread did not start: {e}")))?;
+        let readers = Readers::new(folder);
+        Ok(SqliteStore { folder: folder.to_owned(), readers, jobs, thread: Some(thread), held: Mutex::default() })
+    }
+
+    /// Runs `work` on the writer's thread, behind all appends so far, and waits for it.
+    fn on_writer<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let job = Job::Call(Box::new(move |writer| {
+            // Nobody waits any more only if the caller has panicked.
+            let _ = reply.send(work(writer));
+        }));
+        self.jobs.send(job).map_err(|_| gone())?;
+        answer.recv().map_err(|_| gone())?
+    }
+
+    fn transact<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Writer) -> Result<T, Halt> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.on_writer(|writer| writer.transaction(work))
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<RunId, OwnerLock>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn owners(&self) -> PathBuf {
+        self.folder.join("owners")
+    }
+
+    fn lock(&self, run: &RunId) -> Result<OwnerLock, StoreError> {
+        OwnerLock::take(&self.owners(), run).map_err(|error| match error {
+            NotTaken::Held(owner) => StoreError::Owned { run: run.clone(), owner },
+            NotTaken::Io(error) => open::refuse(&self.folder, format!("owner lock of run {run}: {error}")),
+        })
+    }
+}
+
+fn gone() -> StoreError {
+    StoreError::WriteFailed { why: "the store's thread has ended: this is a bug of Bosun, resume the run".to_owned() }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        let _ = self.jobs.send(Job::Stop);
+        if let Some(thread) = self.thread.take()
+            // The last handle may be dropped by a `done`, which runs on that thread.
+            && thread.thread().id() != std::thread::current().id()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's thread panicked");
+        }
+    }
+}
+
+impl Store for SqliteStore {
+    fn create(&self, run: NewRun, first: Batch) -> Result<Epoch, StoreError> {
+        let lock = self.lock(&run.run)?;
+        let id = run.run.clone();
+        let epoch = Epoch(1);
+        let first = Batch { run: id.clone(), epoch, ..first };
+        self.transact(move |writer| insert_run(writer, &run, &first))?;
+        self.held().insert(id, lock);
+        Ok(epoch)
+    }
+
+    fn claim(&self, run: &RunId) -> Result<Epoch, StoreError> {
+        let lock = self.lock(run)?;
+        let id = run.clone();
+        let epoch = self.transact(move |writer| {
+            let sql = "UPDATE runs SET epoch = epoch + 1 WHERE run = ?1 RETURNING epoch";
+            let mut update = writer.conn.prepare_cached(sql)?;
+            let epoch: Option<i64> = update.query_row([id.as_str()], |row| row.get(0)).optional()?;
+            drop(update);
+            writer.runs.remove(&id);
+            let epoch = epoch.ok_or_else(|| StoreError::NoRun { run: id.to_string() })?;
+            Ok(Epoch(unsigned(epoch)))
+        })?;
+        self.held().insert(run.clone(), lock);
+        Ok(epoch)
+    }
+
+    fn release(&self, run: &RunId) {
+        self.held().remove(run);
+    }
+
+    fn owner(&self, run: &RunId) -> Option<Owner> {
+        lock::owner(&self.owners(), run)
+    }
+
+    fn append(&self, batch: Batch, done: Done) {
+        if let Err(SendError(Job::Append(_, done))) = self.jobs.send(Job::Append(batch, done)) {
+            tell(done, Err(gone()));
+        }
+    }
+
+    fn read(&self, run: &RunId, from: Seq) -> Result<Vec<Row>, StoreError> {
+        self.readers.rows(run, from)
+    }
+
+    fn blob(&self, id: &BlobId) -> Result<Option<Arc<str>>, StoreError> {
+        self.readers.blob(id)
+    }
+
+    fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError> {
+        self.readers.runs(filter)
+    }
+
+    fn inbox_put(&self, run: &RunId, kind: &str, payload: &str, by: &str, at_ms: u64) -> Result<u64, StoreError> {
+        let run = run.clone();
+        let (kind, payload, by) = (kind.to_owned(), payload.to_owned(), by.to_owned());
+        self.transact(move |writer| {
+            let id = writer.id_of(&run)?;
+            let sql = "INSERT INTO inbox(run, kind, payload, by, at) VALUES (?1, ?2, ?3, ?4, ?5)";
+            writer.conn.prepare_cached(sql)?.execute(params![id, kind, payload, by, at_ms as i64])?;
+            Ok(unsigned(writer.conn.last_insert_rowid()))
+        })
+    }
+
+    fn inbox(&self, run: &RunId) -> Result<Vec<InboxRow>, StoreError> {
+        self.readers.inbox(run)
+    }
+
+    fn inbox_done(&self, run: &RunId, id: u64) -> Result<(), StoreError> {
+        let run = run.clone();
+        self.transact(move |writer| {
+            let number = writer.id_of(&run)?;
+            let mut delete = writer.conn.prepare_cached("DELETE FROM inbox WHERE run = ?1 AND id <= ?2")?;
+            delete.execute(params![number, signed(id)])?;
+            Ok(())
+        })
+    }
+
+    /// The writer's own `data_version`, which its own commits do not change: a busy process that polls
+    /// does not wake itself up. It waits behind the group that is being committed.
+    fn version(&self) -> Result<u64, StoreError> {
+        let folder = self.folder.clone();
+        self.on_writer(move |writer| match writer.data_version() {
+            Ok(version) => Ok(unsigned(version)),
+            Err(error) => Err(open::unusable(&folder, &error)),
+        })
+    }
+
+    fn notified(&self, run: &RunId) -> Result<Seq, StoreError> {
+        self.readers.notified(run)
+    }
+
+    fn set_notified(&self, run: &RunId, upto: Seq) -> Result<(), StoreError> {
+        let run = run.clone();
+        self.transact(move |writer| {
+            let id = writer.id_of(&run)?;
+            let mut update = writer.conn.prepare_cached("UPDATE runs SET notified = ?2 WHERE id = ?1")?;
+            update.execute(params![id, signed(upto.0)])?;
+            Ok(())
+        })
+    }
+
+    fn gc(&self, before_ms: u64, dry: bool) -> Result<Garbage, StoreError> {
+        let owners = self.owners();
+        self.transact(move |writer| {
+            let found = gc::candidates(&writer.conn, signed(before_ms))?;
+            // Held until the removal is durable, so that nobody resumes a run that is going.
+            let free = |(id, run)| OwnerLock::take(&owners, &run).ok().map(|lock| (id, run, lock));
+            let doomed: Vec<_> = found.into_iter().filter_map(free).collect();
+            let garbage = gc::sweep(&writer.conn, &doomed, dry)?;
+            writer.runs.clear();
+            Ok((garbage, doomed))
+        })
+        .map(|(garbage, _locks)| garbage)
+    }
+}
+
+fn insert_run(writer: &mut Writer, run: &NewRun, first: &Batch) -> Result<(), Halt> {
+    if let Some(key) = &run.key {
+        let mut select = writer.conn.prepare_cached("SELECT run FROM runs WHERE crew = ?1 AND key = ?2")?;
+        if let Some(found) = select.query_row([&run.crew, key], |row| run_of(row, 0)).optional()? {
+            return Err(StoreError::KeyTaken { key: key.clone(), crew: run.crew.clone(), run: found }.into());
+        }
+    }
+    let mut select = writer.conn.prepare_cached("SELECT last FROM runs WHERE run = ?1")?;
+    if let Some(last) = select.query_row([run.run.as_str()], |row| row.get(0)).optional()? {
+        let (expected, found) = (Seq(0), Seq(unsigned(last)));
+        return Err(StoreError::Moved { run: run.run.clone(), expected, found }.into());
+    }
+    drop(select);
+    let sql = "INSERT INTO runs(run, crew, key, inputs, offline, cap, started, epoch, last, updated, state, tokens,
+            nano_usd, calls, notified)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, 0, ?7, ?8, 0, 0, 0, 0)";
+    let state = state_text(first.state.unwrap_or(RunState::Running));
+    let started = run.started_ms as i64;
+    let values = params![run.run.as_str(), run.crew, run.key, run.inputs.0, run.offline, run.cap, started, state];
+    writer.conn.prepare_cached(sql)?.execute(values)?;
+    writer.write_one(first)
+}

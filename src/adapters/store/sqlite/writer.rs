@@ -1,0 +1,211 @@
+//! The one thread of a process that writes. Invariant: a batch is written as a whole or not at all, in
+//! the order of the calls; and once a write has failed, nothing is ever written again by this process,
+//! so that no effect can follow a fact that was lost.
+//!
+//! *Group commit*: all batches that are waiting go into one transaction and share its fsync.
+//! What the last entry and the epoch of a run are is kept in memory; when another process has written
+//! (`PRAGMA data_version`) it is read again before it is believed.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::append::{self, Statements};
+use crate::core::ids::{RunId, Seq};
+use crate::core::money::Amount;
+use crate::ports::store::{Batch, Done, Epoch, RunState, StoreError};
+
+/// Rows after which a group is closed: a bound for the latency of its first batch.
+const GROUP_ROWS: usize = 512;
+/// Without work for this long, the writer moves the WAL into the file.
+const IDLE: Duration = Duration::from_millis(300);
+
+pub enum Job {
+    Append(Batch, Done),
+    Call(Box<dyn FnOnce(&mut Writer) + Send>),
+    Stop,
+}
+
+/// What the writer knows of a run without asking.
+pub struct Known {
+    pub id: i64,
+    pub epoch: Epoch,
+    pub last: Seq,
+    pub spent: Amount,
+    pub updated_ms: u64,
+    pub state: RunState,
+    /// Value of [`Writer::generation`] when this was read.
+    pub generation: i64,
+    /// Has news for its row of `runs` in the transaction under way.
+    pub dirty: bool,
+}
+
+/// Why a transaction was rolled back.
+pub enum Halt {
+    /// Says no and harms nobody.
+    Refused(StoreError),
+    Sql(rusqlite::Error),
+}
+impl From<rusqlite::Error> for Halt {
+    fn from(error: rusqlite::Error) -> Halt {
+        Halt::Sql(error)
+    }
+}
+impl From<StoreError> for Halt {
+    fn from(error: StoreError) -> Halt {
+        Halt::Refused(error)
+    }
+}
+
+pub struct Writer {
+    pub conn: Connection,
+    pub folder: PathBuf,
+    pub runs: HashMap<RunId, Known>,
+    /// `PRAGMA data_version` of this connection: raised by other processes' commits, not by its own.
+    pub generation: i64,
+    /// The first write that failed.
+    failed: Option<StoreError>,
+    /// The WAL holds commits that are not in the file yet.
+    unmoved: bool,
+}
+
+impl Writer {
+    pub fn new(conn: Connection, folder: PathBuf) -> Writer {
+        Writer { conn, folder, runs: HashMap::new(), generation: 0, failed: None, unmoved: false }
+    }
+
+    pub fn serve(mut self, jobs: Receiver<Job>) {
+        let mut group: Vec<(Batch, Done)> = Vec::new();
+        let mut kept_back = None;
+        while let Some(job) = kept_back.take().or_else(|| self.wait(&jobs)) {
+            match job {
+                Job::Stop => return,
+                Job::Call(call) => call(&mut self),
+                Job::Append(batch, done) => {
+                    let mut rows = batch.rows.len();
+                    group.push((batch, done));
+                    while rows < GROUP_ROWS && kept_back.is_none() {
+                        match jobs.try_recv() {
+                            Ok(Job::Append(batch, done)) => {
+                                rows += batch.rows.len();
+                                group.push((batch, done));
+                            }
+                            Ok(other) => kept_back = Some(other),
+                            Err(_) => break,
+                        }
+                    }
+                    self.commit(&mut group);
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, jobs: &Receiver<Job>) -> Option<Job> {
+        if self.unmoved {
+            match jobs.recv_timeout(IDLE) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.checkpoint(),
+            }
+        }
+        jobs.recv().ok()
+    }
+
+    fn checkpoint(&mut self) {
+        self.unmoved = false;
+        // It may fail or stop half-way: the WAL is just as durable, and a later one goes on.
+        if let Err(error) = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+            tracing::debug!(%error, "checkpoint put off");
+        }
+    }
+
+    fn commit(&mut self, group: &mut Vec<(Batch, Done)>) {
+        let outcome = self.transaction(|writer| append::write(writer, group));
+        match outcome {
+            Ok(verdicts) => {
+                for ((_, done), verdict) in group.drain(..).zip(verdicts) {
+                    tell(done, verdict);
+                }
+            }
+            Err(error) => {
+                for (_, done) in group.drain(..) {
+                    tell(done, Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Runs `work` in one transaction. A refusal rolls back and is returned; any other failure is final
+    /// for this process. (After a failed fsync the entries may still turn up when the journal is
+    /// opened again; nothing was done on their account, and resume settles them like any others.)
+    pub fn transaction<T>(&mut self, work: impl FnOnce(&mut Writer) -> Result<T, Halt>) -> Result<T, StoreError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let outcome = self.begin().map_err(Halt::Sql).and_then(|()| work(self));
+        let outcome = outcome.and_then(|value| Ok(self.run("COMMIT").map(|()| value)?));
+        self.unmoved = true;
+        outcome.map_err(|halt| {
+            if !self.conn.is_autocommit()
+                && let Err(error) = self.run("ROLLBACK")
+            {
+                tracing::error!(%error, "rollback failed");
+            }
+            // It may speak of rows that are no longer there.
+            self.runs.clear();
+            match halt {
+                Halt::Refused(error) => error,
+                Halt::Sql(error) => self.fail(&error),
+            }
+        })
+    }
+
+    fn fail(&mut self, error: &rusqlite::Error) -> StoreError {
+        let folder = self.folder.display();
+        let why = format!(
+            "{error} in {folder}; nothing more is written by this process: free some space or repair the disk, then resume"
+        );
+        tracing::error!(%error, "the journal cannot be written");
+        self.failed.insert(StoreError::WriteFailed { why }).clone()
+    }
+
+    fn begin(&mut self) -> Result<(), rusqlite::Error> {
+        self.run("BEGIN IMMEDIATE")?;
+        self.generation = self.data_version()?;
+        Ok(())
+    }
+
+    pub fn data_version(&self) -> Result<i64, rusqlite::Error> {
+        self.conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
+    }
+
+    fn run(&self, sql: &str) -> Result<(), rusqlite::Error> {
+        self.conn.prepare_cached(sql)?.execute([]).map(drop)
+    }
+
+    pub fn id_of(&self, run: &RunId) -> Result<i64, Halt> {
+        let mut select = self.conn.prepare_cached("SELECT id FROM runs WHERE run = ?1")?;
+        let id = select.query_row([run.as_str()], |row| row.get(0)).optional()?;
+        id.ok_or_else(|| StoreError::NoRun { run: run.to_string() }.into())
+    }
+
+    /// Writes the batch of a new run or of a group's run; the caller is inside a transaction.
+    pub fn write_one(&mut self, batch: &Batch) -> Result<(), Halt> {
+        let Writer { conn, runs, generation, .. } = self;
+        let mut statements = Statements::prepare(conn)?;
+        let known = append::admit(conn, runs, *generation, batch)?;
+        statements.insert(known, batch)?;
+        statements.update(known)
+    }
+}
+
+/// A caller's panic is its own: the thread that everybody writes with survives it.
+pub fn tell(done: Done, verdict: Result<(), StoreError>) {
+    if catch_unwind(AssertUnwindSafe(|| done(verdict))).is_err() {
+        tracing::error!("a `done` of an append panicked");
+    }
+}

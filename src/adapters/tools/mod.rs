@@ -1,0 +1,105 @@
+//! Tools that agents call. Invariant: a run has exactly the builtins and the tools its crew declares;
+//! each sees only the places, the program and the variables that it was given.
+
+mod ansi;
+mod command;
+mod files;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::adapters::files::open_folder;
+use crate::core::chat::ToolSpec;
+use crate::ports::tool::{Tool, Tools};
+pub use command::CommandSpec;
+pub use files::Grant;
+use files::Places;
+
+/// What a model is told about each builtin, with the builtin's own limits. Pure data.
+pub fn builtin_specs() -> Vec<ToolSpec> {
+    files::BUILTINS.iter().map(files::Builtin::spec).collect()
+}
+
+/// A `[tools.N]` table, decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Declared {
+    /// `use = "files.write"`: the builtin of that name under the table's name, at its own places.
+    Use {
+        builtin: String,
+        /// Name, limits and description as the table gives them, the builtin's where it is silent
+        /// (`builtin_specs`). The parameters are always the builtin's.
+        spec: ToolSpec,
+        /// Relative to the project root; empty: the builtin's default (the root; `out/`).
+        read: Vec<String>,
+        write: Vec<String>,
+    },
+    Command(CommandSpec),
+}
+
+/// The tools of one run.
+pub struct ToolBox {
+    tools: BTreeMap<String, Arc<dyn Tool>>,
+}
+
+impl ToolBox {
+    /// `root` is the project root; `grants` are the path inputs of the command line, which every file
+    /// tool of the run may read. All problems are reported at once, each naming its tool.
+    pub fn new(root: &Path, grants: Vec<Grant>, declared: Vec<Declared>) -> Result<ToolBox, Vec<String>> {
+        let root = Arc::new(open_folder(root).map_err(|why| vec![why])?);
+        let grants: Arc<[Grant]> = grants.into();
+        let places =
+            |read: &[String], write: &[String]| Places::new(Arc::clone(&root), read, write, Arc::clone(&grants));
+        let mut tools = BTreeMap::new();
+        let mut problems = Vec::new();
+        for builtin in &files::BUILTINS {
+            match places(&[], &[]) {
+                Ok(places) => drop(tools.insert(builtin.name.to_owned(), builtin.tool(builtin.spec(), places))),
+                Err(why) => problems.push(format!("tool {}: {why}", builtin.name)),
+            }
+        }
+        for table in declared {
+            let name = table.name().to_owned();
+            let made = match table {
+                Declared::Command(spec) => command::Command::new(spec).map(|tool| Arc::new(tool) as Arc<dyn Tool>),
+                Declared::Use { builtin, spec, read, write } => {
+                    places(&read, &write).and_then(|places| use_builtin(&builtin, spec, places))
+                }
+            };
+            match made {
+                Ok(_) if tools.contains_key(&name) => {
+                    problems.push(format!("tool {name}: the name is taken; choose another"))
+                }
+                Ok(tool) => drop(tools.insert(name, tool)),
+                Err(why) => problems.push(format!("tool {name}: {why}")),
+            }
+        }
+        if problems.is_empty() { Ok(ToolBox { tools }) } else { Err(problems) }
+    }
+}
+
+impl Declared {
+    fn name(&self) -> &str {
+        match self {
+            Declared::Use { spec, .. } => &spec.name,
+            Declared::Command(command) => &command.spec.name,
+        }
+    }
+}
+
+fn use_builtin(name: &str, spec: ToolSpec, places: Places) -> Result<Arc<dyn Tool>, String> {
+    let known = || files::BUILTINS.iter().map(|builtin| builtin.name).collect::<Vec<_>>().join(", ");
+    let builtin = files::BUILTINS.iter().find(|builtin| builtin.name == name);
+    let builtin = builtin.ok_or_else(|| format!("use = \"{name}\" names no builtin; there are {}", known()))?;
+    let spec = ToolSpec { parameters: builtin.spec().parameters, ..spec };
+    Ok(builtin.tool(spec, places))
+}
+
+impl Tools for ToolBox {
+    fn tool(&self, name: &str) -> Option<Arc<dyn Tool>> {
+        self.tools.get(name).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests;

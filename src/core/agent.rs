@@ -1,0 +1,219 @@
+//! One agent: its turns, its memory, its attempts. Invariant: at most one model call of an agent is
+//! open; a call leaves only after its hold, and an answer is judged exactly once.
+//!
+//! ```text
+//! Idle --Assigned--> Ready --Held--> Calling --Answered--> Judging --Finished--> Idle
+//!                    ^  |  --Queued--> Queued     |           |--Started, Refused--> Tools --all returned--> Ready
+//!                    |  |  --Exhausted--> Blocked |           |--AttemptFailed--> Ready
+//!                    |  |                         |           '--NeedsReview--> Review
+//!                    |  '--Shrunk, Concluding--> Ready        Failed --AttemptFailed | NeedsReview--> …
+//!                    '--Woken-- Backoff <--Failed, transient--|
+//! ```
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::chat::{CallFailure, FailureClass, Finish};
+use super::event::{
+    CallEvent, Event, LostCause, Msg, Outcome, RunEvent, TaskEvent, ToolEvent, ToolRefusal, Variation, Work,
+};
+use super::ids::{AgentRef, BlobId, CallId, Step};
+use super::machine::{Control, IllegalEvent};
+use super::money::{Amount, Usage};
+
+mod apply;
+mod delegate;
+mod judge;
+mod memory;
+mod request;
+mod spec;
+mod turn;
+
+pub use delegate::{DELEGATE, Delegation, open_inputs};
+pub use request::Decision;
+pub use spec::Spec;
+
+/// Deaths of the process inside one step after which a person must look.
+pub const MAX_DEATHS: u32 = 5;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Agent {
+    pub who: AgentRef,
+    pub memory: Vec<Msg>,
+    pub job: Option<Job>,
+    known: Option<Known>,
+    control: Control,
+}
+
+/// What the provider reported for the longest prefix of the memory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+struct Known {
+    model: String,
+    tools: bool,
+    /// Messages that were sent.
+    messages: usize,
+    input: u64,
+    /// Of the answer that followed them.
+    output: u64,
+    answer: BlobId,
+}
+
+/// The task at hand.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Job {
+    pub step: Step,
+    /// From 1.
+    pub attempt: u32,
+    /// Number of the last call, over all attempts.
+    pub calls: u32,
+    /// Turns taken in this attempt.
+    pub turns: u32,
+    pub phase: Phase,
+    pub variation: Variation,
+    /// Index in the memory of the task's user message.
+    base: usize,
+    /// Set once the last turn has been announced.
+    concluding: bool,
+    /// Failures without a counted attempt, in a row: the exponent of the wait.
+    hiccups: u32,
+    pub deaths: u32,
+    /// Milliseconds of calls and tools in this attempt.
+    pub active_ms: u64,
+    /// Turns in a row with an unknown tool or bad arguments.
+    bad_turns: u32,
+    bad_now: bool,
+    /// A tool with effect may or may not have run: a person must look.
+    unknown_effect: bool,
+    /// Tool calls by name and arguments, over the attempt: three times the same is a loop.
+    seen: BTreeMap<BlobId, u32>,
+    /// The loop guard has spoken: conclude.
+    looped: bool,
+    /// Calls of each tool over the step.
+    used: BTreeMap<String, u64>,
+    pub spent: Amount,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum Phase {
+    Ready,
+    Queued,
+    Calling {
+        call: CallId,
+    },
+    Judging {
+        call: CallId,
+        answer: Msg,
+        finish: Finish,
+        tools: bool,
+    },
+    Tools {
+        call: CallId,
+        answer: Msg,
+        of: u32,
+        asks: BTreeMap<u32, Ask>,
+    },
+    /// A call or the attempt's time ran out in a way that needs a decision.
+    Failed(Trouble),
+    Backoff {
+        ms: u64,
+    },
+    /// No budget; goes on after a resume.
+    Blocked,
+    /// No budget and `on_exhausted = "fail"`.
+    OverBudget {
+        message: String,
+    },
+    Review,
+    /// A task that is one tool call, without a model.
+    ToolTask {
+        tool: String,
+        arguments: BlobId,
+        state: ToolTask,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum ToolTask {
+    Due,
+    Running { call: CallId, key: String },
+    Returned(Outcome, Msg),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum Trouble {
+    Call(CallFailure),
+    Timeout,
+    Deaths,
+    UnknownEffect,
+}
+
+/// One tool call of a turn.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum Ask {
+    Running { tool: String, ask: String, arguments: BlobId, key: String },
+    Done(Msg),
+}
+
+/// What the agent's shell must do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentStep {
+    /// Ask [`Agent::decide`]: it records something, or wants a hold.
+    Decide,
+    /// Send the request of this held call, once its hold is durable.
+    Send(CallId),
+    /// Run the tool, once its start is durable.
+    RunTool { call: CallId, index: u32 },
+    /// Append `Woken` after so long.
+    Wake { ms: u64 },
+}
+
+impl Agent {
+    /// An agent with nothing to do, in a run that is `control`.
+    pub fn begun(who: AgentRef, control: Control) -> Agent {
+        Agent { who, memory: Vec::new(), job: None, known: None, control }
+    }
+
+    pub fn next(&self) -> Vec<AgentStep> {
+        let Some(job) = &self.job else { return Vec::new() };
+        let halted = self.control.is_halted();
+        match &job.phase {
+            Phase::Ready | Phase::Queued if halted => Vec::new(),
+            Phase::Ready | Phase::Queued => vec![AgentStep::Decide],
+            // In flight, or lost with its process; `Lost` follows then.
+            Phase::Calling { call } => vec![AgentStep::Send(call.clone())],
+            Phase::Judging { .. } | Phase::Failed(_) | Phase::OverBudget { .. } => vec![AgentStep::Decide],
+            Phase::Tools { call, asks, .. } => {
+                let running = asks.iter().filter(|(_, ask)| match ask {
+                    Ask::Running { tool, .. } => tool != DELEGATE,
+                    Ask::Done(_) => false,
+                });
+                running.map(|(index, _)| AgentStep::RunTool { call: call.clone(), index: *index }).collect()
+            }
+            Phase::ToolTask { state, .. } => match state {
+                ToolTask::Due if halted => Vec::new(),
+                ToolTask::Due | ToolTask::Returned(..) => vec![AgentStep::Decide],
+                ToolTask::Running { call, .. } => vec![AgentStep::RunTool { call: call.clone(), index: 0 }],
+            },
+            Phase::Backoff { .. } if halted => Vec::new(),
+            Phase::Backoff { ms } => vec![AgentStep::Wake { ms: *ms }],
+            Phase::Blocked | Phase::Review => Vec::new(),
+        }
+    }
+
+    fn illegal(&self, event: &Event, why: impl Into<String>) -> IllegalEvent {
+        IllegalEvent { machine: format!("agent {}", self.who), kind: event.kind(), why: why.into() }
+    }
+
+    fn halted(&self) -> bool {
+        self.control.is_halted()
+    }
+}
+
+/// The usage's totals, where they are known.
+fn totals(usage: &Usage) -> Option<(u64, u64)> {
+    usage.known()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,335 @@
+//! Folding an agent. Invariant: facts from outside are legal in every state; after a task's end they
+//! change nothing here.
+
+use super::*;
+
+impl Agent {
+    pub fn apply(&mut self, event: &Event) -> Result<(), IllegalEvent> {
+        match event {
+            Event::Run(run) => self.apply_run(run),
+            Event::Task(task) => return self.apply_task(event, task),
+            Event::Call(call) => return self.apply_call(event, call),
+            Event::Tool(tool) => self.apply_tool(tool),
+            Event::Ledger(_) => {}
+        }
+        Ok(())
+    }
+
+    fn apply_run(&mut self, event: &RunEvent) {
+        self.control.apply(event);
+        if let (RunEvent::Resumed { .. }, Some(job)) = (event, &mut self.job)
+            && matches!(job.phase, Phase::Blocked | Phase::Queued)
+        {
+            job.phase = Phase::Ready;
+        }
+    }
+
+    fn apply_task(&mut self, event: &Event, task: &TaskEvent) -> Result<(), IllegalEvent> {
+        match task {
+            TaskEvent::Assigned { step, work, .. } => {
+                if self.job.is_some() {
+                    return Err(self.illegal(event, "it already has a task"));
+                }
+                self.begin(step.clone(), work);
+            }
+            TaskEvent::AttemptFailed { step, variation, .. } => {
+                let Some(job) = self.job.as_mut().filter(|job| &job.step == step) else {
+                    return Err(self.illegal(event, "it has no such task"));
+                };
+                job.again(variation.clone());
+                let keep = job.base + 1;
+                self.memory.truncate(keep);
+                self.known = self.known.take().filter(|known| known.messages <= keep);
+                self.memory.extend(variation.note);
+            }
+            TaskEvent::NeedsReview { step, .. } => {
+                if let Some(job) = self.job.as_mut().filter(|job| &job.step == step) {
+                    job.phase = Phase::Review;
+                }
+            }
+            TaskEvent::Retried { step, .. } => {
+                if let Some(job) = self.job.as_mut().filter(|job| &job.step == step) {
+                    job.again(Variation::default());
+                    (job.attempt, job.deaths) = (1, 0);
+                    self.memory.truncate(job.base + 1);
+                    self.known = None;
+                }
+            }
+            TaskEvent::Finished { step, .. } => {
+                if let Some(job) = self.job.take_if(|job| &job.step == step)
+                    && let Phase::Judging { answer, .. } = job.phase
+                {
+                    self.memory.push(answer);
+                }
+            }
+            TaskEvent::Shrunk { replaced, dropped, .. } => self.shrink(replaced, *dropped),
+            TaskEvent::Concluding { note, .. } => {
+                self.memory.push(*note);
+                if let Some(job) = &mut self.job {
+                    job.concluding = true;
+                }
+            }
+            TaskEvent::DelegationRefused { from, index, content, .. } => self.returned(from, *index, *content),
+            TaskEvent::Returned { from, index, content, spent, .. } => {
+                if let Some(job) = &mut self.job {
+                    job.spent = job.spent.plus(*spent);
+                }
+                self.returned(from, *index, *content);
+            }
+            TaskEvent::Woken { step, .. } => {
+                if let Some(job) = self.job.as_mut().filter(|job| &job.step == step)
+                    && matches!(job.phase, Phase::Backoff { .. })
+                {
+                    job.phase = Phase::Ready;
+                }
+            }
+            TaskEvent::FannedOut { .. } | TaskEvent::CrewStarted { .. } | TaskEvent::Skipped { .. } => {}
+            TaskEvent::RoundDecided { .. } | TaskEvent::Delegated { .. } | TaskEvent::Parked { .. } => {}
+            TaskEvent::FileWritten { .. } | TaskEvent::FileFailed { .. } | TaskEvent::Crashed { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Starts a task. `carries` keeps the turns of the last round; a clean start forgets them, unless
+    /// the agent's memory is the run's.
+    fn begin(&mut self, step: Step, work: &Work) {
+        let phase = match work {
+            Work::Prompt { system, user, carries } => {
+                if !carries || self.memory.is_empty() {
+                    self.memory.clear();
+                    self.memory.push(*system);
+                    self.known = None;
+                } else if self.memory[0] != *system {
+                    self.memory[0] = *system;
+                    self.known = None;
+                }
+                self.memory.push(*user);
+                Phase::Ready
+            }
+            Work::Tool { tool, arguments } => {
+                Phase::ToolTask { tool: tool.clone(), arguments: *arguments, state: ToolTask::Due }
+            }
+        };
+        self.job = Some(Job {
+            step,
+            attempt: 1,
+            calls: 0,
+            turns: 0,
+            phase,
+            variation: Variation::default(),
+            base: self.memory.len().saturating_sub(1),
+            concluding: false,
+            hiccups: 0,
+            deaths: 0,
+            active_ms: 0,
+            bad_turns: 0,
+            bad_now: false,
+            unknown_effect: false,
+            seen: BTreeMap::new(),
+            looped: false,
+            used: BTreeMap::new(),
+            spent: Amount::default(),
+        });
+    }
+
+    fn apply_call(&mut self, event: &Event, call: &CallEvent) -> Result<(), IllegalEvent> {
+        if let CallEvent::Failed { failure, .. } = call
+            && failure.class.stops_the_run()
+        {
+            self.control.refused(failure.class != FailureClass::Credentials, &failure.message);
+        }
+        let Some(job) = &mut self.job else { return Ok(()) };
+        match call {
+            CallEvent::Held(held) if held.call.step == job.step => {
+                if !matches!(job.phase, Phase::Ready | Phase::Queued) {
+                    return Err(self.illegal(event, "it did not ask for a call"));
+                }
+                job.calls = held.call.number;
+                job.phase = Phase::Calling { call: held.call.clone() };
+            }
+            CallEvent::Queued { call, .. } if call.step == job.step => job.phase = Phase::Queued,
+            CallEvent::Exhausted { call, node, limit, pause, .. } if call.step == job.step => {
+                let message = format!("the {limit} budget of {node} cannot pay for another call");
+                job.phase = if *pause { Phase::Blocked } else { Phase::OverBudget { message } };
+            }
+            CallEvent::Answered(answered) if job.in_flight(&answered.call) => {
+                job.active_ms += answered.elapsed_ms;
+                job.spent = job.spent.plus(answered.cost);
+                job.hiccups = 0;
+                self.answered(answered);
+            }
+            CallEvent::Failed { call, failure, elapsed_ms, .. } if job.in_flight(call) => {
+                job.active_ms += elapsed_ms;
+                job.failed(failure);
+            }
+            CallEvent::Lost { call, cause, elapsed_ms, .. } if job.in_flight(call) => {
+                job.active_ms += elapsed_ms;
+                job.lost(*cause);
+            }
+            // A call of a task that is over, or of another attempt: only money, which is the ledger's.
+            CallEvent::Held(_) | CallEvent::Queued { .. } | CallEvent::Exhausted { .. } => {}
+            CallEvent::Answered(_) | CallEvent::Failed { .. } | CallEvent::Lost { .. } => {}
+            CallEvent::Settled { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, answered: &crate::core::event::Answered) {
+        let messages = self.memory.len();
+        let Some(job) = &mut self.job else { return };
+        let tools = !job.concluding;
+        let (answer, finish) = (answered.message, answered.finish);
+        job.phase = Phase::Judging { call: answered.call.clone(), answer, finish, tools };
+        // Usage that was estimated says nothing about the prefix.
+        if let Some((input, output)) = totals(&answered.usage) {
+            let model = answered.model.clone();
+            self.known = Some(Known { model, tools, messages, input, output, answer: answer.message });
+        }
+    }
+
+    fn apply_tool(&mut self, event: &ToolEvent) {
+        let Some(job) = &mut self.job else { return };
+        match event {
+            ToolEvent::Started { call, index, of, tool, ask, arguments, key, .. } if call.step == job.step => {
+                let running =
+                    Ask::Running { tool: tool.clone(), ask: ask.clone(), arguments: *arguments, key: key.clone() };
+                if let Phase::ToolTask { state, .. } = &mut job.phase {
+                    *state = ToolTask::Running { call: call.clone(), key: key.clone() };
+                    job.calls = call.number;
+                    return;
+                }
+                *job.used.entry(tool.clone()).or_default() += 1;
+                *job.seen.entry(same(tool, arguments)).or_default() += 1;
+                job.ask(call, *index, *of, running);
+            }
+            ToolEvent::Refused { call, index, of, refusal, content, .. } if call.step == job.step => {
+                match refusal {
+                    ToolRefusal::Repeat => job.looped = true,
+                    // Counted once a turn: the turn's first bad call.
+                    ToolRefusal::UnknownTool | ToolRefusal::BadArguments => job.bad_now = true,
+                    ToolRefusal::TooMany | ToolRefusal::Limit => {}
+                }
+                job.ask(call, *index, *of, Ask::Done(*content));
+                self.turn_over();
+            }
+            ToolEvent::Returned { call, index, content, outcome, elapsed_ms, .. } if call.step == job.step => {
+                job.active_ms += elapsed_ms;
+                if let Phase::ToolTask { state, .. } = &mut job.phase {
+                    *state = ToolTask::Returned(*outcome, *content);
+                    return;
+                }
+                if *outcome == Outcome::Unknown {
+                    job.unknown_effect = true;
+                }
+                self.returned(call, *index, *content);
+            }
+            ToolEvent::Started { .. } | ToolEvent::Refused { .. } | ToolEvent::Returned { .. } => {}
+        }
+    }
+
+    /// A result for one tool call of the turn; the last one ends the turn.
+    fn returned(&mut self, call: &CallId, index: u32, content: Msg) {
+        if let Some(Job { phase: Phase::Tools { call: open, asks, .. }, .. }) = &mut self.job
+            && open == call
+            && let Some(ask) = asks.get_mut(&index)
+        {
+            *ask = Ask::Done(content);
+            self.turn_over();
+        }
+    }
+
+    /// With every result in, the turn enters the memory: the answer, then the results in the order asked.
+    fn turn_over(&mut self) {
+        let Some(job) = &mut self.job else { return };
+        let Phase::Tools { answer, of, asks, .. } = &job.phase else { return };
+        let done: Vec<Msg> = asks.values().filter_map(Ask::done).collect();
+        if done.len() < *of as usize {
+            return;
+        }
+        self.memory.push(*answer);
+        self.memory.extend(done);
+        job.turns += 1;
+        job.bad_turns = if job.bad_now { job.bad_turns + 1 } else { 0 };
+        job.bad_now = false;
+        job.phase = if job.unknown_effect { Phase::Failed(Trouble::UnknownEffect) } else { Phase::Ready };
+    }
+}
+
+impl Ask {
+    fn done(&self) -> Option<Msg> {
+        match self {
+            Ask::Done(message) => Some(*message),
+            Ask::Running { .. } => None,
+        }
+    }
+}
+
+/// Identity of a tool call for the loop guard.
+pub(super) fn same(tool: &str, arguments: &BlobId) -> BlobId {
+    BlobId::of(format!("{tool} {arguments}").as_bytes())
+}
+
+impl Job {
+    fn in_flight(&self, call: &CallId) -> bool {
+        matches!(&self.phase, Phase::Calling { call: open } if open == call)
+    }
+
+    /// The next attempt, from the task's own prompt.
+    fn again(&mut self, variation: Variation) {
+        self.attempt += 1;
+        self.turns = 0;
+        self.active_ms = 0;
+        self.bad_turns = 0;
+        self.bad_now = false;
+        self.unknown_effect = false;
+        self.concluding = false;
+        self.looped = false;
+        self.seen.clear();
+        self.variation = variation;
+        match &mut self.phase {
+            Phase::ToolTask { state, .. } => *state = ToolTask::Due,
+            phase => *phase = Phase::Ready,
+        }
+    }
+
+    fn ask(&mut self, call: &CallId, index: u32, of: u32, ask: Ask) {
+        if let Phase::Judging { answer, .. } = &self.phase {
+            self.phase = Phase::Tools { call: call.clone(), answer: *answer, of, asks: BTreeMap::new() };
+        }
+        if let Phase::Tools { asks, .. } = &mut self.phase {
+            asks.insert(index, ask);
+        }
+    }
+
+    fn failed(&mut self, failure: &CallFailure) {
+        self.phase = match failure.class {
+            // Not an attempt: waits and goes on, as long as it takes.
+            FailureClass::NotSent | FailureClass::Transient => {
+                let wait = failure.retry_after_ms.unwrap_or_else(|| backoff_ms(self.hiccups));
+                self.hiccups += 1;
+                Phase::Backoff { ms: wait }
+            }
+            // The run pauses; after a resume the same call is made anew.
+            FailureClass::Credentials | FailureClass::Quota | FailureClass::NotFound => Phase::Ready,
+            FailureClass::TooLong | FailureClass::OurFault | FailureClass::Ambiguous => {
+                Phase::Failed(Trouble::Call(failure.clone()))
+            }
+        };
+    }
+
+    fn lost(&mut self, cause: LostCause) {
+        match cause {
+            LostCause::Aborted => self.phase = Phase::Ready,
+            LostCause::Timeout => self.phase = Phase::Failed(Trouble::Timeout),
+            LostCause::Died => {
+                self.deaths += 1;
+                self.phase = if self.deaths >= MAX_DEATHS { Phase::Failed(Trouble::Deaths) } else { Phase::Ready };
+            }
+        }
+    }
+}
+
+/// 2 s doubling to 60 s, as the failure table says; the shell adds jitter.
+fn backoff_ms(hiccups: u32) -> u64 {
+    (2_000u64 << hiccups.min(5)).min(60_000)
+}

@@ -1,0 +1,229 @@
+//! Judging an answer. Invariant: an answer becomes a result only if it fits the schema and passes
+//! every guardrail; a bad one is replaced, never appended, and what was wrong with it is recorded.
+
+use super::*;
+use crate::core::chat::{Message, Milli};
+use crate::core::crew;
+use crate::core::event::{ErrorClass, TaskError, TaskResult, TaskStatus};
+use crate::core::machine::{Decided, Refusal, World};
+use crate::core::template::{ResultView, Scope};
+
+impl Agent {
+    pub(super) fn judge(
+        &self,
+        world: World<'_>,
+        job: &Job,
+        spec: &Spec,
+        answer: Msg,
+        finish: Finish,
+        tools: bool,
+    ) -> Result<Decided, Refusal> {
+        let text = world.texts.text(&answer.message)?;
+        let message = Message::decode(&text);
+        let (content, asks) = match &message {
+            Ok(Message::Assistant { content, tool_calls }) => (content.as_str(), tool_calls.as_slice()),
+            Ok(Message::System { .. } | Message::User { .. } | Message::Tool { .. }) | Err(_) => ("", &[][..]),
+        };
+        let unusable = |why: &str| Ok(self.fail_attempt(job, spec, ErrorClass::Unusable, why));
+        match finish {
+            Finish::Malformed => return unusable("the body of the reply was not an answer"),
+            Finish::Length => return unusable("the answer was cut off at `max_output`"),
+            Finish::Refusal => return unusable(&format!("the model refused: {}", clip(content))),
+            Finish::Filter => return unusable("the provider's content filter stopped the answer"),
+            Finish::Stop | Finish::Tool => {}
+        }
+        if !asks.is_empty() {
+            if !tools || !self.offers(spec) {
+                let class = if job.concluding { ErrorClass::TurnLimit } else { ErrorClass::UnknownTool };
+                return Ok(self.fail_attempt(job, spec, class, "it asked for tools where none are offered"));
+            }
+            return self.take_turn(world, job, spec, asks);
+        }
+        if content.trim().is_empty() {
+            return unusable("the answer was empty");
+        }
+        match self.accept(spec, content) {
+            Ok((text, typed)) => {
+                let mut decided = Decided::default();
+                let text = Some(decided.keep(text));
+                let result = TaskResult { status: TaskStatus::Done, text, typed, error: None, spent: job.spent };
+                decided.events.push(self.finished(job, result));
+                Ok(decided)
+            }
+            Err((class, why)) => {
+                // On the conclusion of a turn limit or a loop, that is the class people look for.
+                let class = match class {
+                    ErrorClass::Unusable if job.looped => ErrorClass::Loop,
+                    ErrorClass::Unusable if job.concluding => ErrorClass::TurnLimit,
+                    class => class,
+                };
+                Ok(self.fail_attempt(job, spec, class, &why))
+            }
+        }
+    }
+
+    fn offers(&self, spec: &Spec) -> bool {
+        !self.tool_specs(spec).is_empty()
+    }
+
+    /// The result's text, and whether it is typed; or why the answer cannot be used.
+    fn accept(&self, spec: &Spec, content: &str) -> Result<(String, bool), (ErrorClass, String)> {
+        let (text, value) = match &spec.schema {
+            None => (content.to_owned(), None),
+            Some(schema) => {
+                let value = repair_json(content)
+                    .ok_or_else(|| (ErrorClass::Unusable, "the answer is not the JSON it must be".to_owned()))?;
+                let fits = schema.check(&value);
+                fits.map_err(|why| (ErrorClass::Unusable, format!("the answer does not fit its schema: {why}")))?;
+                (value.to_string(), Some(value))
+            }
+        };
+        for guardrail in &spec.guardrails {
+            let mut scope = Scope::default();
+            let view = ResultView { status: "done".into(), value: value.clone(), text: text.as_str().into() };
+            scope.result("output", view);
+            let verdict = spec.crew.templates.test(&guardrail.check, &scope);
+            match verdict {
+                Ok(true) => {}
+                Ok(false) => return Err((ErrorClass::Guardrail, guardrail.say.clone())),
+                Err(error) => return Err((ErrorClass::Guardrail, format!("{}: {error}", guardrail.say))),
+            }
+        }
+        Ok((text, value.is_some()))
+    }
+
+    pub(super) fn finished(&self, job: &Job, result: TaskResult) -> Event {
+        Event::Task(TaskEvent::Finished { step: job.step.clone(), agent: Some(self.who.clone()), result })
+    }
+
+    /// A counted attempt is over: the next one with its variation, or the end.
+    pub(super) fn fail_attempt(&self, job: &Job, spec: &Spec, class: ErrorClass, why: &str) -> Decided {
+        if job.attempt >= spec.attempts {
+            return self.give_up(job, spec, class, why.to_owned());
+        }
+        let mut decided = Decided::default();
+        let mut variation = Variation { shorter: job.attempt >= 2, ..Variation::default() };
+        // A lost or late call says nothing about the prompt; a bad answer does.
+        let tell = match class {
+            ErrorClass::Ambiguous | ErrorClass::Timeout | ErrorClass::TooLong => false,
+            ErrorClass::Unusable | ErrorClass::UnknownTool | ErrorClass::Loop | ErrorClass::TurnLimit => true,
+            ErrorClass::Guardrail | ErrorClass::OurFault | ErrorClass::Tool | ErrorClass::PromptTooLarge => true,
+            ErrorClass::Deaths | ErrorClass::Crashed | ErrorClass::RoundLimit | ErrorClass::TooManyItems => false,
+            ErrorClass::Template | ErrorClass::Upstream | ErrorClass::Budget | ErrorClass::Cancelled => false,
+        };
+        if tell && spec.role.is_some() {
+            let mut scope = Scope::default();
+            scope.text("error", why.into());
+            let content = spec.crew.templates.builtin("repair", &scope);
+            variation.note = Some(decided.message(&Message::User { content }));
+            variation.temperature = lowered(job.variation.temperature.or(spec.settings.temperature));
+        }
+        variation.shorter |= class == ErrorClass::TooLong;
+        decided.events.push(Event::Task(TaskEvent::AttemptFailed {
+            step: job.step.clone(),
+            agent: self.who.clone(),
+            attempt: job.attempt,
+            class,
+            message: clip(why),
+            variation,
+        }));
+        decided
+    }
+
+    /// Out of attempts: a failure goes back where someone waits for it, else to a person.
+    pub(super) fn give_up(&self, job: &Job, spec: &Spec, class: ErrorClass, message: String) -> Decided {
+        let message = clip(&message);
+        let (step, agent) = (job.step.clone(), Some(self.who.clone()));
+        if spec.failure_returns {
+            let error = TaskError { class, message, attempts: job.attempt };
+            return Decided::one(self.finished(job, TaskResult::failed(TaskStatus::Failed, error, job.spent)));
+        }
+        Decided::one(Event::Task(TaskEvent::NeedsReview { step, agent, class, message }))
+    }
+
+    pub(super) fn over_budget(&self, job: &Job, message: &str) -> Decided {
+        let error = TaskError { class: ErrorClass::Budget, message: message.to_owned(), attempts: job.attempt };
+        Decided::one(self.finished(job, TaskResult::failed(TaskStatus::OverBudget, error, job.spent)))
+    }
+
+    pub(super) fn after_trouble(&self, job: &Job, spec: &Spec, trouble: &Trouble) -> Result<Decided, Refusal> {
+        let (class, why) = match trouble {
+            Trouble::Timeout => {
+                (ErrorClass::Timeout, format!("the attempt ran longer than {} s", spec.timeout_ms / 1000))
+            }
+            Trouble::Deaths => {
+                let why = format!("the process died {MAX_DEATHS} times inside this step");
+                return Ok(self.review(job, ErrorClass::Deaths, why));
+            }
+            Trouble::UnknownEffect => {
+                let why = "a tool with effect may or may not have run; it is not repeated by itself".to_owned();
+                return Ok(self.review(job, ErrorClass::Tool, why));
+            }
+            Trouble::Call(failure) => match failure.class {
+                FailureClass::Ambiguous => (ErrorClass::Ambiguous, failure.message.clone()),
+                FailureClass::TooLong => (ErrorClass::TooLong, failure.message.clone()),
+                // No variation of ours removes a parameter yet: a person reads the provider's words.
+                FailureClass::OurFault => {
+                    return Ok(self.give_up(job, spec, ErrorClass::OurFault, failure.message.clone()));
+                }
+                FailureClass::NotSent | FailureClass::Transient => (ErrorClass::Ambiguous, failure.message.clone()),
+                FailureClass::Credentials | FailureClass::Quota | FailureClass::NotFound => {
+                    (ErrorClass::OurFault, failure.message.clone())
+                }
+            },
+        };
+        Ok(self.fail_attempt(job, spec, class, &why))
+    }
+
+    /// Straight to a person: a retry by itself could do harm.
+    pub(super) fn review(&self, job: &Job, class: ErrorClass, message: String) -> Decided {
+        let (step, agent) = (job.step.clone(), Some(self.who.clone()));
+        Decided::one(Event::Task(TaskEvent::NeedsReview { step, agent, class, message: clip(&message) }))
+    }
+}
+
+fn lowered(temperature: Option<Milli>) -> Option<Milli> {
+    crew::lower(temperature)
+}
+
+/// At most 500 characters: error texts are for people, whole answers are in the journal.
+pub(super) fn clip(text: &str) -> String {
+    const MOST: usize = 500;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// JSON that models nearly write: inside a code fence, after a sentence, with a comma too many. Free,
+/// and tried before another call is paid for.
+pub fn repair_json(text: &str) -> Option<serde_json::Value> {
+    let trimmed = text.trim();
+    if let Ok(value) = serde_json::from_str(trimmed) {
+        return Some(value);
+    }
+    let start = trimmed.find(['{', '['])?;
+    let end = trimmed.rfind(['}', ']'])? + 1;
+    let inner = trimmed.get(start..end)?;
+    serde_json::from_str(inner).ok().or_else(|| serde_json::from_str(&without_trailing_commas(inner)).ok())
+}
+
+fn without_trailing_commas(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let (mut quoted, mut escaped) = (false, false);
+    for c in text.chars() {
+        if quoted {
+            quoted = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+        } else if c == '"' {
+            (quoted, escaped) = (true, false);
+        } else if matches!(c, '}' | ']') {
+            let end = out.trim_end().len();
+            if out[..end].ends_with(',') {
+                out.truncate(end - 1);
+            }
+        }
+        out.push(c);
+    }
+    out
+}

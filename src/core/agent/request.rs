@@ -1,0 +1,150 @@
+//! From memory to a request: what is sent, how large it may be, what the ledger is asked for.
+
+use super::*;
+use crate::core::chat::{Message, ModelRequest, OutputSchema, ToolSpec};
+use crate::core::ledger::HoldRequest;
+use crate::core::machine::{Decided, Refusal, World};
+use crate::core::money::Tokens;
+
+/// Tokens a provider may add to a message (role, separators), and to a request. OpenAI documents 3
+/// a message and 3 a reply; doubled, because other vendors' templates are not public.
+const PER_MESSAGE: u64 = 8;
+const PER_REQUEST: u64 = 32;
+/// What a tool costs beside its JSON.
+const PER_TOOL: u64 = 32;
+
+/// What an agent's `decide` comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// A model call is due: the ledger decides.
+    Ask(HoldRequest),
+    /// Facts to record.
+    Record(Decided),
+}
+
+impl Agent {
+    /// Decides whatever is due in this phase.
+    pub fn decide(&self, world: World<'_>) -> Result<Decision, Refusal> {
+        let job = self.job.as_ref().ok_or_else(|| Refusal::NotDue("no task".into()))?;
+        let spec = Spec::of(world.crew, &job.step, &self.who)
+            .ok_or_else(|| Refusal::NotDue(format!("the crew has no step {}", job.step)))?;
+        match &job.phase {
+            Phase::Ready | Phase::Queued if self.halted() => Err(Refusal::Paused),
+            Phase::Ready | Phase::Queued => self.prepare(world, job, &spec),
+            Phase::Judging { answer, finish, tools, .. } => {
+                self.judge(world, job, &spec, *answer, *finish, *tools).map(Decision::Record)
+            }
+            Phase::Failed(trouble) => self.after_trouble(job, &spec, trouble).map(Decision::Record),
+            Phase::OverBudget { message } => Ok(Decision::Record(self.over_budget(job, message))),
+            Phase::ToolTask { tool, arguments, state } => {
+                self.tool_task(world, job, &spec, tool, arguments, state).map(Decision::Record)
+            }
+            Phase::Calling { .. } | Phase::Tools { .. } => Err(Refusal::NotDue("work is in flight".into())),
+            Phase::Backoff { .. } | Phase::Blocked | Phase::Review => Err(Refusal::NotDue("it waits".into())),
+        }
+    }
+
+    /// Before a call: announce the conclusion, make the prompt fit, then ask for the hold.
+    fn prepare(&self, world: World<'_>, job: &Job, spec: &Spec) -> Result<Decision, Refusal> {
+        let (Some(role), Some(model)) = (&spec.role, &spec.model) else {
+            return Err(Refusal::NotDue("a tool task makes no model call".into()));
+        };
+        let last = job.turns + 1 >= role.max_turns || job.looped;
+        if last && !job.concluding && self.offers_tools(spec) {
+            let mut decided = Decided::default();
+            let text = spec.crew.templates.builtin("conclude", &Default::default());
+            let note = decided.message(&Message::User { content: text });
+            let (step, agent) = (job.step.clone(), self.who.clone());
+            decided.events.push(Event::Task(TaskEvent::Concluding { step, agent, note }));
+            return Ok(Decision::Record(decided));
+        }
+        if let Some(decided) = self.make_fit(world, job, spec, role)? {
+            return Ok(Decision::Record(decided));
+        }
+        let tools = !job.concluding && self.offers_tools(spec);
+        let mut settings = spec.settings.clone();
+        settings.temperature = job.variation.temperature.or(settings.temperature);
+        Ok(Decision::Ask(HoldRequest {
+            call: CallId { step: job.step.clone(), number: job.calls + 1 },
+            agent: self.who.clone(),
+            attempt: job.attempt,
+            model: format!("{}/{}", model.provider, model.id),
+            input: Tokens(self.bound(spec, tools)),
+            price: model.price,
+            settings,
+            messages: self.memory.len() as u32,
+            tools,
+        }))
+    }
+
+    fn offers_tools(&self, spec: &Spec) -> bool {
+        !spec.tools.is_empty() || spec.role.as_ref().is_some_and(|role| !role.delegates.is_empty())
+    }
+
+    /// Upper bound of the input in tokens: what the provider reported for the longest prefix it has
+    /// seen, then one token per byte of what is new. Byte-level tokenisers cannot use more.
+    fn bound(&self, spec: &Spec, tools: bool) -> u64 {
+        let model = spec.model.as_ref().map(|model| format!("{}/{}", model.provider, model.id));
+        let known = self.known.as_ref().filter(|known| {
+            Some(&known.model) == model.as_ref() && (known.tools || !tools) && known.messages <= self.memory.len()
+        });
+        let (seen, start) = match known {
+            // The answer that was counted is the next message: its tokens are known too.
+            Some(known) if self.memory.get(known.messages).is_some_and(|msg| msg.message == known.answer) => {
+                (known.messages + 1, known.input.saturating_add(known.output))
+            }
+            Some(known) => (known.messages, known.input),
+            None => (0, PER_REQUEST + extras_bytes(self, spec, tools)),
+        };
+        self.memory[seen..].iter().fold(start, |sum, msg| sum.saturating_add(msg.bytes + PER_MESSAGE))
+    }
+
+    /// The request of a held call.
+    pub fn request(&self, world: World<'_>, call: &CallId) -> Result<ModelRequest, Refusal> {
+        let job = self.job.as_ref().filter(|job| job.step == call.step);
+        let job = job.ok_or_else(|| Refusal::NotDue(format!("{call} is not this agent's")))?;
+        let spec = Spec::of(world.crew, &job.step, &self.who);
+        let Some((spec, model)) = spec.and_then(|spec| spec.model.clone().map(|model| (spec, model))) else {
+            return Err(Refusal::NotDue(format!("the crew has no step {}", job.step)));
+        };
+        let messages = self.memory.iter().map(|msg| world.texts.text(&msg.message)).collect::<Result<_, _>>()?;
+        let tools = if job.concluding { Vec::new() } else { self.tool_specs(&spec) };
+        let mut settings = spec.settings.clone();
+        settings.temperature = job.variation.temperature.or(settings.temperature);
+        Ok(ModelRequest {
+            run: world.run.clone(),
+            call: call.clone(),
+            agent: self.who.name.clone(),
+            attempt: job.attempt,
+            model: model.id.clone(),
+            messages,
+            tools: tools.into(),
+            schema: spec.schema.as_ref().map(|schema| std::sync::Arc::new(on_wire(schema))),
+            settings,
+            extra: model.extra.clone(),
+        })
+    }
+
+    /// Tools in the order they are offered; `delegate` last.
+    pub(super) fn tool_specs(&self, spec: &Spec) -> Vec<ToolSpec> {
+        let named = spec.tools.iter().filter_map(|name| spec.crew.tools.get(name)).map(|tool| tool.spec.clone());
+        let role = spec.role.as_ref().filter(|role| !role.delegates.is_empty());
+        named.chain(role.map(|role| delegate::spec_for(&spec.crew, role))).collect()
+    }
+}
+
+fn on_wire(schema: &crate::core::schema::Schema) -> OutputSchema {
+    schema.on_wire("result")
+}
+
+/// Bytes of tool definitions and output schema, which providers bill as input.
+fn extras_bytes(agent: &Agent, spec: &Spec, tools: bool) -> u64 {
+    let size = |value: &serde_json::Value| value.to_string().len() as u64;
+    let schema = spec.schema.as_ref().map_or(0, |schema| size(schema.json()) + PER_TOOL);
+    if !tools {
+        return schema;
+    }
+    let specs = agent.tool_specs(spec);
+    let each = |tool: &ToolSpec| (tool.name.len() + tool.description.len()) as u64 + size(&tool.parameters) + PER_TOOL;
+    schema + specs.iter().map(each).sum::<u64>()
+}

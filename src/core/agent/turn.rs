@@ -1,0 +1,185 @@
+//! One turn's tool calls. Invariant: nothing runs whose name was not offered and whose arguments do
+//! not fit its schema; every call that was asked for gets a result, in the order asked.
+
+use super::apply::same;
+use super::judge::clip;
+use super::*;
+use crate::core::chat::{Message, ToolAsk, wire_name};
+use crate::core::event::{ErrorClass, TaskResult, TaskStatus};
+use crate::core::ids::RunId;
+use crate::core::machine::{Decided, Refusal, World};
+
+/// The same tool with the same arguments this many times is a loop.
+const LOOP: u32 = 3;
+
+impl Agent {
+    pub(super) fn take_turn(
+        &self,
+        world: World<'_>,
+        job: &Job,
+        spec: &Spec,
+        asks: &[ToolAsk],
+    ) -> Result<Decided, Refusal> {
+        let Phase::Judging { call, .. } = &job.phase else {
+            return Err(Refusal::NotDue("no answer to judge".into()));
+        };
+        let most = spec.role.as_ref().map_or(0, |role| role.max_tool_calls) as usize;
+        let of = asks.len() as u32;
+        let mut decided = Decided::default();
+        let mut bad = None;
+        let mut here: BTreeMap<BlobId, u32> = BTreeMap::new();
+        let mut uses: BTreeMap<&str, u64> = BTreeMap::new();
+        for (index, ask) in asks.iter().enumerate() {
+            let checked = if index >= most {
+                Err((ToolRefusal::TooMany, format!("not run: at most {most} tool calls a turn")))
+            } else {
+                self.check_ask(job, spec, ask, &mut here, &mut uses)
+            };
+            let (index, agent) = (index as u32, self.who.clone());
+            match checked {
+                Ok((tool, arguments)) => {
+                    let key = idempotency_key(world.run, call, index, &arguments);
+                    let arguments = decided.keep(arguments);
+                    let (call, ask) = (call.clone(), ask.id.clone());
+                    let started = ToolEvent::Started { call, index, of, agent, tool, ask, arguments, key };
+                    decided.events.push(Event::Tool(started));
+                }
+                Err((refusal, content)) => {
+                    if matches!(refusal, ToolRefusal::UnknownTool | ToolRefusal::BadArguments) {
+                        bad.get_or_insert_with(|| content.clone());
+                    }
+                    let (tool, tool_call_id) = (clip(&ask.name), ask.id.clone());
+                    let content = decided.message(&Message::Tool { tool_call_id, content });
+                    let call = call.clone();
+                    decided.events.push(Event::Tool(ToolEvent::Refused {
+                        call,
+                        index,
+                        of,
+                        agent,
+                        tool,
+                        refusal,
+                        content,
+                    }));
+                }
+            }
+        }
+        // The first turn with a bad call gets the error and goes on; the second in a row is an attempt.
+        match bad {
+            Some(why) if job.bad_turns >= 1 => Ok(self.fail_attempt(job, spec, ErrorClass::UnknownTool, &why)),
+            Some(_) | None => Ok(decided),
+        }
+    }
+
+    /// The tool's own name and its arguments as canonical JSON; or why it is not run.
+    fn check_ask<'a>(
+        &self,
+        job: &Job,
+        spec: &'a Spec,
+        ask: &ToolAsk,
+        here: &mut BTreeMap<BlobId, u32>,
+        uses: &mut BTreeMap<&'a str, u64>,
+    ) -> Result<(String, String), (ToolRefusal, String)> {
+        let offered = spec.tools.iter().find(|name| wire_name(name) == ask.name || **name == ask.name);
+        let delegates = spec.role.as_ref().is_some_and(|role| !role.delegates.is_empty());
+        let tool = offered.map(String::as_str).or((delegates && ask.name == DELEGATE).then_some(DELEGATE));
+        let Some(tool) = tool else {
+            let mut names: Vec<String> = spec.tools.iter().map(|name| wire_name(name)).collect();
+            names.extend(delegates.then(|| DELEGATE.to_owned()));
+            let why = format!("there is no tool `{}`; the tools are: {}", clip(&ask.name), names.join(", "));
+            return Err((ToolRefusal::UnknownTool, why));
+        };
+        let given = if ask.arguments.trim().is_empty() { "{}" } else { &ask.arguments };
+        let bad = |why: String, schema: &serde_json::Value| {
+            (ToolRefusal::BadArguments, format!("not run: {why}. The arguments of {tool} must fit {schema}"))
+        };
+        let (schema, limit) = match spec.crew.tools.get(tool) {
+            Some(def) => (Some(def.arguments.clone()), def.max_calls),
+            None => (delegate::schema(spec), None),
+        };
+        let schema = schema.ok_or_else(|| (ToolRefusal::UnknownTool, format!("{tool} cannot be called here")))?;
+        let value: serde_json::Value = serde_json::from_str(given)
+            .map_err(|error| bad(format!("the arguments are not JSON ({error})"), schema.json()))?;
+        schema.check(&value).map_err(|why| bad(why, schema.json()))?;
+        let arguments = value.to_string();
+        let same = same(tool, &BlobId::of(arguments.as_bytes()));
+        let times = here.entry(same).or_insert_with(|| job.seen.get(&same).copied().unwrap_or(0));
+        *times += 1;
+        if *times >= LOOP {
+            let why =
+                format!("not run: {tool} was called {LOOP} times with the same arguments; answer with what you have");
+            return Err((ToolRefusal::Repeat, why));
+        }
+        let used = uses.entry(tool).or_insert_with(|| job.used.get(tool).copied().unwrap_or(0));
+        *used += 1;
+        if limit.is_some_and(|limit| *used > limit) {
+            return Err((
+                ToolRefusal::Limit,
+                format!("not run: {tool} may be called {} times", used.saturating_sub(1)),
+            ));
+        }
+        Ok((tool.to_owned(), arguments))
+    }
+
+    /// A task that is one tool call: start it, then take its result as the task's.
+    pub(super) fn tool_task(
+        &self,
+        world: World<'_>,
+        job: &Job,
+        spec: &Spec,
+        tool: &str,
+        arguments: &BlobId,
+        state: &ToolTask,
+    ) -> Result<Decided, Refusal> {
+        let mut decided = Decided::default();
+        match state {
+            ToolTask::Due => {
+                let call = CallId { step: job.step.clone(), number: job.calls + 1 };
+                let text = world.texts.text(arguments)?;
+                let key = idempotency_key(world.run, &call, 0, &text);
+                let (agent, tool, ask) = (self.who.clone(), tool.to_owned(), String::new());
+                let arguments = *arguments;
+                let started = ToolEvent::Started { call, index: 0, of: 1, agent, tool, ask, arguments, key };
+                decided.events.push(Event::Tool(started));
+                Ok(decided)
+            }
+            ToolTask::Running { .. } => Err(Refusal::NotDue("the tool is running".into())),
+            ToolTask::Returned(outcome, content) => {
+                let text = world.texts.text(&content.message)?;
+                let text = Message::decode(&text).map(|message| message.content().to_owned()).unwrap_or_default();
+                match outcome {
+                    Outcome::Ok => {
+                        let text = Some(decided.keep(text));
+                        let status = TaskStatus::Done;
+                        let result = TaskResult { status, text, typed: false, error: None, spent: job.spent };
+                        decided.events.push(self.finished(job, result));
+                        Ok(decided)
+                    }
+                    Outcome::Error => Ok(self.fail_attempt(job, spec, ErrorClass::Tool, &text)),
+                    Outcome::Unknown => Ok(self.review(job, ErrorClass::Tool, text)),
+                }
+            }
+        }
+    }
+
+    /// What the shell needs to run a tool of this turn: name, arguments, idempotency key, the ask's id.
+    pub fn tool_run(&self, call: &CallId, index: u32) -> Option<(&str, BlobId, &str, &str)> {
+        let job = self.job.as_ref()?;
+        match &job.phase {
+            Phase::Tools { call: open, asks, .. } if open == call => match asks.get(&index)? {
+                Ask::Running { tool, arguments, key, ask } => Some((tool, *arguments, key, ask)),
+                Ask::Done(_) => None,
+            },
+            Phase::ToolTask { tool, arguments, state: ToolTask::Running { call: open, key } } if open == call => {
+                Some((tool, *arguments, key, ""))
+            }
+            Phase::ToolTask { .. } | Phase::Tools { .. } | Phase::Ready | Phase::Queued => None,
+            Phase::Calling { .. } | Phase::Judging { .. } | Phase::Failed(_) | Phase::Backoff { .. } => None,
+            Phase::Blocked | Phase::OverBudget { .. } | Phase::Review => None,
+        }
+    }
+}
+
+/// Stable over resume: run + step address + call number + index in the turn + argument hash.
+fn idempotency_key(run: &RunId, call: &CallId, index: u32, arguments: &str) -> String {
+    format!("{run}:{call}:{index}:{}", &BlobId::of(arguments.as_bytes()).to_string()[..16])
+}

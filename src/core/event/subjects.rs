@@ -1,0 +1,144 @@
+//! Who folds what. Invariant: every machine whose state depends on an event is named here; the
+//! journal's routing, the conditional appends and the slices of a fold all read this table.
+
+use std::collections::BTreeSet;
+
+use super::{CallEvent, Event, LedgerEvent, RunEvent, Subject, TaskEvent, TaskStatus, ToolEvent};
+use crate::core::agent::DELEGATE;
+use crate::core::chat::FailureClass;
+use crate::core::ids::{AgentRef, Step};
+
+/// The scopes of a run: the root, and every sub-crew that has begun. Itself a fold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Scopes(BTreeSet<Step>);
+
+impl Scopes {
+    pub fn apply(&mut self, event: &Event) {
+        if let Event::Task(TaskEvent::CrewStarted { step, .. }) = event {
+            self.0.insert(step.clone());
+        }
+    }
+    pub fn contains(&self, step: &Step) -> bool {
+        self.0.contains(step)
+    }
+    /// The scope whose coordinator owns `step`: the nearest sub-crew strictly above it, else the root.
+    pub fn of(&self, step: &Step) -> Step {
+        let mut above = step.parent();
+        while let Some(step) = above {
+            if step.is_root() || self.0.contains(&step) {
+                return step;
+            }
+            above = step.parent();
+        }
+        Step::root()
+    }
+}
+
+impl Event {
+    /// Whoever folds this event. `scopes` has folded every earlier one.
+    pub fn subjects(&self, scopes: &Scopes) -> Vec<Subject> {
+        let plan = |step: &Step| Subject::Plan(scopes.of(step));
+        let agent = |agent: &AgentRef| Subject::Agent(agent.clone());
+        // A sub-crew's own coordinator folds the beginning, parking and end of its task.
+        let with_inner = |step: &Step| vec![plan(step), Subject::Plan(step.clone())];
+        match self {
+            Event::Run(_) => vec![Subject::All],
+            Event::Task(event) => match event {
+                TaskEvent::FannedOut { step, .. } | TaskEvent::Skipped { step, .. } => vec![plan(step)],
+                TaskEvent::FileWritten { step, .. } | TaskEvent::FileFailed { step, .. } => vec![plan(step)],
+                TaskEvent::Crashed { step, .. } => vec![plan(step)],
+                TaskEvent::RoundDecided { judge, .. } => vec![plan(judge)],
+                TaskEvent::CrewStarted { step, .. } | TaskEvent::Parked { step, .. } => with_inner(step),
+                TaskEvent::Assigned { step, agent: who, .. } => vec![plan(step), agent(who)],
+                TaskEvent::AttemptFailed { agent: who, .. } | TaskEvent::Woken { agent: who, .. } => vec![agent(who)],
+                TaskEvent::Shrunk { agent: who, .. } | TaskEvent::Concluding { agent: who, .. } => vec![agent(who)],
+                TaskEvent::NeedsReview { step, agent: who, .. } | TaskEvent::Retried { step, agent: who, .. } => {
+                    std::iter::once(plan(step)).chain(who.as_ref().map(agent)).collect()
+                }
+                TaskEvent::Finished { step, agent: who, result } => {
+                    let mut all = if scopes.contains(step) { with_inner(step) } else { vec![plan(step)] };
+                    all.extend(who.as_ref().map(agent));
+                    if result.status == TaskStatus::Cancelled {
+                        all.push(Subject::Ledger);
+                    }
+                    all
+                }
+                TaskEvent::Delegated { step, .. } => vec![plan(step)],
+                TaskEvent::DelegationRefused { agent: who, .. } | TaskEvent::Returned { agent: who, .. } => {
+                    vec![Subject::Plan(who.scope.clone()), agent(who)]
+                }
+            },
+            Event::Call(event) => match event {
+                CallEvent::Held(held) if held.waited => {
+                    vec![Subject::Ledger, agent(&held.agent), Subject::Plan(held.agent.scope.clone())]
+                }
+                CallEvent::Held(held) => vec![Subject::Ledger, agent(&held.agent)],
+                CallEvent::Queued { agent: who, .. } | CallEvent::Exhausted { agent: who, .. } => {
+                    vec![Subject::Ledger, agent(who), Subject::Plan(who.scope.clone())]
+                }
+                CallEvent::Answered(answered) => vec![Subject::Ledger, agent(&answered.agent)],
+                // Nobody's key or quota works any more: the whole run pauses.
+                CallEvent::Failed { failure, .. } if failure.class.stops_the_run() => vec![Subject::All],
+                CallEvent::Failed { agent: who, .. } | CallEvent::Lost { agent: who, .. } => {
+                    vec![Subject::Ledger, agent(who)]
+                }
+                CallEvent::Settled { .. } => vec![Subject::Ledger],
+            },
+            Event::Tool(event) => match event {
+                ToolEvent::Started { agent: who, tool, .. } if tool == DELEGATE => {
+                    vec![Subject::Plan(who.scope.clone()), agent(who)]
+                }
+                ToolEvent::Started { agent: who, .. } => vec![agent(who)],
+                ToolEvent::Refused { agent: who, .. } | ToolEvent::Returned { agent: who, .. } => vec![agent(who)],
+            },
+            Event::Ledger(event) => match event {
+                LedgerEvent::Alert { .. } => vec![Subject::Ledger],
+                LedgerEvent::Raised { .. } => vec![Subject::All],
+            },
+        }
+    }
+
+    /// Decided by the world, not by a machine: replay takes it as an input.
+    pub fn is_outside(&self) -> bool {
+        match self {
+            Event::Run(event) => match event {
+                RunEvent::Started(_) | RunEvent::Resumed { .. } => true,
+                RunEvent::PauseAsked { .. } | RunEvent::CancelAsked { .. } => true,
+                RunEvent::Parked { .. } | RunEvent::Finished { .. } => false,
+            },
+            Event::Task(event) => match event {
+                TaskEvent::FileWritten { .. } | TaskEvent::FileFailed { .. } | TaskEvent::Retried { .. } => true,
+                TaskEvent::Crashed { .. } | TaskEvent::Woken { .. } => true,
+                TaskEvent::FannedOut { .. } | TaskEvent::Assigned { .. } | TaskEvent::CrewStarted { .. } => false,
+                TaskEvent::Skipped { .. } | TaskEvent::AttemptFailed { .. } | TaskEvent::NeedsReview { .. } => false,
+                TaskEvent::Finished { .. } | TaskEvent::RoundDecided { .. } | TaskEvent::Delegated { .. } => false,
+                TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } => false,
+                TaskEvent::Parked { .. } | TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } => false,
+            },
+            Event::Call(event) => match event {
+                CallEvent::Answered(_) | CallEvent::Failed { .. } | CallEvent::Lost { .. } => true,
+                CallEvent::Settled { .. } => true,
+                CallEvent::Held(_) | CallEvent::Queued { .. } | CallEvent::Exhausted { .. } => false,
+            },
+            Event::Tool(event) => match event {
+                ToolEvent::Returned { .. } => true,
+                ToolEvent::Started { .. } | ToolEvent::Refused { .. } => false,
+            },
+            Event::Ledger(event) => match event {
+                LedgerEvent::Raised { .. } => true,
+                LedgerEvent::Alert { .. } => false,
+            },
+        }
+    }
+}
+
+impl FailureClass {
+    /// Credentials or money at the provider: no later call can fare better.
+    pub fn stops_the_run(self) -> bool {
+        match self {
+            FailureClass::Credentials | FailureClass::Quota | FailureClass::NotFound => true,
+            FailureClass::NotSent | FailureClass::Transient | FailureClass::TooLong => false,
+            FailureClass::OurFault | FailureClass::Ambiguous => false,
+        }
+    }
+}

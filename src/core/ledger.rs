@@ -1,0 +1,277 @@
+//! The budget of a run. Invariant: at every node of the budget tree and after every event,
+//! `settled + held + ambiguous <= cap`, except for what a provider billed beyond the bound that was
+//! stated (an overrun, booked in full).
+//!
+//! ```text
+//! (asked) --Held--> open --Answered--> settled        open --Failed, provably unbilled--> released
+//!    |               open --Lost, Failed otherwise--> ambiguous --Settled (by hand)--> settled
+//!    +--Queued--> waiting --Held | Exhausted
+//! ```
+//!
+//! Holds are facts in the journal, never increments of a counter: the sums of every node are the
+//! fold of the same events, so nothing can leak over a crash.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{AlertAt, CallEvent, Event, LedgerEvent, RunEvent, TaskEvent};
+use super::ids::{BadId, CallId, Name, Step};
+use super::machine::{Control, IllegalEvent};
+use super::money::{Amount, Caps, NanoUsd};
+
+mod decide;
+mod path;
+pub use decide::HoldRequest;
+pub use path::path;
+
+/// A node of the budget tree.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum NodeId {
+    /// A crew or sub-crew, by the scope of its tasks (the root scope: the top crew).
+    Crew(Step),
+    /// A task of a crew file over all its items, rounds and attempts.
+    Task(Step),
+    /// An agent of a scope over all its tasks.
+    Agent(Step, Name),
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NodeId::Crew(scope) if scope.is_root() => f.write_str("crew"),
+            NodeId::Crew(scope) => write!(f, "crew {scope}"),
+            NodeId::Task(step) => write!(f, "task {step}"),
+            NodeId::Agent(scope, name) if scope.is_root() => write!(f, "agent {name}"),
+            NodeId::Agent(scope, name) => write!(f, "agent {scope}:{name}"),
+        }
+    }
+}
+impl FromStr for NodeId {
+    type Err = BadId;
+    fn from_str(text: &str) -> Result<NodeId, BadId> {
+        let wrong =
+            || BadId { what: "budget node", found: text.to_owned(), expected: "crew, crew S, task S or agent S:N" };
+        match text.split_once(' ') {
+            None if text == "crew" => Ok(NodeId::Crew(Step::root())),
+            Some(("crew", step)) => Ok(NodeId::Crew(step.parse()?)),
+            Some(("task", step)) => Ok(NodeId::Task(step.parse()?)),
+            Some(("agent", who)) => {
+                let (scope, name) = who.rsplit_once(':').unwrap_or(("", who));
+                Ok(NodeId::Agent(scope.parse()?, name.parse()?))
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+impl Serialize for NodeId {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+impl<'de> Deserialize<'de> for NodeId {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The sums of one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct Sums {
+    pub settled: Amount,
+    /// Open holds: calls in flight.
+    pub held: Amount,
+    /// Holds of calls that may have been billed: at worst case until settled by hand.
+    pub ambiguous: Amount,
+    /// What was billed beyond holds; part of `settled`.
+    pub overrun: Amount,
+    alerted: BTreeSet<AlertAt>,
+    /// Calls waiting for this node, first come first served.
+    queue: Vec<CallId>,
+}
+
+impl Sums {
+    /// Everything the cap must cover.
+    pub fn used(&self) -> Amount {
+        self.settled.plus(self.held).plus(self.ambiguous)
+    }
+    /// What stays used even if every open hold settles at zero.
+    pub fn firm(&self) -> Amount {
+        self.settled.plus(self.ambiguous)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Hold {
+    pub amount: Amount,
+    pub nodes: Vec<NodeId>,
+    pub ambiguous: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct Ledger {
+    /// Of the top crew, after raises.
+    pub caps: Caps,
+    pub nodes: BTreeMap<NodeId, Sums>,
+    /// Open and ambiguous holds.
+    pub holds: BTreeMap<CallId, Hold>,
+    /// Calls that wait, with the node that refused them and what they need.
+    waiting: BTreeMap<CallId, (NodeId, Amount)>,
+    /// Crews in which a provider billed beyond its bound: no new holds until the budget is raised.
+    stopped: BTreeSet<Step>,
+    control: Control,
+}
+
+/// What the ledger's shell must do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerStep {
+    /// Decide again on a call that waits.
+    Try(CallId),
+}
+
+impl Ledger {
+    pub fn apply(&mut self, event: &Event) -> Result<(), IllegalEvent> {
+        match event {
+            Event::Run(event) => {
+                self.control.apply(event);
+                if let RunEvent::Started(started) = event {
+                    self.caps = started.caps;
+                }
+                Ok(())
+            }
+            Event::Call(event) => self.apply_call(event),
+            Event::Ledger(LedgerEvent::Raised { caps, .. }) => {
+                self.caps = *caps;
+                self.stopped.clear();
+                Ok(())
+            }
+            Event::Ledger(LedgerEvent::Alert { node, alert, .. }) => {
+                self.nodes.entry(node.clone()).or_default().alerted.insert(*alert);
+                Ok(())
+            }
+            Event::Task(TaskEvent::Finished { step, .. }) => {
+                let gone: Vec<CallId> = self.waiting.keys().filter(|call| &call.step == step).cloned().collect();
+                gone.iter().for_each(|call| self.leave_queue(call));
+                Ok(())
+            }
+            Event::Task(_) | Event::Tool(_) => Ok(()),
+        }
+    }
+
+    fn apply_call(&mut self, event: &CallEvent) -> Result<(), IllegalEvent> {
+        match event {
+            CallEvent::Held(held) => {
+                self.leave_queue(&held.call);
+                let hold = Hold { amount: held.amount, nodes: held.nodes.clone(), ambiguous: false };
+                if self.holds.insert(held.call.clone(), hold).is_some() {
+                    let why = format!("{} is already held", held.call);
+                    return Err(IllegalEvent { machine: "ledger".into(), kind: "call.held", why });
+                }
+                self.each(&held.nodes, |sums| sums.held = sums.held.plus(held.amount));
+            }
+            CallEvent::Queued { call, node, need, .. } => {
+                self.waiting.insert(call.clone(), (node.clone(), *need));
+                self.nodes.entry(node.clone()).or_default().queue.push(call.clone());
+            }
+            CallEvent::Exhausted { call, .. } => self.leave_queue(call),
+            CallEvent::Answered(answered) => {
+                self.settle(&answered.call, answered.cost, "call.answered")?;
+                if answered.overrun {
+                    self.stopped.insert(answered.agent.scope.clone());
+                }
+            }
+            CallEvent::Settled { call, cost, .. } => self.settle(call, *cost, "call.settled")?,
+            CallEvent::Failed { call, failure, .. } => match failure.class.money() {
+                super::chat::Money::Release => {
+                    if let Some(hold) = self.holds.remove(call) {
+                        self.each(&hold.nodes, |sums| sums.held = sums.held.minus(hold.amount));
+                    }
+                    if failure.class.stops_the_run() {
+                        let quota = failure.class != super::chat::FailureClass::Credentials;
+                        self.control.refused(quota, &failure.message);
+                    }
+                }
+                super::chat::Money::Hold => self.doubt(call),
+            },
+            CallEvent::Lost { call, .. } => self.doubt(call),
+        }
+        Ok(())
+    }
+
+    /// Books `cost` for a hold, open or ambiguous; never clipped.
+    fn settle(&mut self, call: &CallId, cost: Amount, kind: &'static str) -> Result<(), IllegalEvent> {
+        let Some(hold) = self.holds.remove(call) else {
+            let why = format!("{call} has no hold: terminal is final");
+            return Err(IllegalEvent { machine: "ledger".into(), kind, why });
+        };
+        self.each(&hold.nodes, |sums| {
+            let from = if hold.ambiguous { &mut sums.ambiguous } else { &mut sums.held };
+            *from = from.minus(hold.amount);
+            sums.settled = sums.settled.plus(cost);
+            sums.overrun = sums.overrun.plus(cost.minus(hold.amount));
+        });
+        Ok(())
+    }
+
+    /// An open hold becomes ambiguous: it stays at its worst case.
+    fn doubt(&mut self, call: &CallId) {
+        let Some(hold) = self.holds.get_mut(call).filter(|hold| !hold.ambiguous) else { return };
+        hold.ambiguous = true;
+        let (amount, nodes) = (hold.amount, hold.nodes.clone());
+        self.each(&nodes, |sums| {
+            sums.held = sums.held.minus(amount);
+            sums.ambiguous = sums.ambiguous.plus(amount);
+        });
+    }
+
+    fn each(&mut self, nodes: &[NodeId], mut change: impl FnMut(&mut Sums)) {
+        for node in nodes {
+            match self.nodes.get_mut(node) {
+                Some(sums) => change(sums),
+                None => change(self.nodes.entry(node.clone()).or_default()),
+            }
+        }
+    }
+
+    fn leave_queue(&mut self, call: &CallId) {
+        if let Some((node, _)) = self.waiting.remove(call)
+            && let Some(sums) = self.nodes.get_mut(&node)
+        {
+            sums.queue.retain(|waiter| waiter != call);
+        }
+    }
+
+    /// The first waiter of each node: what changed may have made room for it.
+    pub fn next(&self) -> Vec<LedgerStep> {
+        if self.control.is_halted() || self.waiting.is_empty() {
+            return Vec::new();
+        }
+        let first = self.nodes.values().filter_map(|sums| sums.queue.first());
+        first.map(|call| LedgerStep::Try(call.clone())).collect()
+    }
+
+    /// The sums of the whole run.
+    pub fn total(&self) -> Sums {
+        self.nodes.get(&NodeId::Crew(Step::root())).cloned().unwrap_or_default()
+    }
+
+    /// Is the call open or ambiguous?
+    pub fn hold(&self, call: &CallId) -> Option<&Hold> {
+        self.holds.get(call)
+    }
+
+    /// Open holds that are not ambiguous: calls in flight, or lost with their process.
+    pub fn open(&self) -> impl Iterator<Item = &CallId> {
+        self.holds.iter().filter(|(_, hold)| !hold.ambiguous).map(|(call, _)| call)
+    }
+
+    pub fn ambiguous_usd(&self) -> NanoUsd {
+        self.total().ambiguous.usd
+    }
+}
+
+#[cfg(test)]
+mod tests;

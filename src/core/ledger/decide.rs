@@ -1,0 +1,152 @@
+//! Deciding a hold: it fits everywhere, waits its turn somewhere, or can never fit.
+
+use super::{Ledger, NodeId, path};
+use crate::core::chat::Settings;
+use crate::core::crew::{OnExhausted, Pricing};
+use crate::core::event::{AlertAt, CallEvent, Event, Held, LedgerEvent};
+use crate::core::ids::{AgentRef, CallId};
+use crate::core::machine::{Decided, Refusal, World};
+use crate::core::money::{Amount, Caps, Limit, Tokens};
+
+/// What an agent asks the ledger for: one model call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldRequest {
+    pub call: CallId,
+    pub agent: AgentRef,
+    pub attempt: u32,
+    pub model: String,
+    /// Bound of the input.
+    pub input: Tokens,
+    pub price: Pricing,
+    pub settings: Settings,
+    pub messages: u32,
+    pub tools: bool,
+}
+
+impl HoldRequest {
+    /// The worst case of the call.
+    pub fn need(&self) -> Amount {
+        let output = Tokens(self.settings.max_output);
+        let usd = match self.price {
+            Pricing::Priced(price) => price.worst(self.input, output),
+            Pricing::Local | Pricing::Unknown => Default::default(),
+        };
+        Amount { tokens: Tokens(self.input.0.saturating_add(output.0)), usd, calls: 1 }
+    }
+}
+
+impl Ledger {
+    pub fn decide(&self, world: World<'_>, request: &HoldRequest) -> Result<Decided, Refusal> {
+        if self.control.is_halted() {
+            return Err(Refusal::Paused);
+        }
+        if self.holds.contains_key(&request.call) {
+            return Err(Refusal::NotDue(format!("{} is already held", request.call)));
+        }
+        let need = request.need();
+        let nodes = path(world.crew, self.caps, &request.call.step, &request.agent)
+            .ok_or_else(|| Refusal::NotDue(format!("the crew has no step {}", request.call.step)))?;
+        if let Some((node, limit, left)) = self.never_fits(&nodes, need, request) {
+            let pause = world.crew.budget.on_exhausted == OnExhausted::Pause;
+            let (call, agent) = (request.call.clone(), request.agent.clone());
+            return Ok(Decided::one(Event::Call(CallEvent::Exhausted { call, agent, node, limit, need, left, pause })));
+        }
+        let waits_at = nodes.iter().find_map(|(node, caps)| self.must_wait(node, *caps, need, &request.call));
+        let waiting = self.waiting.get(&request.call).map(|(node, _)| node);
+        match (waits_at, waiting) {
+            (Some((node, _)), Some(at)) if node == at => Err(Refusal::Waiting),
+            // It left the head of one queue only to stand at the end of another: it keeps its place
+            // where it is, or two nodes could pass it to and fro for ever.
+            (Some(_), Some(_)) => Err(Refusal::Waiting),
+            (Some((node, limit)), None) => {
+                let (call, agent, node) = (request.call.clone(), request.agent.clone(), node.clone());
+                Ok(Decided::one(Event::Call(CallEvent::Queued { call, agent, node, limit, need })))
+            }
+            (None, _) => Ok(self.hold_now(world, request, need, nodes)),
+        }
+    }
+
+    fn hold_now(&self, world: World<'_>, request: &HoldRequest, need: Amount, nodes: Vec<(NodeId, Caps)>) -> Decided {
+        let mut events = vec![Event::Call(CallEvent::Held(Box::new(Held {
+            call: request.call.clone(),
+            agent: request.agent.clone(),
+            attempt: request.attempt,
+            model: request.model.clone(),
+            input: request.input,
+            amount: need,
+            price: match request.price {
+                Pricing::Priced(price) => Some(price),
+                Pricing::Local | Pricing::Unknown => None,
+            },
+            settings: request.settings.clone(),
+            messages: request.messages,
+            tools: request.tools,
+            waited: self.waiting.contains_key(&request.call),
+            nodes: nodes.iter().map(|(node, _)| node.clone()).collect(),
+        })))];
+        let budget = &world.crew.budget;
+        for (node, caps) in &nodes {
+            let before = self.nodes.get(node);
+            let used = before.map(|sums| sums.used()).unwrap_or_default().plus(need);
+            let old = |at: &AlertAt| before.is_some_and(|sums| sums.alerted.contains(at));
+            let shares = budget.warn_at.iter().map(|share| AlertAt::Share(*share));
+            let amounts = budget.alert_usd.iter().map(|usd| AlertAt::Usd(*usd));
+            let amounts = amounts.filter(|_| *node == NodeId::Crew(crate::core::ids::Step::root()));
+            for alert in shares.chain(amounts).filter(|at| !old(at)) {
+                if let Some(limit) = passed(alert, *caps, used) {
+                    let node = node.clone();
+                    events.push(Event::Ledger(LedgerEvent::Alert { node, alert, limit, used, caps: *caps }));
+                }
+            }
+        }
+        Decided { events, blobs: Vec::new() }
+    }
+
+    /// The first node where the need is over the cap even if every open hold settles at zero.
+    fn never_fits(
+        &self,
+        nodes: &[(NodeId, Caps)],
+        need: Amount,
+        request: &HoldRequest,
+    ) -> Option<(NodeId, Limit, Amount)> {
+        nodes.iter().find_map(|(node, caps)| {
+            let firm = self.nodes.get(node).map(|sums| sums.firm()).unwrap_or_default();
+            let left = || Amount {
+                tokens: Tokens(caps.tokens.map_or(u64::MAX, |n| n.0).saturating_sub(firm.tokens.0)),
+                usd: caps.usd.unwrap_or(crate::core::money::NanoUsd(u64::MAX)).minus(firm.usd),
+                calls: caps.calls.unwrap_or(u64::MAX).saturating_sub(firm.calls),
+            };
+            if self.stopped.contains(&request.agent.scope) {
+                return Some((node.clone(), Limit::Usd, left()));
+            }
+            caps.broken_by(firm.plus(need)).map(|limit| (node.clone(), limit, left()))
+        })
+    }
+
+    /// Must the call wait at this node: for open holds to settle lower, or for who came before?
+    fn must_wait<'a>(&self, node: &'a NodeId, caps: Caps, need: Amount, call: &CallId) -> Option<(&'a NodeId, Limit)> {
+        let sums = self.nodes.get(node)?;
+        if let Some(limit) = caps.broken_by(sums.used().plus(need)) {
+            return Some((node, limit));
+        }
+        let first = sums.queue.first()?;
+        // A waiter blocks only later waiters of the node that refused it; one that already waits
+        // elsewhere came before this queue's end and is not blocked by it.
+        let blocked = first != call && !self.waiting.contains_key(call);
+        blocked.then(|| (node, caps.broken_by(sums.used().plus(need)).unwrap_or(Limit::Calls)))
+    }
+}
+
+/// The limit whose threshold `used` has passed.
+fn passed(alert: AlertAt, caps: Caps, used: Amount) -> Option<Limit> {
+    match alert {
+        AlertAt::Usd(usd) => (used.usd >= usd).then_some(Limit::Usd),
+        AlertAt::Share(share) => {
+            let over = |cap: u64, used: u64| u128::from(used) * 1000 >= u128::from(cap) * u128::from(share);
+            let usd = caps.usd.is_some_and(|cap| over(cap.0, used.usd.0));
+            let tokens = caps.tokens.is_some_and(|cap| over(cap.0, used.tokens.0));
+            let calls = caps.calls.is_some_and(|cap| over(cap, used.calls));
+            usd.then_some(Limit::Usd).or(tokens.then_some(Limit::Tokens)).or(calls.then_some(Limit::Calls))
+        }
+    }
+}

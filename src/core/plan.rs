@@ -1,0 +1,398 @@
+//! The task tree of one crew (or sub-crew) in a run. Invariant: every unit of work ends exactly once,
+//! with a typed result; what runs at once is bounded; every loop and fan-out has a limit.
+//!
+//! A *unit* is what others wait for: a task, a list (`for_each`), one of its items, a delegated child.
+//! Its address is a step without a round; the rounds of a loop (`draft#1`, `draft#2`) are steps of one unit.
+//!
+//! ```text
+//! Waiting --deps ended--> Ready --Assigned--> Running --Finished--> Ended
+//!    ^                      |--CrewStarted--> Crew --Finished--> Ended     Running <--> Waits (budget, children)
+//!    |                      |--FannedOut--> Items --all ended, Finished--> Ended
+//!    |                      |--Skipped--> Ended                Running --NeedsReview--> Review --Retried--> Running
+//!    '----RoundDecided again-- RoundOver --RoundDecided--> Ended
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::crew::{Crew, MemoryScope, Over, Who};
+use super::event::{ErrorClass, ParkCause, TaskResult};
+use super::ids::{AgentRef, BlobId, CallId, Key, Name, Segment, Step};
+use super::machine::Control;
+
+mod apply;
+mod children;
+mod decide;
+mod ends;
+mod loops;
+mod prompt;
+
+/// Panics of one unit's agent after which its task fails.
+pub const MAX_CRASHES: u32 = 3;
+
+/// The plan of a scope: its crew, and the state that is the fold of its events.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    crew: Arc<Crew>,
+    pub state: State,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct State {
+    pub scope: Step,
+    pub inputs: BTreeMap<Name, serde_json::Value>,
+    pub units: BTreeMap<Step, Unit>,
+    /// Loops by the unit of their judge.
+    loops: BTreeMap<Step, LoopRun>,
+    /// Units that may be started, by rank, item and address: the order of work.
+    ready: BTreeSet<(u32, u32, Step)>,
+    /// Units that hold one of `max_parallel` slots.
+    slots: u32,
+    /// Numbers in use by agent name.
+    busy: BTreeMap<Name, BTreeSet<u32>>,
+    /// Delegations asked and not yet answered.
+    asked: BTreeMap<(CallId, u32), Asked>,
+    /// Children whose result is due to their parent.
+    returns: BTreeSet<Step>,
+    /// Judges whose round is over.
+    rounds: BTreeSet<Step>,
+    /// Lists whose items have all ended.
+    full: BTreeSet<Step>,
+    /// Units whose output file is due; `Some` is why it could not be written.
+    files: BTreeMap<Step, Option<String>>,
+    /// Children of a parent's step, by name: the next one's number; and what was asked, against repeats.
+    children: BTreeMap<Step, u32>,
+    delegated: BTreeSet<BlobId>,
+    /// Units that have not ended.
+    open: u32,
+    failed: bool,
+    parked: Option<Vec<ParkCause>>,
+    over: bool,
+    control: Control,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Unit {
+    /// Index in the crew's tasks; `None` for a delegated child.
+    pub task: Option<u32>,
+    pub kind: Kind,
+    pub phase: Phase,
+    /// 0 outside loops, else from 1.
+    pub round: u32,
+    /// Of the unit once ended; of the round while its loop goes on.
+    pub result: Option<TaskResult>,
+    /// Of the last round, for the next one.
+    pub previous: Option<TaskResult>,
+    /// The actor that works on it, kept over the rounds of a loop.
+    pub agent: Option<AgentRef>,
+    crashes: u32,
+    open_children: u32,
+    file_written: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum Kind {
+    Single,
+    List { keys: Vec<Key>, items: Option<BlobId>, fanned: bool, ended: u32, running: u32 },
+    Item { index: u32 },
+    Child(Child),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Child {
+    pub from: CallId,
+    pub index: u32,
+    /// The agent that asked.
+    pub parent: AgentRef,
+    pub task: BlobId,
+    pub expected: Option<BlobId>,
+    pub inputs: BTreeMap<Name, serde_json::Value>,
+    ask: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum Phase {
+    Waiting,
+    Ready,
+    Running,
+    /// Its agent waits for budget (`Queued`) or for children; holds no slot.
+    Waits,
+    /// No budget until a resume.
+    Blocked,
+    /// A list whose items are at work.
+    Items,
+    /// A sub-crew is at work below it.
+    Crew,
+    /// The sub-crew cannot go on in this process.
+    CrewParked(Vec<ParkCause>),
+    /// Done for this round of its loop.
+    RoundOver,
+    /// Failed, and its `on_error` task is at work.
+    Rescue,
+    Review(ErrorClass, String),
+    Ended,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+struct LoopRun {
+    index: u32,
+    item: Option<u32>,
+    round: u32,
+    over: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+struct Asked {
+    agent: AgentRef,
+    arguments: BlobId,
+    ask: String,
+}
+
+/// What the coordinator must do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlanStep {
+    Start(Step),
+    /// All items of a list have ended.
+    CloseList(Step),
+    DecideRound(Step),
+    Delegate {
+        call: CallId,
+        index: u32,
+    },
+    /// A child's result goes back.
+    Return(Step),
+    /// An agent panicked too often.
+    FailCrashed(Step),
+    /// Write the unit's output file, once its result is durable; append `FileWritten`.
+    WriteFile(Step),
+    Cancel,
+    /// The crew is done.
+    Finish,
+    /// Nothing can go on in this process.
+    Park,
+}
+
+impl Plan {
+    /// An empty plan; it begins with `RunStarted` (the root) or `CrewStarted`.
+    pub fn new(scope: Step, crew: Arc<Crew>) -> Plan {
+        let state = State {
+            scope,
+            inputs: BTreeMap::new(),
+            units: BTreeMap::new(),
+            loops: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            slots: 0,
+            busy: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            returns: BTreeSet::new(),
+            rounds: BTreeSet::new(),
+            full: BTreeSet::new(),
+            files: BTreeMap::new(),
+            children: BTreeMap::new(),
+            delegated: BTreeSet::new(),
+            open: 0,
+            failed: false,
+            parked: None,
+            over: false,
+            control: Control::default(),
+        };
+        Plan { crew, state }
+    }
+
+    pub fn crew(&self) -> &Arc<Crew> {
+        &self.crew
+    }
+
+    /// Everything that is due. Its cost is that of what is due, not of the crew.
+    pub fn next(&self) -> Vec<PlanStep> {
+        let state = &self.state;
+        if state.over || state.units.is_empty() && state.open == 0 && !self.begun() {
+            return Vec::new();
+        }
+        if state.control == Control::Cancelling {
+            return vec![if state.open > 0 { PlanStep::Cancel } else { PlanStep::Finish }];
+        }
+        let mut steps: Vec<PlanStep> = state.returns.iter().cloned().map(PlanStep::Return).collect();
+        steps.extend(state.full.iter().cloned().map(PlanStep::CloseList));
+        steps.extend(state.rounds.iter().cloned().map(PlanStep::DecideRound));
+        steps.extend(state.asked.keys().map(|(call, index)| PlanStep::Delegate { call: call.clone(), index: *index }));
+        let due = state.files.iter().filter(|(_, failed)| failed.is_none());
+        steps.extend(due.map(|(step, _)| PlanStep::WriteFile(step.clone())));
+        steps.extend(self.crashed().map(PlanStep::FailCrashed));
+        if !state.control.is_halted() && !self.stopping() {
+            steps.extend(self.startable().into_iter().map(PlanStep::Start));
+        }
+        if steps.is_empty() {
+            steps.extend(self.at_rest());
+        }
+        steps
+    }
+
+    fn begun(&self) -> bool {
+        !self.state.units.is_empty() || self.crew.tasks.is_empty()
+    }
+
+    /// `on_failure = "stop"`: nothing new starts after a failure.
+    fn stopping(&self) -> bool {
+        self.state.failed && self.crew.on_failure == super::crew::OnFailure::Stop
+    }
+
+    fn crashed(&self) -> impl Iterator<Item = Step> + '_ {
+        let running = self.state.units.iter().filter(|(_, unit)| unit.crashes > MAX_CRASHES && !unit.is_over());
+        running.map(|(step, unit)| unit.step(step))
+    }
+
+    /// Ready units that fit the limits, in order: at most as many as there are free slots.
+    fn startable(&self) -> Vec<Step> {
+        let state = &self.state;
+        let mut free = (self.crew.max_parallel as u32).saturating_sub(state.slots);
+        let mut chosen = Vec::new();
+        // Agents that this very batch takes; lists likewise.
+        let mut taken: BTreeMap<&Name, usize> = BTreeMap::new();
+        let mut started: BTreeMap<u32, u32> = BTreeMap::new();
+        let mut from = (0, 0, Step::root());
+        while free > 0 {
+            let Some((rank, item, step)) = state.ready.range(from.clone()..).next() else { break };
+            let Some(unit) = state.units.get(step) else { break };
+            let open = self.room_in_list(unit, started.get(rank).copied().unwrap_or(0));
+            // A full list: none of its items can start, so the next rank is looked at.
+            let Some(()) = open else {
+                from = (rank + 1, 0, Step::root());
+                continue;
+            };
+            from = (*rank, *item, step.just_after());
+            if let Some(role) = self.role_of(step, unit) {
+                let used = state.busy.get(role).map_or(0, BTreeSet::len) + taken.get(role).copied().unwrap_or(0);
+                if unit.agent.is_none() && used >= self.agent_limit(role) {
+                    continue;
+                }
+                *taken.entry(role).or_default() += 1;
+            }
+            *started.entry(*rank).or_default() += 1;
+            chosen.push(step.clone());
+            free -= 1;
+        }
+        chosen
+    }
+
+    fn room_in_list(&self, unit: &Unit, started: u32) -> Option<()> {
+        let Kind::Item { .. } = unit.kind else { return Some(()) };
+        let task = self.crew.tasks.get(unit.task? as usize)?;
+        let repeat = task.repeat.as_ref()?;
+        let list = self.state.units.get(&self.address(unit.task? as usize, None))?;
+        let Kind::List { running, .. } = &list.kind else { return None };
+        let most = if repeat.window.is_some() { 1 } else { repeat.max_parallel.unwrap_or(usize::MAX) };
+        ((*running + started) < u32::try_from(most).unwrap_or(u32::MAX)).then_some(())
+    }
+
+    fn agent_limit(&self, role: &Name) -> usize {
+        let Some(agent) = self.crew.agents.get(role) else { return usize::MAX };
+        match agent.memory {
+            MemoryScope::Run => 1,
+            MemoryScope::Task => agent.max_parallel.unwrap_or(usize::MAX),
+        }
+    }
+
+    /// The agent name a unit needs, if it needs one.
+    fn role_of<'a>(&'a self, step: &Step, unit: &'a Unit) -> Option<&'a Name> {
+        match unit.task {
+            Some(index) => match &self.crew.tasks.get(index as usize)?.who {
+                Who::Agent(name) if !matches!(unit.kind, Kind::List { .. }) => Some(name),
+                Who::Agent(_) | Who::Crew(_) | Who::Tool { .. } => None,
+            },
+            None => {
+                let name = step.last()?.name;
+                self.crew.agents.get_key_value(&name).map(|(name, _)| name)
+            }
+        }
+    }
+
+    /// Nothing is due: the crew is done, or it waits for the world, or nothing can go on.
+    fn at_rest(&self) -> Option<PlanStep> {
+        let state = &self.state;
+        if self.all_ended() && state.files.is_empty() {
+            return Some(PlanStep::Finish);
+        }
+        if self.stopping() && !self.any_active() && state.files.is_empty() && !self.any_waiting_for_people() {
+            return Some(PlanStep::Finish);
+        }
+        let halted = state.control.is_halted();
+        if state.parked.is_none() && (halted && state.scope.is_root() || !self.any_active()) {
+            return Some(PlanStep::Park);
+        }
+        None
+    }
+
+    fn all_ended(&self) -> bool {
+        self.state.open == 0
+    }
+
+    fn any_active(&self) -> bool {
+        self.state.units.values().any(|unit| matches!(unit.phase, Phase::Running | Phase::Crew))
+            || self.state.units.values().any(|unit| unit.phase == Phase::Waits && unit.open_children == 0)
+    }
+
+    fn any_waiting_for_people(&self) -> bool {
+        self.state.units.values().any(|unit| matches!(unit.phase, Phase::Review(..) | Phase::Blocked))
+    }
+
+    /// Address of a task's unit, or of one of its items.
+    fn address(&self, task: usize, item: Option<&Key>) -> Step {
+        let name = self.crew.tasks[task].name.clone();
+        self.state.scope.child(&Segment { name, key: item.cloned(), round: None })
+    }
+
+    fn unit(&self, address: &Step) -> Option<&Unit> {
+        self.state.units.get(address)
+    }
+
+    /// The keys of a task's list, once it has fanned out.
+    fn keys(&self, task: usize) -> Option<&[Key]> {
+        match &self.unit(&self.address(task, None))?.kind {
+            Kind::List { keys, fanned: true, .. } => Some(keys),
+            Kind::List { .. } | Kind::Single | Kind::Item { .. } | Kind::Child(_) => None,
+        }
+    }
+
+    /// Do both tasks repeat over the same items? Then they are joined item by item.
+    fn joined(&self, a: usize, b: usize) -> bool {
+        let over = |index: usize| self.crew.tasks[index].repeat.as_ref().map(|repeat| &repeat.over);
+        match (over(a), over(b)) {
+            (Some(Over::Rows(a)), Some(Over::Rows(b))) => Arc::ptr_eq(a, b) || a == b,
+            (Some(Over::Result { task: a, list: x }), Some(Over::Result { task: b, list: y })) => a == b && x == y,
+            (Some(Over::Rows(_)), Some(Over::Result { .. })) | (Some(Over::Result { .. }), Some(Over::Rows(_))) => {
+                false
+            }
+            (None, _) | (_, None) => false,
+        }
+    }
+}
+
+impl Unit {
+    fn new(task: Option<u32>, kind: Kind) -> Unit {
+        Unit {
+            task,
+            kind,
+            phase: Phase::Waiting,
+            round: 0,
+            result: None,
+            previous: None,
+            agent: None,
+            crashes: 0,
+            open_children: 0,
+            file_written: false,
+        }
+    }
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+    /// The step of the unit's present round.
+    pub fn step(&self, address: &Step) -> Step {
+        if self.round == 0 { address.clone() } else { address.with_round(Some(self.round)) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

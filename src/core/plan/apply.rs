@@ -1,0 +1,294 @@
+//! Folding a plan. Invariant: facts about ended units change nothing; counters and sets are derived
+//! from phases in one place ([`Plan::set`]).
+
+use super::*;
+use crate::core::chat::FailureClass;
+use crate::core::crew::OnFailure;
+use crate::core::event::{CallEvent, Event, RunEvent, TaskError, TaskEvent, TaskStatus, ToolEvent};
+use crate::core::machine::IllegalEvent;
+use crate::core::money::Amount;
+
+impl Plan {
+    pub fn apply(&mut self, event: &Event) -> Result<(), IllegalEvent> {
+        // Whatever happens, the plan may go on: only a new `Parked` says otherwise.
+        self.state.parked = None;
+        match event {
+            Event::Run(run) => self.apply_run(run),
+            Event::Task(task) => return self.apply_task(event, task),
+            Event::Call(call) => self.apply_call(call),
+            Event::Tool(ToolEvent::Started { call, index, agent, ask, arguments, .. }) => {
+                let asked = Asked { agent: agent.clone(), arguments: *arguments, ask: ask.clone() };
+                self.state.asked.insert((call.clone(), *index), asked);
+            }
+            Event::Tool(_) | Event::Ledger(_) => {}
+        }
+        Ok(())
+    }
+
+    fn illegal(&self, event: &Event, why: impl Into<String>) -> IllegalEvent {
+        let machine = format!(
+            "coordinator of {}",
+            if self.state.scope.is_root() { "the crew" } else { self.state.scope.as_str() }
+        );
+        IllegalEvent { machine, kind: event.kind(), why: why.into() }
+    }
+
+    fn apply_run(&mut self, event: &RunEvent) {
+        self.state.control.apply(event);
+        match event {
+            RunEvent::Started(started) if self.state.scope.is_root() => self.begin(started.inputs.clone()),
+            RunEvent::Resumed { .. } => {
+                let addresses: Vec<Step> = self.state.units.keys().cloned().collect();
+                for address in addresses {
+                    match self.state.units[&address].phase {
+                        Phase::Blocked => self.set(&address, Phase::Running),
+                        Phase::CrewParked(_) => self.set(&address, Phase::Crew),
+                        Phase::Waiting | Phase::Ready | Phase::Running | Phase::Waits | Phase::Items => {}
+                        Phase::Crew | Phase::RoundOver | Phase::Rescue | Phase::Review(..) | Phase::Ended => {}
+                    }
+                }
+                self.state.files.values_mut().for_each(|failed| *failed = None);
+            }
+            RunEvent::Parked { causes } if self.state.scope.is_root() => self.state.parked = Some(causes.clone()),
+            RunEvent::Finished { .. } => self.state.over = true,
+            RunEvent::Started(_) | RunEvent::Parked { .. } => {}
+            RunEvent::PauseAsked { .. } | RunEvent::CancelAsked { .. } => {}
+        }
+    }
+
+    fn begin(&mut self, inputs: BTreeMap<Name, serde_json::Value>) {
+        self.state.inputs = inputs;
+        for index in 0..self.crew.tasks.len() {
+            let task = &self.crew.tasks[index];
+            let list = Kind::List { keys: Vec::new(), items: None, fanned: false, ended: 0, running: 0 };
+            let kind = if task.repeat.is_some() { list } else { Kind::Single };
+            let mut unit = Unit::new(Some(index as u32), kind);
+            let looped = task.in_loop.filter(|index| !self.crew.loops[*index].per_item);
+            unit.round = u32::from(looped.is_some());
+            self.state.units.insert(self.address(index, None), unit);
+            // A rescuing task is no part of the crew's work until something fails.
+            self.state.open += u32::from(task.rescues.is_none());
+        }
+        for (index, looped) in self.crew.loops.iter().enumerate().filter(|(_, looped)| !looped.per_item) {
+            let run = LoopRun { index: index as u32, item: None, round: 1, over: false };
+            self.state.loops.insert(self.address(looped.judge, None), run);
+        }
+        for index in 0..self.crew.tasks.len() {
+            self.consider(&self.address(index, None));
+        }
+    }
+
+    fn apply_task(&mut self, event: &Event, task: &TaskEvent) -> Result<(), IllegalEvent> {
+        match task {
+            TaskEvent::CrewStarted { step, inputs } if *step == self.state.scope => self.begin(inputs.clone()),
+            TaskEvent::CrewStarted { step, .. } => self.set(&step.with_round(None), Phase::Crew),
+            TaskEvent::FannedOut { step, keys, items } => self.fan_out(event, step, keys, *items)?,
+            TaskEvent::Assigned { step, agent, .. } => {
+                let address = step.with_round(None);
+                let Some(unit) = self.state.units.get_mut(&address) else {
+                    return Err(self.illegal(event, format!("there is no task {step}")));
+                };
+                unit.agent = Some(agent.clone());
+                self.state.busy.entry(agent.name.clone()).or_default().insert(agent.number);
+                self.set(&address, Phase::Running);
+            }
+            TaskEvent::Skipped { step, because, upstream } => {
+                let class = if *upstream { ErrorClass::Upstream } else { ErrorClass::Cancelled };
+                let error = TaskError { class, message: because.clone(), attempts: 0 };
+                let error = Some(error).filter(|_| *upstream);
+                let result = TaskResult {
+                    status: TaskStatus::Skipped,
+                    text: None,
+                    typed: false,
+                    error,
+                    spent: Amount::default(),
+                };
+                self.ended(&step.with_round(None), result);
+            }
+            TaskEvent::NeedsReview { step, class, message, .. } => {
+                self.set(&step.with_round(None), Phase::Review(*class, message.clone()));
+            }
+            TaskEvent::Retried { step, agent, .. } => {
+                let address = step.with_round(None);
+                if let Some(unit) = self.state.units.get_mut(&address) {
+                    unit.crashes = 0;
+                }
+                let phase = if agent.is_some() { Phase::Running } else { Phase::Ready };
+                self.set(&address, phase);
+            }
+            TaskEvent::Finished { step, .. } if *step == self.state.scope && !step.is_root() => self.state.over = true,
+            TaskEvent::Finished { step, result, .. } => self.finished(step, result.clone()),
+            TaskEvent::RoundDecided { judge, outcome, .. } => self.round_decided(&judge.with_round(None), *outcome),
+            TaskEvent::Delegated { step, from, index, agent, task, expected, inputs } => {
+                self.delegated(step, (from, *index), agent, (*task, *expected), inputs.clone());
+            }
+            TaskEvent::DelegationRefused { from, index, .. } => {
+                self.state.asked.remove(&(from.clone(), *index));
+            }
+            TaskEvent::Returned { step, from, .. } => self.returned(step, from),
+            TaskEvent::Parked { step, causes } if *step == self.state.scope => {
+                self.state.parked = Some(causes.clone());
+            }
+            TaskEvent::Parked { step, causes } => {
+                self.set(&step.with_round(None), Phase::CrewParked(causes.clone()));
+            }
+            TaskEvent::FileWritten { step, .. } => {
+                self.state.files.remove(step);
+                if let Some(unit) = self.state.units.get_mut(step) {
+                    unit.file_written = true;
+                }
+            }
+            TaskEvent::FileFailed { step, message, .. } => {
+                if let Some(failed) = self.state.files.get_mut(step) {
+                    *failed = Some(message.clone());
+                }
+            }
+            TaskEvent::Crashed { step, .. } => {
+                if let Some(unit) = self.state.units.get_mut(&step.with_round(None)) {
+                    unit.crashes += 1;
+                }
+            }
+            TaskEvent::AttemptFailed { .. } | TaskEvent::Woken { .. } => {}
+            TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn apply_call(&mut self, event: &CallEvent) {
+        let (step, phase) = match event {
+            CallEvent::Held(held) => (&held.call.step, Phase::Running),
+            CallEvent::Queued { call, .. } => (&call.step, Phase::Waits),
+            // Without a pause the agent goes on to its end at once.
+            CallEvent::Exhausted { call, pause, .. } => {
+                (&call.step, if *pause { Phase::Blocked } else { Phase::Running })
+            }
+            CallEvent::Failed { failure, .. } => {
+                if failure.class.stops_the_run() {
+                    self.state.control.refused(failure.class != FailureClass::Credentials, &failure.message);
+                }
+                return;
+            }
+            CallEvent::Answered(_) | CallEvent::Lost { .. } | CallEvent::Settled { .. } => return,
+        };
+        let address = step.with_round(None);
+        if self.unit(&address).is_some_and(|unit| !unit.is_over()) {
+            self.set(&address, phase);
+        }
+    }
+
+    fn fan_out(&mut self, event: &Event, step: &Step, keys: &[Key], items: Option<BlobId>) -> Result<(), IllegalEvent> {
+        let Some(unit) = self.state.units.get_mut(step) else {
+            return Err(self.illegal(event, format!("there is no task {step}")));
+        };
+        let task = unit.task;
+        unit.kind = Kind::List { keys: keys.to_vec(), items, fanned: true, ended: 0, running: 0 };
+        let Some(index) = task.map(|index| index as usize) else { return Ok(()) };
+        self.set(step, Phase::Items);
+        let in_loop = self.crew.tasks[index].in_loop;
+        for (item, key) in keys.iter().enumerate() {
+            let mut unit = Unit::new(task, Kind::Item { index: item as u32 });
+            unit.round = u32::from(in_loop.is_some());
+            self.state.units.insert(self.address(index, Some(key)), unit);
+            self.state.open += 1;
+            let judge = in_loop.map(|at| (at, &self.crew.loops[at])).filter(|(_, looped)| looped.judge == index);
+            if let Some((at, looped)) = judge.filter(|(_, looped)| looped.per_item) {
+                let run = LoopRun { index: at as u32, item: Some(item as u32), round: 1, over: false };
+                self.state.loops.insert(self.address(looped.judge, Some(key)), run);
+            }
+        }
+        if keys.is_empty() {
+            self.state.full.insert(step.clone());
+        }
+        for key in keys {
+            self.consider(&self.address(index, Some(key)));
+        }
+        // Items of tasks that are joined to this one may have waited for these to exist.
+        for other in 0..self.crew.tasks.len() {
+            if other != index && self.joined(other, index) && self.keys(other).is_some() {
+                for key in keys {
+                    self.consider(&self.address(other, Some(key)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The one place where a phase changes: slots, lists and the ready set follow.
+    pub(super) fn set(&mut self, address: &Step, phase: Phase) {
+        let Some(unit) = self.state.units.get_mut(address) else { return };
+        let holds = |phase: &Phase| matches!(phase, Phase::Running | Phase::Crew);
+        let (before, now) = (holds(&unit.phase), holds(&phase));
+        // An item holds its list's place from start to end, whatever it waits for in between.
+        let at_work = |phase: &Phase| !matches!(phase, Phase::Waiting | Phase::Ready | Phase::Ended);
+        let (was, is) = (at_work(&unit.phase), at_work(&phase));
+        let ready = phase == Phase::Ready;
+        unit.phase = phase;
+        let (task, rank) = (unit.task, rank(unit));
+        let is_item = matches!(unit.kind, Kind::Item { .. });
+        self.state.slots = self.state.slots + u32::from(now) - u32::from(before);
+        let key = (rank.0, rank.1, address.clone());
+        if ready {
+            self.state.ready.insert(key);
+        } else {
+            self.state.ready.remove(&key);
+        }
+        if let Some(task) = task.filter(|_| is_item && was != is) {
+            let list = self.address(task as usize, None);
+            if let Some(Unit { kind: Kind::List { running, .. }, .. }) = self.state.units.get_mut(&list) {
+                *running = *running + u32::from(is) - u32::from(was);
+            }
+        }
+    }
+
+    /// Makes a waiting unit ready if all it waits for has ended.
+    pub(super) fn consider(&mut self, address: &Step) {
+        if self.unit(address).is_some_and(|unit| unit.phase == Phase::Waiting) && self.is_due(address) {
+            self.set(address, Phase::Ready);
+        }
+    }
+
+    /// A unit's last word: result recorded, agent freed, dependents looked at.
+    pub(super) fn ended(&mut self, address: &Step, result: TaskResult) {
+        let Some(unit) = self.state.units.get_mut(address) else { return };
+        let counted = unit.task.is_none_or(|index| self.crew.tasks[index as usize].rescues.is_none());
+        let (task, kind) = (unit.task, unit.kind.clone());
+        if unit.is_over() {
+            return;
+        }
+        let good = result.status.has_result();
+        let bad = matches!(result.status, TaskStatus::Failed | TaskStatus::OverBudget | TaskStatus::Cancelled);
+        unit.result = Some(result);
+        let agent = unit.agent.clone();
+        self.set(address, Phase::Ended);
+        self.state.open -= u32::from(counted);
+        if let Some(agent) = agent {
+            self.state.busy.entry(agent.name).or_default().remove(&agent.number);
+        }
+        let definition = task.map(|index| &self.crew.tasks[index as usize]);
+        // A list fails as a whole, its items do not count again.
+        let optional = definition.is_none_or(|task| task.optional) || matches!(kind, Kind::Item { .. });
+        self.state.failed |= bad && !optional;
+        if good && definition.is_some_and(|task| task.output_file.is_some()) && !matches!(kind, Kind::List { .. }) {
+            self.state.files.insert(address.clone(), None);
+        }
+        match kind {
+            Kind::Item { index } => self.item_ended(address, task, index),
+            Kind::Child(_) => {
+                self.state.returns.insert(address.clone());
+            }
+            Kind::Single | Kind::List { .. } => {}
+        }
+        self.wake_dependents(address);
+        let stop = self.crew.on_failure == OnFailure::Stop && self.state.failed;
+        debug_assert!(!stop || self.stopping());
+    }
+}
+
+/// Where a unit stands in the order of work: children first (their parents wait), then document order.
+fn rank(unit: &Unit) -> (u32, u32) {
+    let item = match &unit.kind {
+        Kind::Item { index } => index + 1,
+        Kind::Single | Kind::List { .. } | Kind::Child(_) => 0,
+    };
+    (unit.task.map_or(0, |index| index + 1), item)
+}

@@ -1,0 +1,193 @@
+//! Delegation. Invariant: a delegation that is taken on always comes back with a typed result; depth,
+//! fan-out and who may ask whom are decided here and by no prompt.
+
+use super::*;
+use crate::core::agent::{Delegation, open_inputs};
+use crate::core::chat::Message;
+use crate::core::event::{Event, TaskEvent};
+use crate::core::machine::{Decided, Refusal, World};
+
+impl Plan {
+    pub(super) fn decide_delegation(&self, world: World<'_>, call: &CallId, index: u32) -> Result<Decided, Refusal> {
+        let key = (call.clone(), index);
+        let asked = self.state.asked.get(&key).ok_or_else(|| Refusal::NotDue(format!("{call} asked nothing")))?;
+        let arguments = world.texts.text(&asked.arguments)?;
+        let delegation = Delegation::read(&arguments);
+        match delegation.ok_or_else(|| "not done: the arguments name nobody".to_owned()).and_then(|delegation| {
+            self.may_delegate(asked, call, &delegation)?;
+            Ok(delegation)
+        }) {
+            Ok(delegation) => {
+                let mut decided = Decided::default();
+                let task = decided.keep(delegation.task.clone());
+                let expected = delegation.expected.clone().map(|text| decided.keep(text));
+                let (step, agent) = (self.child_address(call, &delegation.to), asked.agent.clone());
+                let inputs = self.child_inputs(&delegation);
+                let from = call.clone();
+                decided.events.push(Event::Task(TaskEvent::Delegated {
+                    step,
+                    from,
+                    index,
+                    agent,
+                    task,
+                    expected,
+                    inputs,
+                }));
+                Ok(decided)
+            }
+            Err(content) => {
+                let mut decided = Decided::default();
+                let content = decided.message(&Message::Tool { tool_call_id: asked.ask.clone(), content });
+                let (from, agent) = (call.clone(), asked.agent.clone());
+                decided.events.push(Event::Task(TaskEvent::DelegationRefused { from, index, agent, content }));
+                Ok(decided)
+            }
+        }
+    }
+
+    /// Every limit of a delegation; the words are what the asking model reads.
+    fn may_delegate(&self, asked: &Asked, call: &CallId, delegation: &Delegation) -> Result<(), String> {
+        if self.state.control.is_halted() {
+            return Err("not done: the run is ending".into());
+        }
+        let role = self.crew.agents.get(&asked.agent.name).ok_or("not done: unknown agent")?;
+        if !role.delegates.contains(&delegation.to) {
+            return Err(format!("not done: {} may not be asked", delegation.to));
+        }
+        let depth = self.depth_of(&call.step);
+        if depth >= role.max_depth {
+            return Err(format!("not done: delegation is {} levels deep, the limit (`max_depth`)", role.max_depth));
+        }
+        let children = self.children_of(&call.step);
+        if children >= role.max_children {
+            return Err(format!("not done: {children} pieces of work were given out, the limit (`max_children`)"));
+        }
+        if self.state.delegated.contains(&repeat_mark(
+            &call.step,
+            &delegation.to,
+            &BlobId::of(delegation.task.as_bytes()),
+        )) {
+            return Err(format!("not done: {} was already given this very task; use its result", delegation.to));
+        }
+        if let Some(sub) = self.crew.crews.get(&delegation.to) {
+            let missing: Vec<&str> = open_inputs(sub)
+                .filter(|input| input.default.is_none() && !delegation.inputs.contains_key(&input.name))
+                .map(|input| input.name.as_str())
+                .collect();
+            if !missing.is_empty() {
+                return Err(format!("not done: {} needs {}", delegation.to, missing.join(", ")));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a sub-crew is given: the open inputs that were named, their defaults, and the task's text
+    /// where the crew has an input of that name.
+    fn child_inputs(&self, delegation: &Delegation) -> BTreeMap<Name, serde_json::Value> {
+        let Some(sub) = self.crew.crews.get(&delegation.to) else { return BTreeMap::new() };
+        let mut inputs = BTreeMap::new();
+        for input in &sub.crew.inputs {
+            let given = delegation.inputs.get(&input.name).cloned();
+            let task = (input.name.as_str() == "task").then(|| delegation.task.clone().into());
+            if let Some(value) = given.or(task).or_else(|| input.default.clone()) {
+                inputs.insert(input.name.clone(), value);
+            }
+        }
+        inputs
+    }
+
+    fn child_address(&self, call: &CallId, to: &Name) -> Step {
+        let base = call.step.child(&Segment::task(to.clone()));
+        let number = self.state.children.get(&base).copied().unwrap_or(0) + 1;
+        // A number is a valid key; if it ever were not, the step itself is the child's address.
+        match Key::new(&number.to_string()) {
+            Ok(key) => call.step.child(&Segment { name: to.clone(), key: Some(key), round: None }),
+            Err(_) => base,
+        }
+    }
+
+    fn children_of(&self, step: &Step) -> u32 {
+        let direct = self.state.children.iter().filter(|(base, _)| base.parent().as_ref() == Some(step));
+        direct.map(|(_, count)| count).sum()
+    }
+
+    /// Levels below a task of the file.
+    fn depth_of(&self, step: &Step) -> u32 {
+        (step.depth() - self.state.scope.depth()).saturating_sub(1) as u32
+    }
+
+    pub(super) fn delegated(
+        &mut self,
+        step: &Step,
+        (from, index): (&CallId, u32),
+        parent: &AgentRef,
+        (task, expected): (BlobId, Option<BlobId>),
+        inputs: BTreeMap<Name, serde_json::Value>,
+    ) {
+        let Some(asked) = self.state.asked.remove(&(from.clone(), index)) else { return };
+        let Some(last) = step.last() else { return };
+        *self.state.children.entry(from.step.child(&Segment::task(last.name.clone()))).or_default() += 1;
+        self.state.delegated.insert(repeat_mark(&from.step, &last.name, &task));
+        let child = Child { from: from.clone(), index, parent: parent.clone(), task, expected, inputs, ask: asked.ask };
+        self.state.units.insert(step.clone(), Unit::new(None, Kind::Child(child)));
+        self.state.open += 1;
+        self.set(step, Phase::Ready);
+        let above = from.step.with_round(None);
+        if let Some(unit) = self.state.units.get_mut(&above) {
+            unit.open_children += 1;
+            if unit.phase == Phase::Running {
+                self.set(&above, Phase::Waits);
+            }
+        }
+    }
+
+    pub(super) fn returned(&mut self, step: &Step, from: &CallId) {
+        self.state.returns.remove(step);
+        let above = from.step.with_round(None);
+        if let Some(unit) = self.state.units.get_mut(&above) {
+            unit.open_children = unit.open_children.saturating_sub(1);
+            if unit.open_children == 0 && unit.phase == Phase::Waits {
+                self.set(&above, Phase::Running);
+            }
+        }
+    }
+
+    /// What the asking model reads: `{status, result or error, usd, step}`.
+    pub(super) fn decide_return(&self, world: World<'_>, step: &Step) -> Result<Decided, Refusal> {
+        let due = || Refusal::NotDue(format!("{step} has no result to return"));
+        let unit = self.unit(step).filter(|_| self.state.returns.contains(step)).ok_or_else(due)?;
+        let (Kind::Child(child), Some(result)) = (&unit.kind, &unit.result) else { return Err(due()) };
+        let mut fields = serde_json::Map::new();
+        fields.insert("status".into(), result.status.as_str().into());
+        match (&result.text, &result.error) {
+            (Some(text), _) => {
+                let text = world.texts.text(text)?;
+                let typed = if result.typed { serde_json::from_str(&text).ok() } else { None };
+                fields.insert("result".into(), typed.unwrap_or_else(|| (&*text).into()));
+            }
+            (None, Some(error)) => {
+                fields.insert("error".into(), error.message.clone().into());
+            }
+            (None, None) => {}
+        }
+        fields.insert("usd".into(), result.spent.usd.to_string().into());
+        fields.insert("step".into(), step.as_str().into());
+        let content = serde_json::Value::Object(fields).to_string();
+        let mut decided = Decided::default();
+        let content = decided.message(&Message::Tool { tool_call_id: child.ask.clone(), content });
+        decided.events.push(Event::Task(TaskEvent::Returned {
+            step: step.clone(),
+            from: child.from.clone(),
+            index: child.index,
+            agent: child.parent.clone(),
+            content,
+            spent: result.spent,
+        }));
+        Ok(decided)
+    }
+}
+
+/// The same task given to the same agent by the same step.
+fn repeat_mark(step: &Step, to: &Name, task: &BlobId) -> BlobId {
+    BlobId::of(format!("{step} {to} {task}").as_bytes())
+}

@@ -1,0 +1,315 @@
+//! What an agent is told. Invariant: every word comes from a file that can be printed (a prompt, a
+//! crew file, a built-in), and the same state gives the same words, resumed or not.
+
+use super::*;
+use crate::core::chat::Message;
+use crate::core::crew::{self, Task, TaskPrompt, ToolArg};
+use crate::core::event::Work;
+use crate::core::machine::{Decided, MissingText, World};
+use crate::core::template::{ResultView, Scope, TemplateError, TemplateName, fence};
+
+/// Why a prompt cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoPrompt {
+    #[error(transparent)]
+    Missing(#[from] MissingText),
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    #[error("{0}")]
+    Wrong(String),
+}
+
+impl Plan {
+    /// What templates and conditions of a unit see.
+    pub(super) fn scope_of(&self, world: World<'_>, unit: &Unit) -> Result<Scope, MissingText> {
+        let mut scope = Scope::default();
+        for input in &self.crew.inputs {
+            match self.state.inputs.get(&input.name) {
+                Some(value) => scope.json(input.name.as_str(), value.clone()),
+                None => scope.none(input.name.as_str()),
+            }
+        }
+        scope.json("crew", serde_json::json!({ "name": self.crew.name, "description": self.crew.description }));
+        scope.json("run", serde_json::json!({ "id": world.run.as_str() }));
+        let Some(index) = unit.task.map(|index| index as usize) else { return Ok(scope) };
+        let task = &self.crew.tasks[index];
+        for name in task.context.iter().chain(&task.after) {
+            if let Some(other) = self.crew.index_of(name) {
+                self.put_result(world, &mut scope, name.as_str(), unit, (index, other))?;
+            }
+        }
+        if let Some((step, error)) = self.rescued_error(index) {
+            let class = serde_json::to_value(error.class).unwrap_or_default();
+            scope.json(
+                "error",
+                serde_json::json!({
+                    "step": step.as_str(), "class": class, "message": error.message, "attempts": error.attempts,
+                }),
+            );
+        }
+        if let Kind::Item { index: item } = unit.kind {
+            self.put_item(world, &mut scope, index, item as usize)?;
+        }
+        if unit.round > 0 {
+            self.put_round(world, &mut scope, unit)?;
+        } else {
+            scope.none("previous");
+            scope.none("feedback");
+            scope.none("round");
+        }
+        Ok(scope)
+    }
+
+    fn put_result(
+        &self,
+        world: World<'_>,
+        scope: &mut Scope,
+        name: &str,
+        unit: &Unit,
+        (index, other): (usize, usize),
+    ) -> Result<(), MissingText> {
+        let Some(dep) = self.dependency(unit, index, other) else {
+            scope.none(name);
+            return Ok(());
+        };
+        if let (Kind::List { keys, .. }, Some(result)) = (&dep.kind, &dep.result) {
+            let mut items = Vec::with_capacity(keys.len());
+            for key in keys {
+                let item = self.unit(&self.address(other, Some(key))).and_then(|unit| unit.result.as_ref());
+                items.push((key.clone(), view(world, item)?));
+            }
+            scope.items(name, result.status.as_str(), items);
+            return Ok(());
+        }
+        match view(world, dep.result.as_ref())? {
+            Some(view) => scope.result(name, view),
+            None => scope.none(name),
+        }
+        Ok(())
+    }
+
+    fn put_item(&self, world: World<'_>, scope: &mut Scope, task: usize, item: usize) -> Result<(), MissingText> {
+        let key = self.keys(task).and_then(|keys| keys.get(item));
+        scope.json("item", self.item_value(world, task, item)?);
+        scope.json("index", (item + 1).into());
+        scope.json("key", key.map_or(serde_json::Value::Null, |key| key.as_str().into()));
+        let tokens = self.crew.tasks[task].repeat.as_ref().and_then(|repeat| repeat.window);
+        if let Some(tokens) = tokens {
+            scope.text("window", self.window(world, task, item, tokens)?.into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn item_value(
+        &self,
+        world: World<'_>,
+        task: usize,
+        item: usize,
+    ) -> Result<serde_json::Value, MissingText> {
+        if let Some(Over::Rows(rows)) = self.crew.tasks[task].repeat.as_ref().map(|repeat| &repeat.over) {
+            return Ok(rows.get(item).map(|row| row.item.clone()).unwrap_or_default());
+        }
+        let list = self.unit(&self.address(task, None)).map(|unit| &unit.kind);
+        let Some(Kind::List { items: Some(items), .. }) = list else { return Ok(serde_json::Value::Null) };
+        let text = world.texts.text(items)?;
+        let values: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap_or_default();
+        Ok(values.into_iter().nth(item).unwrap_or_default())
+    }
+
+    /// The tail of the results so far, at most `tokens`, cut at a paragraph, else at a sentence.
+    fn window(&self, world: World<'_>, task: usize, item: usize, tokens: u64) -> Result<String, MissingText> {
+        let mut parts: Vec<String> = Vec::new();
+        let mut left = tokens;
+        let keys = self.keys(task).unwrap_or_default();
+        for key in keys[..item.min(keys.len())].iter().rev() {
+            let unit = self.unit(&self.address(task, Some(key)));
+            let text = unit.and_then(|unit| unit.result.as_ref()).and_then(|result| result.text);
+            let Some(text) = text.map(|text| world.texts.text(&text)).transpose()? else { continue };
+            let (tail, whole) = tail(&text, left, world.sizes);
+            left = left.saturating_sub(if tail.is_empty() { 0 } else { world.sizes.tokens(&tail) + 1 });
+            let empty = tail.is_empty();
+            parts.push(tail);
+            if !whole || empty || left == 0 {
+                break;
+            }
+        }
+        parts.retain(|part| !part.is_empty());
+        parts.reverse();
+        Ok(parts.join("\n\n"))
+    }
+
+    /// `previous` (the unit's own last result) and `feedback` (the judge's of the last round).
+    fn put_round(&self, world: World<'_>, scope: &mut Scope, unit: &Unit) -> Result<(), MissingText> {
+        scope.json("round", unit.round.into());
+        match view(world, unit.previous.as_ref())? {
+            Some(view) => scope.result("previous", view),
+            None => scope.none("previous"),
+        }
+        let judge = self.judge_of(unit).and_then(|judge| judge.previous.as_ref());
+        match view(world, judge)? {
+            Some(view) => scope.result("feedback", view),
+            None => scope.none("feedback"),
+        }
+        Ok(())
+    }
+
+    fn judge_of(&self, unit: &Unit) -> Option<&Unit> {
+        let index = unit.task? as usize;
+        let looped = &self.crew.loops[self.crew.tasks[index].in_loop?];
+        self.dependency(unit, index, looped.judge)
+    }
+
+    /// Scope for `until`: every result of the round, the judge's fields by their bare names, `round`.
+    pub(super) fn round_scope(&self, world: World<'_>, judge: &Step) -> Result<Scope, MissingText> {
+        let Some(unit) = self.unit(judge) else { return Ok(Scope::default()) };
+        let mut scope = self.scope_of(world, unit)?;
+        for address in self.body(judge) {
+            let result = self.unit(&address).and_then(|unit| unit.result.as_ref());
+            let name = address.last().map(|segment| segment.name.to_string()).unwrap_or_default();
+            let Some(view) = view(world, result)? else { continue };
+            if let (true, Some(serde_json::Value::Object(fields))) = (address == *judge, &view.value) {
+                fields.iter().for_each(|(field, value)| scope.json(field, value.clone()));
+            }
+            scope.result(&name, view);
+        }
+        Ok(scope)
+    }
+
+    /// System and user message of an agent's task.
+    pub(super) fn prompt(
+        &self,
+        world: World<'_>,
+        unit: &Unit,
+        role: &crew::Agent,
+        decided: &mut Decided,
+    ) -> Result<Work, NoPrompt> {
+        let mut scope = self.scope_of(world, unit)?;
+        let about = serde_json::json!({
+            "name": role.name.as_str(), "role": role.role, "goal": role.goal, "backstory": role.backstory,
+        });
+        scope.json("agent", about);
+        scope.json("attempt", 1.into());
+        let system = self.crew.templates.render(&role.system, &scope)?;
+        let user = match (&unit.kind, unit.task.map(|index| &self.crew.tasks[index as usize])) {
+            (Kind::Child(child), _) => self.delegated_prompt(world, child, scope)?,
+            (_, Some(task)) => self.task_prompt(unit, task, scope)?,
+            (_, None) => return Err(NoPrompt::Wrong("a unit without a task is a child".into())),
+        };
+        let system = decided.message(&Message::System { content: system });
+        let user = decided.message(&Message::User { content: user });
+        let carries = unit.round > 1 || role.memory == MemoryScope::Run;
+        Ok(Work::Prompt { system, user, carries })
+    }
+
+    fn delegated_prompt(&self, world: World<'_>, child: &Child, mut scope: Scope) -> Result<String, NoPrompt> {
+        scope.text("task", world.texts.text(&child.task)?);
+        match &child.expected {
+            Some(expected) => scope.text("expected", world.texts.text(expected)?),
+            None => scope.none("expected"),
+        }
+        Ok(self.crew.templates.builtin("delegated", &scope))
+    }
+
+    fn task_prompt(&self, unit: &Unit, task: &Task, scope: Scope) -> Result<String, NoPrompt> {
+        let template = match task.prompt.as_ref() {
+            Some(TaskPrompt::Fixed(template)) => template.clone(),
+            Some(TaskPrompt::Chosen(path)) => self.chosen_prompt(path, &scope)?,
+            None => return Err(NoPrompt::Wrong(format!("task {} tells its agent nothing", task.name))),
+        };
+        let templates = &self.crew.templates;
+        let names = templates.names(&template);
+        let mut parts = Vec::new();
+        // From the second round on the agent still has its task before it: it is told what to change,
+        // unless its own prompt has words for that.
+        if unit.round > 1 && !names.contains("feedback") {
+            parts.push(templates.builtin("revise", &scope));
+        } else {
+            parts.push(templates.render(&template, &scope)?);
+        }
+        if unit.round <= 1 {
+            if let Some(window) = scope.plain("window").filter(|text| !text.is_empty() && !names.contains("window")) {
+                parts.push(fence("window", &window));
+            }
+            for name in task.context.iter().filter(|name| !names.contains(name.as_str())) {
+                if let Some(text) = scope.plain(name.as_str()) {
+                    parts.push(fence(name.as_str(), &text));
+                }
+            }
+        }
+        if let Some(expected) = &task.expected_output {
+            parts.push(templates.render(expected, &scope)?);
+        }
+        if let Some(schema) = &task.schema {
+            let mut scope = Scope::default();
+            scope.text("schema", schema.json().to_string().into());
+            parts.push(templates.builtin("schema", &scope));
+        }
+        Ok(parts.iter().map(|part| part.trim()).collect::<Vec<_>>().join("\n\n"))
+    }
+
+    fn chosen_prompt(&self, path: &TemplateName, scope: &Scope) -> Result<TemplateName, NoPrompt> {
+        let chosen = self.crew.templates.render(path, scope)?;
+        let found = self.crew.templates.find(chosen.trim());
+        found.ok_or_else(|| NoPrompt::Wrong(format!("there is no prompt file `{}` under prompts/", chosen.trim())))
+    }
+
+    /// Arguments of a tool task.
+    pub(super) fn tool_arguments(
+        &self,
+        world: World<'_>,
+        unit: &Unit,
+        args: &BTreeMap<String, ToolArg>,
+    ) -> Result<serde_json::Value, NoPrompt> {
+        let scope = self.scope_of(world, unit)?;
+        let mut fields = serde_json::Map::new();
+        for (name, arg) in args {
+            let value = match arg {
+                ToolArg::Template(template) => self.crew.templates.render(template, &scope)?.into(),
+                ToolArg::Value(value) => value.clone(),
+            };
+            fields.insert(name.clone(), value);
+        }
+        Ok(serde_json::Value::Object(fields))
+    }
+
+    /// Path and text of a unit's output file.
+    pub fn output_file(&self, world: World<'_>, address: &Step) -> Result<(String, BlobId), String> {
+        let unit = self.unit(address).ok_or_else(|| format!("there is no task {address}"))?;
+        let task = unit.task.map(|index| &self.crew.tasks[index as usize]);
+        let template = task.and_then(|task| task.output_file.as_ref());
+        let text = unit.result.as_ref().and_then(|result| result.text);
+        let (Some(template), Some(text)) = (template, text) else { return Err(format!("{address} writes no file")) };
+        let scope = self.scope_of(world, unit).map_err(|error| error.to_string())?;
+        let path = self.crew.templates.render(template, &scope).map_err(|error| error.to_string())?;
+        Ok((path.trim().to_owned(), text))
+    }
+}
+
+/// A result as templates see it; `None` where there is none.
+pub(super) fn view(world: World<'_>, result: Option<&TaskResult>) -> Result<Option<ResultView>, MissingText> {
+    let Some(result) = result.filter(|result| result.status.has_result()) else { return Ok(None) };
+    let Some(id) = result.text else { return Ok(None) };
+    let text = world.texts.text(&id)?;
+    let value = if result.typed { serde_json::from_str(&text).ok() } else { None };
+    Ok(Some(ResultView { status: result.status.as_str().to_owned(), value, text }))
+}
+
+/// The end of `text`, at most `tokens`, and whether that is all of it.
+fn tail(text: &str, tokens: u64, sizes: &dyn crate::core::machine::Sizes) -> (String, bool) {
+    let fits = |part: &str| part.len() as u64 <= tokens || sizes.tokens(part) <= tokens;
+    if fits(text) {
+        return (text.to_owned(), true);
+    }
+    let cut = |separators: &[&str]| {
+        let mut starts: Vec<usize> = Vec::new();
+        for separator in separators {
+            starts.extend(text.match_indices(separator).map(|(at, found)| at + found.len()));
+        }
+        starts.sort_unstable();
+        // The longest tail that fits: sizes fall from left to right.
+        let first = starts.partition_point(|start| !fits(&text[*start..]));
+        starts.get(first).map(|start| text[*start..].trim().to_owned()).filter(|tail| !tail.is_empty())
+    };
+    let tail = cut(&["\n\n"]).or_else(|| cut(&[". ", "! ", "? ", "\n"]));
+    (tail.unwrap_or_default(), false)
+}

@@ -1,0 +1,175 @@
+//! A Chat Completions server on a loopback port. Invariant: it counts and bills a request before it
+//! does anything else with it, so that its count is what a provider's invoice would say.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Response};
+use axum::routing::any;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// What to do with one request.
+#[derive(Clone, Debug)]
+pub enum Behaviour {
+    /// A plain answer with usage.
+    Answer(String),
+    /// A 200 with this body.
+    Body(String),
+    /// Not billed: a status with headers and a body.
+    Status(u16, Vec<(&'static str, String)>, String),
+    /// Headers and this much of a body, then the connection breaks.
+    Cut(String),
+    /// Billed, never answered.
+    Hang,
+}
+
+/// What one request was.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub path: String,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+/// The provider's own count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Billed {
+    pub requests: u64,
+    pub input: u64,
+    pub output: u64,
+}
+
+#[derive(Default)]
+struct Inner {
+    queue: VecDeque<Behaviour>,
+    seen: Vec<Seen>,
+    billed: Billed,
+    latency: Duration,
+}
+
+/// Stops when it is dropped.
+pub struct StandIn {
+    address: String,
+    inner: Arc<Mutex<Inner>>,
+    server: JoinHandle<()>,
+}
+
+/// Tokens of output that every answer is billed with.
+pub const OUTPUT: u64 = 7;
+
+impl StandIn {
+    pub async fn start() -> StandIn {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let inner = Arc::new(Mutex::new(Inner::default()));
+        let app = Router::new().fallback(any(serve)).with_state(inner.clone());
+        let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        StandIn { address, inner, server }
+    }
+
+    /// `http://127.0.0.1:PORT/v1`.
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+    /// What the next request that has none in front of it gets; with an empty queue, a plain answer.
+    pub fn push(&self, behaviour: Behaviour) {
+        self.inner.lock().unwrap().queue.push_back(behaviour);
+    }
+    /// Before each answer; billing comes before it.
+    pub fn latency(&self, latency: Duration) {
+        self.inner.lock().unwrap().latency = latency;
+    }
+    pub fn seen(&self) -> Vec<Seen> {
+        self.inner.lock().unwrap().seen.clone()
+    }
+    pub fn requests(&self) -> usize {
+        self.inner.lock().unwrap().seen.len()
+    }
+    pub fn billed(&self) -> Billed {
+        self.inner.lock().unwrap().billed
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// A Chat Completions body with this text and usage.
+pub fn completion(text: &str, input: u64, output: u64) -> String {
+    json!({"id":"c","object":"chat.completion","model":"stand-in",
+        "choices":[{"index":0,"message":{"role":"assistant","content":text},"finish_reason":"stop"}],
+        "usage":{"prompt_tokens":input,"completion_tokens":output,"total_tokens":input + output}})
+    .to_string()
+}
+
+async fn serve(
+    State(inner): State<Arc<Mutex<Inner>>>,
+    uri: axum::http::Uri,
+    headers: HeaderMap,
+    body: String,
+) -> Response<Body> {
+    let input = (body.len() as u64 / 4).max(1);
+    let (behaviour, number, latency) = {
+        let mut inner = inner.lock().unwrap();
+        inner.seen.push(Seen { path: uri.path().to_owned(), headers, body });
+        let number = inner.seen.len();
+        let behaviour = inner.queue.pop_front().unwrap_or_else(|| Behaviour::Answer(format!("Answer {number}.")));
+        if !matches!(behaviour, Behaviour::Status(..)) {
+            let Billed { requests, input: before, output } = inner.billed;
+            inner.billed = Billed { requests: requests + 1, input: before + input, output: output + OUTPUT };
+        }
+        (behaviour, number, inner.latency)
+    };
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
+    let good = || {
+        let json = ("content-type", "application/json");
+        Response::builder().header(json.0, json.1).header("x-request-id", format!("req_{number}"))
+    };
+    match behaviour {
+        Behaviour::Answer(text) => good().body(completion(&text, input, OUTPUT).into()).unwrap(),
+        Behaviour::Body(body) => good().body(body.into()).unwrap(),
+        Behaviour::Status(status, headers, body) => {
+            let start = Response::builder().status(status);
+            let start = headers.into_iter().fold(start, |start, (name, value)| start.header(name, value));
+            start.body(body.into()).unwrap()
+        }
+        Behaviour::Cut(body) => {
+            good().body(Body::from_stream(Broken { bytes: Some(body.into()), flushed: false })).unwrap()
+        }
+        Behaviour::Hang => std::future::pending().await,
+    }
+}
+
+/// A body that gives its bytes, waits until they are on the wire, and then fails, upon which the
+/// server drops the connection.
+struct Broken {
+    bytes: Option<Bytes>,
+    flushed: bool,
+}
+
+impl futures_core::Stream for Broken {
+    type Item = Result<Bytes, std::io::Error>;
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(bytes) = self.bytes.take() {
+            return Poll::Ready(Some(Ok(bytes)));
+        }
+        // The server flushes what it has when a body has nothing to give yet.
+        if !std::mem::replace(&mut self.flushed, true) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(Err(std::io::Error::other("as told"))))
+    }
+}
