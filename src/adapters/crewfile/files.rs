@@ -36,8 +36,9 @@ pub(super) fn document(loader: &mut Loader<'_>, path: &str, at: &At) -> Option<T
 fn read(loader: &mut Loader<'_>, path: &str, at: &At, all: &mut Table, stack: &mut Vec<String>) -> Option<()> {
     let text = text(loader, path, at, "E0101")?;
     let file: Arc<str> = path.into();
-    let table = doc::parse(&file, &text, 0, &mut loader.problems);
+    let mut table = doc::parse(&file, &text, 0, &mut loader.problems);
     form::table(&table, &keys::ROOT, &mut loader.problems);
+    prune(&mut table);
     version(loader, &table, &file, stack.is_empty());
     stack.push(path.to_owned());
     let includes: Vec<(String, At)> =
@@ -57,6 +58,18 @@ fn read(loader: &mut Loader<'_>, path: &str, at: &At, all: &mut Table, stack: &m
     }
     stack.pop();
     Some(())
+}
+
+/// Takes out root tables that stand inside another one: they were reported, and are no agents or tasks.
+fn prune(table: &mut Table) {
+    for entry in &mut table.entries {
+        let named = keys::ROOT.keys.iter().any(|key| key.name == entry.key && matches!(key.kind, keys::Kind::Named(_)));
+        if let Val::Table(inner) = &mut entry.node.value
+            && named
+        {
+            inner.entries.retain(|one| !keys::ROOT.keys.iter().any(|key| key.name == one.key));
+        }
+    }
 }
 
 fn version(loader: &mut Loader<'_>, table: &Table, file: &Arc<str>, needed: bool) {

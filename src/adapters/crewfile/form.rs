@@ -30,10 +30,17 @@ fn later(entry: &Entry, spec: &'static Spec, problems: &mut Vec<Problem>) {
 }
 
 /// Does the key hold a secret, by its name?
-fn secret(key: &str) -> bool {
+pub(super) fn secret(key: &str) -> bool {
     let folded = key.to_lowercase();
     let name = ["api_key", "apikey", "api-key", "secret_key", "password", "access_token", "auth_token", "bearer"];
-    name.iter().any(|word| folded.contains(word)) || folded == "token" || folded == "key_value"
+    let place = folded.ends_with("_env") || folded.ends_with("_file");
+    !place && name.iter().any(|word| folded.contains(word)) || folded == "token"
+}
+
+/// Has a text the shape of a well-known kind of key?
+pub(super) fn pasted(text: &str) -> bool {
+    let opens = ["sk-", "sk_live_", "ghp_", "github_pat_", "AIza", "xoxb-", "gsk_"];
+    text.len() >= 20 && !text.contains(char::is_whitespace) && opens.iter().any(|open| text.starts_with(open))
 }
 
 fn unknown(entry: &Entry, spec: &'static Spec, problems: &mut Vec<Problem>) {
@@ -160,9 +167,7 @@ fn money(node: &Node, text: &str, problems: &mut Vec<Problem>) {
 
 /// A key of a well-known shape, wherever it was pasted.
 fn pasted_key(node: &Node, text: &str, problems: &mut Vec<Problem>) {
-    let opens = ["sk-", "sk_live_", "ghp_", "github_pat_", "AIza", "xoxb-", "gsk_"];
-    let long = text.len() >= 20 && !text.contains(char::is_whitespace);
-    if long && opens.iter().any(|open| text.starts_with(open)) {
+    if pasted(text) {
         let help = "write the name of an environment variable instead, and replace the key";
         problems.push(Problem::error("E0110", &node.at, "this looks like an API key").help(help));
     }

@@ -137,6 +137,8 @@ pub(super) fn output(loader: &mut Loader<'_>, making: &Making<'_>) -> usize {
     match free.as_slice() {
         [one] => *one,
         [] => making.drafts.len().saturating_sub(1),
+        // A reference that cannot be followed was reported; what hangs on it would be noise.
+        [_, second, ..] if making.unsure || loader.problems.iter().any(|p| p.code == "E0202") => *second,
         [_, second, ..] => {
             let names = free.iter().map(|index| making.drafts[*index].task.name.as_str()).collect::<Vec<_>>();
             let message = format!("which result is the crew's? No other task uses: {}", names.join(", "));

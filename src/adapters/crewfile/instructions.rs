@@ -41,7 +41,7 @@ pub(super) fn read(loader: &mut Loader<'_>, making: &mut Making<'_>, index: usiz
     };
     let tells = table.get("prompt").is_some() || table.get("description").is_some();
     let draft = &mut making.drafts[index];
-    let agent = matches!(draft.task.who, Who::Agent(_));
+    let agent = matches!(draft.task.who, Who::Agent(_)) && table.get("tool").or(table.get("crew")).is_none();
     if agent && !tells {
         let problem = Problem::error("E0404", &draft.at, format!("the task `{name}` tells its agent nothing"));
         loader.report(problem.help("write a `description`, or name a prompt file with `prompt`"));

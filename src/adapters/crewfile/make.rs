@@ -34,6 +34,8 @@ pub(super) struct Making<'d> {
     pub crews: BTreeMap<Name, SubCrew>,
     pub drafts: Vec<Draft<'d>>,
     pub loops: Vec<Loop>,
+    /// Some task names what it waits for in a way that could not be read: the graph is not known.
+    pub unsure: bool,
 }
 
 impl Making<'_> {
@@ -94,6 +96,7 @@ fn make(loader: &mut Loader<'_>, path: &str, doc: &Table, root: String, top: boo
         crews: BTreeMap::new(),
         drafts: Vec::new(),
         loops: Vec::new(),
+        unsure: false,
     };
     making.shelf.replacements(loader);
     agents::read(loader, &mut making);

@@ -2,11 +2,11 @@
 //! of a file never reach the terminal.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use super::form::{pasted, secret};
 use super::source::Pin;
 use super::{Loaded, Problem, Severity};
 
@@ -23,16 +23,39 @@ fn position(text: &str, byte: usize) -> (usize, usize) {
 
 /// All problems as rustc shows its own, with the closing line.
 pub fn text(loaded: &Loaded, colors: bool) -> String {
-    let files: BTreeMap<&str, &Arc<str>> = loaded.pins.iter().map(|pin| (pin.path.as_str(), &pin.text)).collect();
+    let masked: BTreeMap<&str, String> =
+        loaded.pins.iter().map(|pin| (pin.path.as_str(), masked(pin, &loaded.problems))).collect();
     let renderer = if colors { Renderer::styled() } else { Renderer::plain() };
     let renderer = renderer.decor_style(DecorStyle::Ascii).term_width(120);
     let mut out = String::new();
     for problem in &loaded.problems {
-        out.push_str(&renderer.render(&groups(problem, &files)));
+        out.push_str(&renderer.render(&groups(problem, &masked)));
         out.push_str("\n\n");
     }
     out.push_str(&summary(loaded));
     out.push('\n');
+    out
+}
+
+/// A file as it may be shown: of lines that hold a secret nothing after the `=`.
+fn masked(pin: &Pin, problems: &[Problem]) -> String {
+    let own = problems.iter().filter(|problem| problem.code == "E0110" && *problem.file == *pin.path);
+    let lines: BTreeSet<usize> = own.map(|problem| position(&pin.text, problem.span.start).0).collect();
+    let mut out = String::with_capacity(pin.text.len());
+    for (index, line) in pin.text.split_inclusive('\n').enumerate() {
+        let suspect = lines.contains(&(index + 1)) || line.split('"').any(pasted) || line.split('\'').any(pasted);
+        let key = line.split('=').next().unwrap_or_default();
+        let named = line.contains('=') && key.len() < 100 && secret(key.trim());
+        if !suspect && !named {
+            out.push_str(line);
+            continue;
+        }
+        // Bytes are kept in number, so that places stay where they are.
+        let from = line.find('=').map_or(0, |at| at + 1);
+        out.push_str(&line[..from]);
+        let hidden = line[from..].bytes().map(|byte| if byte == b'\n' || byte == b'\r' { byte as char } else { '*' });
+        out.extend(hidden);
+    }
     out
 }
 
@@ -48,7 +71,7 @@ pub fn summary(loaded: &Loaded) -> String {
     format!("{errors}{warned} in {}, nothing was sent to a model", many(files.len(), "file"))
 }
 
-fn groups<'a>(problem: &'a Problem, files: &BTreeMap<&'a str, &'a Arc<str>>) -> Vec<Group<'a>> {
+fn groups<'a>(problem: &'a Problem, files: &'a BTreeMap<&'a str, String>) -> Vec<Group<'a>> {
     let level = match problem.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,

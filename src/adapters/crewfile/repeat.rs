@@ -153,6 +153,7 @@ fn over_result(loader: &mut Loader<'_>, making: &mut Making<'_>, index: usize, n
         Ok(found) => found,
         Err(faults) => {
             let slip = !text.contains('.') && !making.drafts.iter().any(|d| d.task.name.as_str() == text);
+            making.unsure = true;
             report(loader, &site, faults);
             if slip && text.contains('/') {
                 loader.report(Problem::error("E0211", &node.at, "a file of rows ends in .csv or .jsonl"));

@@ -82,7 +82,10 @@ pub(super) fn conditions(loader: &mut Loader<'_>, making: &mut Making<'_>) {
                     }
                 }
             }
-            Err(faults) => report(loader, &site, faults),
+            Err(faults) => {
+                making.unsure = true;
+                report(loader, &site, faults);
+            }
         }
     }
 }
