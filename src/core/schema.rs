@@ -6,6 +6,7 @@ mod short;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::chat::OutputSchema;
 use super::template::Ty;
 
 pub use short::{BadShort, expand, is_json_schema};
@@ -32,6 +33,10 @@ impl Schema {
     /// What is known of a value that passes, for the types of conditions.
     pub fn ty(&self) -> Ty {
         ty(&self.json)
+    }
+    /// The schema as an adapter sends it.
+    pub fn on_wire(&self, name: &str) -> OutputSchema {
+        OutputSchema { name: name.to_owned(), schema: self.json().clone() }
     }
     /// Every mismatch as `place: what is wrong`, at most ten.
     pub fn check(&self, value: &serde_json::Value) -> Result<(), String> {

@@ -239,3 +239,112 @@ fn no_cut_or_broken_file_panics() {
     let nested = format!("schema = 1\n[tasks.a]\nagent = 'b'\nwhen = '{}1{}'", "(".repeat(5000), ")".repeat(5000));
     assert!(read(&files(&[("a.toml", &nested)]), "a.toml", &Overrides::default()).crew.is_none());
 }
+
+#[test]
+fn the_shipped_crews_and_prompts_load() {
+    let source = DiskSource::new(env!("CARGO_MANIFEST_DIR"));
+    let crews: Vec<String> = source.list("crews").into_iter().filter(|path| path.ends_with(".toml")).collect();
+    assert!(crews.len() >= 4, "{crews:?}");
+    for path in crews {
+        let loaded = read(&source, &path, &Overrides::default());
+        assert!(loaded.problems.is_empty(), "{path}\n{}", shown(&loaded));
+    }
+    let flags = Overrides { model: Some("openai/gpt-4.1-mini".into()), ..Overrides::default() };
+    let given = [("file".to_owned(), true)];
+    let loaded = with(&flags, |options| load_prompt(&source, "prompts/summarise.md", &given, options));
+    assert!(loaded.problems.is_empty(), "{}", shown(&loaded));
+}
+
+#[test]
+fn a_crew_is_compiled_again_from_what_was_pinned() {
+    let first = read(&crews(), "launch.toml", &Overrides::default());
+    assert_eq!(first.providers.len(), 1);
+    assert_eq!(first.prices["openai/gpt-4.1"], Pricing::Priced(PRICE));
+    assert_eq!(first.notes.len(), 1, "{:?}", first.notes);
+    let pins = PinnedSource(first.pins.into_iter().map(|pin| (pin.path, pin.text)).collect());
+    for path in ["handbook.toml", "launch.toml"] {
+        let loaded = read(&crews(), path, &Overrides::default());
+        let pins = PinnedSource(loaded.pins.into_iter().map(|pin| (pin.path, pin.text)).collect());
+        let again = read(&pins, path, &Overrides::default());
+        assert!(again.crew.is_some(), "{}", shown(&again));
+    }
+    assert!(read(&pins, "launch.toml", &Overrides::default()).crew.is_some());
+}
+
+#[test]
+fn inputs_are_bound_by_type() {
+    let plan = good("plan.toml");
+    let text = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let bound = plan.bind_inputs(&text(&[("tone", "warm")]), &BTreeMap::new()).unwrap();
+    assert_eq!((&bound["tone"], &bound["topic"]), (&json!("warm"), &json!("batteries")));
+    let wrong = plan.bind_inputs(&text(&[("tone", "loud"), ("topc", "x")]), &BTreeMap::new()).unwrap_err();
+    assert_eq!(wrong.len(), 2);
+    assert!(wrong[0].contains("one of dry, warm") && wrong[1].contains("did you mean `topic`"), "{wrong:?}");
+    let missing = good("report.toml").bind_inputs(&BTreeMap::new(), &BTreeMap::new()).unwrap_err();
+    assert!(missing[1].contains("pass --input topic=…"), "{missing:?}");
+}
+
+#[test]
+fn files_that_are_no_crews_are_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = DiskSource::new(folder.path());
+    std::fs::create_dir(folder.path().join("folder.toml")).unwrap();
+    std::fs::write(folder.path().join("latin.toml"), b"schema = 1\n# caf\xe9").unwrap();
+    std::fs::write(folder.path().join("empty.toml"), "").unwrap();
+    let huge = std::fs::File::create(folder.path().join("huge.toml")).unwrap();
+    huge.set_len(100 * 1024 * 1024).unwrap();
+    for (path, code, says) in [
+        ("none.toml", "E0101", "no such file"),
+        ("folder.toml", "E0101", "folder"),
+        ("huge.toml", "E0101", "104857600 bytes"),
+        ("latin.toml", "E0102", "byte 0xe9 at offset 16, line 2"),
+        ("empty.toml", "E0112", "schema"),
+    ] {
+        let loaded = read(&source, path, &Overrides::default());
+        assert!(loaded.crew.is_none());
+        let problem = loaded.problems.iter().find(|problem| problem.code == code).unwrap();
+        assert!(problem.message.contains(says), "{path}: {}", problem.message);
+        assert!(shown(&loaded).contains(path));
+    }
+}
+
+#[test]
+fn ten_thousand_rows_are_checked_in_no_time() {
+    let mut rows = String::from("id,kind,title,brief\n");
+    for n in 0..10_000 {
+        let kind = if n % 2 == 0 { "introduction" } else { "analysis" };
+        rows.push_str(&format!("row-{n},{kind},Title {n},What row {n} is about\n"));
+    }
+    let disk = crews();
+    let text = |path: &str| String::from_utf8(disk.read(path).unwrap()).unwrap();
+    let paths = [
+        "handbook.toml",
+        "prompts/section/introduction.md",
+        "prompts/section/analysis.md",
+        "prompts/partials/style.md",
+    ];
+    let mut all: BTreeMap<String, Arc<str>> =
+        paths.iter().map(|path| ((*path).to_owned(), text(path).into())).collect();
+    all.insert("sections.csv".to_owned(), rows.into());
+    let start = std::time::Instant::now();
+    let loaded = read(&PinnedSource(all), "handbook.toml", &Overrides::default());
+    let took = start.elapsed();
+    let crew = loaded.crew.unwrap();
+    let Some(Over::Rows(rows)) = crew.tasks[0].repeat.as_ref().map(|r| &r.over) else { panic!("no rows") };
+    assert_eq!(rows.len(), 10_000);
+    println!("10,000 rows in {took:?}");
+    // Unoptimised, on a busy machine; a release build takes a fraction of this.
+    assert!(took.as_secs() < 10, "{took:?}");
+}
+
+#[test]
+fn problems_read_like_rustc() {
+    let source =
+        files(&[("crew.toml", "schema = 1\n[agents.writer]\nmodel = \"openai/gpt-4.1\"\nbackstroy = \"x\"\n")]);
+    let loaded = read(&source, "crew.toml", &Overrides::default());
+    let text = shown(&loaded);
+    let wanted = "error[E0104]: unknown key `backstroy` in [agents.N]\n --> crew.toml:4:1\n  |\n4 | backstroy = \"x\"\n  | ^^^^^^^^^";
+    assert!(text.contains(wanted), "{text}");
+    assert!(text.contains("= help: a key with a similar name exists: `backstory`"), "{text}");
+    assert!(text.ends_with("2 errors and 1 warning in 1 file, nothing was sent to a model\n"), "{text}");
+}
