@@ -4,10 +4,12 @@
 //!
 //! Built by `adapters::crewfile`, which reports every problem of all files in one pass.
 
+mod bind;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::chat::{Milli, OutputSchema, Settings, ToolSpec};
+use super::chat::{Milli, Settings, ToolSpec};
 use super::ids::{Key, Name, Step};
 use super::money::{Caps, NanoUsd, Price};
 use super::schema::Schema;
@@ -52,23 +54,6 @@ pub struct Input {
     pub description: String,
     /// The value is never stored: prompts hold a mark, the client puts it in at the socket.
     pub secret: bool,
-}
-
-impl Input {
-    /// A value from text (`--input k=v`, or a rendered template), by the input's type.
-    pub fn parse(&self, text: &str) -> Result<serde_json::Value, String> {
-        let wrong = |expected: &str| format!("input `{}`: expected {expected}, found `{text}`", self.name);
-        match self.kind {
-            InputKind::String | InputKind::Path => Ok(text.into()),
-            InputKind::Int => text.trim().parse::<i64>().map(Into::into).map_err(|_| wrong("an integer")),
-            InputKind::Number => {
-                let number: serde_json::Number = text.trim().parse().map_err(|_| wrong("a number"))?;
-                Ok(number.into())
-            }
-            InputKind::Bool => text.trim().parse::<bool>().map(Into::into).map_err(|_| wrong("true or false")),
-            InputKind::Json => serde_json::from_str(text).map_err(|error| wrong(&format!("JSON ({error})"))),
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -409,11 +394,4 @@ pub struct Overrides {
 /// Temperature that attempt 2 of an unusable answer uses: half the first, as the failure table's "lower".
 pub fn lower(temperature: Option<Milli>) -> Option<Milli> {
     temperature.map(|Milli(t)| Milli(t / 2))
-}
-
-impl Schema {
-    /// The schema as an adapter sends it.
-    pub fn on_wire(&self, name: &str) -> OutputSchema {
-        OutputSchema { name: name.to_owned(), schema: self.json().clone() }
-    }
 }
