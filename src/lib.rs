@@ -2,5 +2,6 @@
 #![deny(unsafe_code)]
 
 pub mod adapters;
+pub mod cli;
 pub mod core;
 pub mod ports;
