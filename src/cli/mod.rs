@@ -1,10 +1,13 @@
 //! The command line. Invariant: one file per command; a command gets plain arguments and a
 //! [`Context`], returns an [`Outcome`], and decides nothing about tasks, money or retries.
 
+pub mod ends;
 pub mod failure;
 pub mod logging;
 pub mod open;
 pub mod out;
+pub mod screen;
+pub mod tally;
 
 pub mod demo;
 pub mod plan;
