@@ -8,91 +8,7 @@ use minijinja::machinery::ast::{CallArg, Expr, Stmt};
 use minijinja::machinery::{Span, ast};
 
 use super::super::nearest::nearest;
-
-/// Filters there are: the engine's, without those for HTML, and Bosun's own (the first line).
-const FILTERS: &[&str] = &[
-    "raw",
-    "fenced",
-    "bullets",
-    "words",
-    "json", //
-    "abs",
-    "attr",
-    "batch",
-    "bool",
-    "capitalize",
-    "chain",
-    "count",
-    "d",
-    "default",
-    "dictsort",
-    "first",
-    "float",
-    "format",
-    "groupby",
-    "indent",
-    "int",
-    "items",
-    "join",
-    "last",
-    "length",
-    "lines",
-    "list",
-    "lower",
-    "map",
-    "max",
-    "min",
-    "reject",
-    "rejectattr",
-    "replace",
-    "reverse",
-    "round",
-    "select",
-    "selectattr",
-    "slice",
-    "sort",
-    "split",
-    "string",
-    "sum",
-    "title",
-    "trim",
-    "unique",
-    "upper",
-    "zip",
-];
-const TESTS: &[&str] = &[
-    "boolean",
-    "defined",
-    "divisibleby",
-    "endingwith",
-    "eq",
-    "equalto",
-    "even",
-    "false",
-    "float",
-    "ge",
-    "greaterthan",
-    "gt",
-    "in",
-    "int",
-    "integer",
-    "iterable",
-    "le",
-    "lessthan",
-    "lower",
-    "lt",
-    "mapping",
-    "ne",
-    "none",
-    "number",
-    "odd",
-    "sequence",
-    "startingwith",
-    "string",
-    "true",
-    "undefined",
-    "upper",
-];
+use super::known::{FILTERS, TESTS};
 
 /// One use of a name of the scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -266,8 +182,8 @@ impl<'a> Walk<'a> {
                 self.origin(&choice.true_expr).or_else(|| choice.false_expr.as_ref().and_then(|e| self.origin(e)))
             }
             Expr::Call(call) => self.origin(&call.expr).or_else(|| self.first(call.args.iter().map(argument))),
-            Expr::List(list) => self.first(list.items.iter()),
-            Expr::Tuple(tuple) => self.first(tuple.items.iter()),
+            Expr::List(list) => self.mixed(&list.items),
+            Expr::Tuple(tuple) => self.mixed(&tuple.items),
             Expr::Map(map) => self.first(map.values.iter()),
         }
     }
@@ -281,6 +197,13 @@ impl<'a> Walk<'a> {
             Expr::Filter(filter) => filter.expr.as_ref().and_then(|inner| self.title(inner)),
             _ => self.origin(expression),
         }
+    }
+
+    /// Of a list whose items are of several results: `data`.
+    fn mixed(&self, items: &[Expr<'_>]) -> Option<String> {
+        let mut all = items.iter().filter_map(|item| self.origin(item));
+        let first = all.next()?;
+        Some(if all.all(|other| other == first) { first } else { "data".to_owned() })
     }
 
     fn first<'e, 's: 'e>(&self, mut all: impl Iterator<Item = &'e Expr<'s>>) -> Option<String> {
