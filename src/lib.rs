@@ -3,5 +3,6 @@
 
 pub mod actors;
 pub mod adapters;
+pub mod cli;
 pub mod core;
 pub mod ports;

@@ -1,7 +1,7 @@
 //! Tools that agents call. Invariant: a run has exactly the builtins and the tools its crew declares;
 //! each sees only the places, the program and the variables that it was given.
 
-mod ansi;
+pub(crate) mod ansi;
 mod command;
 mod files;
 
