@@ -1,10 +1,12 @@
 //! Ports made real. Invariant: an adapter moves data between a port and the world; it decides nothing
 //! about tasks, money or retries.
 
+pub mod clock;
 pub mod crewfile;
 pub mod files;
 pub mod models;
 pub mod prices;
 pub mod settings;
+pub mod sizes;
 pub mod store;
 pub mod tools;

@@ -1,6 +1,8 @@
 //! The command line. Invariant: one file per command; a command gets plain arguments and a
 //! [`Context`], returns an [`Outcome`], and decides nothing about tasks, money or retries.
 
+pub mod append;
+pub mod crew;
 pub mod ends;
 pub mod failure;
 pub mod logging;
@@ -8,6 +10,7 @@ pub mod open;
 pub mod out;
 pub mod screen;
 pub mod tally;
+pub mod wiring;
 
 pub mod demo;
 pub mod plan;

@@ -1,10 +1,23 @@
-//! `run` and `resume`. Arguments only, here: the engine is wired elsewhere.
+//! `run` and `resume`. Invariant: everything that can be wrong is found before anything is sent.
+
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use clap::Args;
+use tokio::sync::mpsc;
 
-use super::Context;
 use super::failure::{Exit, Failure, Outcome};
-use crate::adapters::settings::Flags;
+use super::open::{self, Journal, Project};
+use super::tally::StepState;
+use super::wiring::{self, Engine, Ready};
+use super::{Context, crew as crews, drive, raise};
+use crate::adapters::crewfile;
+use crate::adapters::settings::{Flags, Stated};
+use crate::core::crew::Overrides;
+use crate::core::event::{Event, LedgerEvent, RunEvent, TaskEvent};
+use crate::core::ids::Step;
+use crate::core::money::{Caps, NanoUsd};
+use crate::ports::store::RunRow;
 
 /// Limits that a command line may lower, of every command that starts a run.
 #[derive(Clone, Debug, Default, Args)]
@@ -97,10 +110,141 @@ pub struct ResumeArgs {
     pub show: ShowArgs,
 }
 
-pub fn run(_: &Context, _: RunArgs) -> Outcome {
-    Err(Failure::new(Exit::Internal, "`run` is not built in this checkout"))
+/// Starts a run, or goes on with the one its key names.
+pub fn run(context: &Context, args: RunArgs) -> Outcome {
+    let root = crewfile::project_root(&context.cwd.join(&args.crew));
+    let project = Project::at(context, root, args.limits.flags())?;
+    let ready = prepare(context, &project, &args)?;
+    let engine = Engine::open(&project, context.env.clone())?;
+    if let Some(row) = wiring::keyed(&*engine.store, &ready)? {
+        return go_on(context, &project, &engine, row, &args.show);
+    }
+    drive::block_on(async {
+        let (watcher, entries) = mpsc::unbounded_channel();
+        let live = engine.start(ready, Some(watcher)).await?;
+        drive::drive(context, &engine, live, entries, Vec::new(), args.show).await
+    })
 }
 
-pub fn resume(_: &Context, _: ResumeArgs) -> Outcome {
-    Err(Failure::new(Exit::Internal, "`resume` is not built in this checkout"))
+/// The crew of the command line with its inputs, checked; nothing is sent.
+pub fn prepare(context: &Context, project: &Project, args: &RunArgs) -> Result<Ready, Failure> {
+    let overrides = Overrides {
+        model: args.inputs.model.clone(),
+        offline: args.inputs.offline || project.settings.offline,
+        caps: Caps::default(),
+        max_turns: limit(&project.settings.limits.max_turns),
+        max_output: project.settings.limits.max_output.as_ref().map(|stated| stated.value),
+    };
+    let texts = pairs(&args.inputs.input)?;
+    let typed = typed_inputs(context, args.inputs.inputs.as_deref())?;
+    let path = crews::relative(&project.root, &context.cwd, &args.crew)?;
+    let (loaded, file) = if path.ends_with(".md") {
+        crews::load_solo(context, project, &path, &texts, &overrides)
+    } else {
+        let loaded = crews::load(project, &path, &overrides);
+        let folder = loaded.crew.as_ref().map(|crew| crew.file.clone());
+        (loaded, folder.unwrap_or(path))
+    };
+    if loaded.crew.is_none() {
+        let text = crewfile::text(&loaded, context.out.err_is_colored());
+        return Err(Failure::new(Exit::Crew, text.trim_end()).hint("nothing was sent"));
+    }
+    let mut ready = wiring::bind(&project.root, &context.cwd, loaded, file, &texts, &typed, overrides)?;
+    ready.key = args.key.clone();
+    Ok(ready)
+}
+
+fn limit(stated: &Option<Stated<u64>>) -> Option<u32> {
+    stated.as_ref().map(|stated| u32::try_from(stated.value).unwrap_or(u32::MAX))
+}
+
+fn pairs(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let pair = |text: &String| {
+        let pair = text.split_once('=').map(|(name, value)| (name.trim().to_owned(), value.to_owned()));
+        pair.ok_or_else(|| Failure::usage(format!("--input `{text}`: expected NAME=VALUE, such as --input topic=tea")))
+    };
+    given.iter().map(pair).collect()
+}
+
+/// `--inputs FILE`: a TOML or JSON table.
+fn typed_inputs(context: &Context, file: Option<&Path>) -> Result<BTreeMap<String, serde_json::Value>, Failure> {
+    let Some(file) = file else { return Ok(BTreeMap::new()) };
+    let wrong = |why: String| Failure::usage(format!("--inputs {}: {why}", file.display()));
+    let text = std::fs::read_to_string(context.cwd.join(file)).map_err(|why| wrong(why.to_string()))?;
+    if file.extension().is_some_and(|extension| extension == "json") {
+        serde_json::from_str(&text).map_err(|why| wrong(why.to_string()))
+    } else {
+        toml::from_str(&text).map_err(|why| wrong(why.to_string()))
+    }
+}
+
+/// A run that its key names: done, running elsewhere, or to be gone on with.
+fn go_on(context: &Context, project: &Project, engine: &Engine, row: RunRow, show: &ShowArgs) -> Outcome {
+    if row.state.is_final() {
+        let journal = open::read_run(&*engine.store, row)?;
+        return drive::print_again(context, engine, &journal, show);
+    }
+    take_up(context, project, engine, row, Vec::new(), &BTreeMap::new(), show)
+}
+
+/// Goes on with a run from its last recorded event.
+pub fn resume(context: &Context, args: ResumeArgs) -> Outcome {
+    let project = Project::here(context)?;
+    let store = project.store_of(&args.run)?;
+    let row = open::find_run(&*store, &args.run)?;
+    drop(store);
+    let engine = Engine::open(&project, context.env.clone())?;
+    if row.state.is_final() {
+        let state = serde_json::to_value(row.state).ok().and_then(|state| state.as_str().map(str::to_owned));
+        return Err(Failure::usage(format!("run {} is {}: there is nothing to go on with", row.run.short(), state.unwrap_or_default()))
+            .hint(format!("bosun show {}", row.run.short())));
+    }
+    let journal = open::read_run(&*engine.store, row.clone())?;
+    let opening = opening(context, &journal, &args)?;
+    take_up(context, &project, &engine, row, opening, &BTreeMap::new(), &args.show)
+}
+
+/// What a resume brings with it: a higher cap, steps that start over.
+fn opening(context: &Context, journal: &Journal, args: &ResumeArgs) -> Result<Vec<Event>, Failure> {
+    let by = open::whoami(&context.env);
+    let mut events = Vec::new();
+    if let Some(text) = &args.raise_budget {
+        let usd: NanoUsd = text.parse().map_err(|error| Failure::usage(format!("--raise-budget: {error}")))?;
+        let started = journal.started()?;
+        let mut caps = journal.tally.caps.unwrap_or(started.caps);
+        caps = raise::raised(caps, usd).map_err(Failure::usage)?;
+        events.push(Event::Ledger(LedgerEvent::Raised { caps, by: by.clone() }));
+    }
+    for text in &args.retry {
+        let step: Step = text.parse().map_err(|error| Failure::usage(format!("--retry: {error}")))?;
+        let waiting = journal.tally.steps.get(&step);
+        let Some(row) = waiting.filter(|row| matches!(row.state, StepState::Review { .. })) else {
+            return Err(Failure::usage(format!("--retry {step}: no such step waits for review"))
+                .hint(format!("bosun show {}", journal.row.run.short())));
+        };
+        events.push(Event::Task(TaskEvent::Retried { step, agent: row.agent.clone(), by: by.clone() }));
+    }
+    Ok(events)
+}
+
+fn take_up(
+    context: &Context,
+    project: &Project,
+    engine: &Engine,
+    row: RunRow,
+    opening: Vec<Event>,
+    texts: &BTreeMap<String, String>,
+    show: &ShowArgs,
+) -> Outcome {
+    let journal = open::read_run(&*engine.store, row)?;
+    let ready = wiring::pinned(project, &*engine.store, journal.started()?, &context.env, texts)?;
+    drive::say_changed(context, project, &journal)?;
+    let resumed = Event::Run(RunEvent::Resumed { by: open::whoami(&context.env) });
+    let opening = std::iter::once(resumed).chain(opening).collect();
+    let run = journal.row.run.clone();
+    drive::block_on(async {
+        let (watcher, entries) = mpsc::unbounded_channel();
+        let live = engine.resume(&run, ready, opening, Some(watcher)).await?;
+        drive::drive(context, engine, live, entries, journal.entries, *show).await
+    })
 }
