@@ -184,6 +184,17 @@ fn flags_win_over_files() {
     assert!(crew.agents.values().all(|agent| &*agent.model.id == "gpt-4.1-nano"));
 }
 
+#[test]
+fn an_alias_given_on_the_command_line_counts_in_sub_crews() {
+    let sub = "schema = 1\n[agents.b]\nmodel = 'ollama/y'\n[tasks.u]\nagent = 'b'\ndescription = 'x'\n";
+    let top = "schema = 1\n[models]\nfast = 'openai/gpt-4.1-mini'\n[agents.a]\nmodel = 'ollama/x'\n[crews.sub]\n\
+               file = 'sub.toml'\n[tasks.t]\nagent = 'a'\ndescription = 'x'\n[tasks.s]\ncrew = 'sub'\nafter = ['t']\n";
+    let flags = Overrides { model: Some("fast".into()), ..Overrides::default() };
+    let loaded = read(&files(&[("top.toml", top), ("sub.toml", sub)]), "top.toml", &flags);
+    let crew = loaded.crew.as_ref().unwrap_or_else(|| panic!("{}", shown(&loaded)));
+    assert_eq!(&*crew.crews["sub"].crew.agents["b"].model.id, "gpt-4.1-mini");
+}
+
 /// Every file of `tests/invalid` says in comments what is wrong with it: `# expect: E0104 line 3`,
 /// perhaps with words that the message or its help contains: `# expect: E0104 line 3: backstory`.
 #[test]
@@ -233,6 +244,15 @@ fn no_cut_or_broken_file_panics() {
         let loaded = read(&source, "plan.toml", &Overrides::default());
         shown(&loaded);
         assert!(loaded.crew.is_none() || !whole[end..].contains("[tasks.publish]"));
+    }
+    let prompt = "+++\ninputs = [\"a?\"]\n+++\n{% if a %}{{ a | bullets }}{% endif %}é{{ draft }}";
+    let rows = "id,t\r\n\"a\",\"b\r\n\"\"c\"\"\"\r\nö,1\r\n";
+    let crew = "schema = 1\n[agents.a]\nmodel = 'ollama/x'\nprompt = 'p'\n[tasks.t]\nagent = 'a'\n\
+                for_each = 'r.csv'\nkey = 'id'\ndescription = '{{ item.t }}'\n";
+    for end in 0..prompt.len().max(rows.len()) {
+        let cut = |text: &'static str| text.get(..end).unwrap_or(text);
+        let source = files(&[("c.toml", crew), ("prompts/p.md", cut(prompt)), ("r.csv", cut(rows))]);
+        shown(&read(&source, "c.toml", &Overrides::default()));
     }
     let deep = format!("schema = 1\na = {}", "[".repeat(100_000));
     assert!(read(&files(&[("a.toml", &deep)]), "a.toml", &Overrides::default()).crew.is_none());

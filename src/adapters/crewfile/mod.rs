@@ -110,6 +110,8 @@ pub(crate) struct Loader<'a> {
     providers: BTreeMap<Name, ProviderTable>,
     prices: BTreeMap<String, Pricing>,
     notes: BTreeSet<String>,
+    /// What `--model` stands for in the top crew: its aliases count in sub-crews too.
+    replacement: Option<crate::core::crew::Model>,
     /// Crew files that are being read, outermost first.
     stack: Vec<String>,
 }
@@ -123,6 +125,7 @@ impl<'a> Loader<'a> {
             providers: BTreeMap::new(),
             prices: BTreeMap::new(),
             notes: BTreeSet::new(),
+            replacement: None,
             stack: Vec::new(),
         }
     }
