@@ -363,7 +363,7 @@ fn problems_read_like_rustc() {
         files(&[("crew.toml", "schema = 1\n[agents.writer]\nmodel = \"openai/gpt-4.1\"\nbackstroy = \"x\"\n")]);
     let loaded = read(&source, "crew.toml", &Overrides::default());
     let text = shown(&loaded);
-    let wanted = "error[E0104]: unknown key `backstroy` in [agents.N]\n --> crew.toml:4:1\n  |\n4 | backstroy = \"x\"\n  | ^^^^^^^^^";
+    let wanted = "error[E0104]: unknown key `backstroy` in [agents.writer]\n --> crew.toml:4:1\n  |\n4 | backstroy = \"x\"\n  | ^^^^^^^^^";
     assert!(text.contains(wanted), "{text}");
     assert!(text.contains("= help: a key with a similar name exists: `backstory`"), "{text}");
     assert!(text.ends_with("2 errors and 1 warning in 1 file, nothing was sent to a model\n"), "{text}");
