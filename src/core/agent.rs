@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::chat::{CallFailure, FailureClass, Finish};
 use super::event::{
-    CallEvent, Event, LostCause, Msg, Outcome, RunEvent, TaskEvent, ToolEvent, ToolRefusal, Variation, Work,
+    CallEvent, Event, Held, LostCause, Msg, Outcome, RunEvent, TaskEvent, ToolEvent, ToolRefusal, Variation, Work,
 };
 use super::ids::{AgentRef, BlobId, CallId, Step};
 use super::machine::{Control, IllegalEvent};
@@ -99,7 +99,7 @@ pub enum Phase {
     Ready,
     Queued,
     Calling {
-        call: CallId,
+        held: Box<Held>,
     },
     Judging {
         call: CallId,
@@ -181,7 +181,7 @@ impl Agent {
             Phase::Ready | Phase::Queued if halted => Vec::new(),
             Phase::Ready | Phase::Queued => vec![AgentStep::Decide],
             // In flight, or lost with its process; `Lost` follows then.
-            Phase::Calling { call } => vec![AgentStep::Send(call.clone())],
+            Phase::Calling { held } => vec![AgentStep::Send(held.call.clone())],
             Phase::Judging { .. } | Phase::Failed(_) | Phase::OverBudget { .. } => vec![AgentStep::Decide],
             Phase::Tools { call, asks, .. } => {
                 let running = asks.iter().filter(|(_, ask)| match ask {

@@ -74,6 +74,10 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+    /// Stands where a name is demanded and none is known; no table bears it.
+    pub fn unnamed() -> Name {
+        Name("unnamed".into())
+    }
 }
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

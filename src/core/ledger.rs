@@ -24,8 +24,10 @@ use super::money::{Amount, Caps, NanoUsd};
 
 mod decide;
 mod path;
+mod settle;
 pub use decide::HoldRequest;
 pub use path::path;
+pub use settle::{Settlement, settlement};
 
 /// A node of the budget tree.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -23,6 +23,13 @@ pub struct Entry {
     pub event: Event,
 }
 
+impl Entry {
+    /// An entry from its stored form.
+    pub fn decode(seq: Seq, at_ms: u64, kind: &str, payload: &[u8]) -> Result<Entry, super::event::BadEvent> {
+        Ok(Entry { seq, at_ms, event: Event::decode(kind, payload)? })
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Run {
     pub crew: Arc<Crew>,

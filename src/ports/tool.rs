@@ -33,5 +33,6 @@ pub trait Tool: Send + Sync {
 
 /// The tools of a run by name (`files.read`, or the name of a `[tools.N]` table).
 pub trait Tools: Send + Sync {
-    fn tool(&self, name: &str) -> Option<Arc<dyn Tool>>;
+    /// `crew` is the file of the crew whose agent calls: a sub-crew has its own tools.
+    fn tool(&self, crew: &str, name: &str) -> Option<Arc<dyn Tool>>;
 }

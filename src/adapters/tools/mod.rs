@@ -1,7 +1,7 @@
 //! Tools that agents call. Invariant: a run has exactly the builtins and the tools its crew declares;
 //! each sees only the places, the program and the variables that it was given.
 
-mod ansi;
+pub(crate) mod ansi;
 mod command;
 mod files;
 
@@ -95,9 +95,19 @@ fn use_builtin(name: &str, spec: ToolSpec, places: Places) -> Result<Arc<dyn Too
     Ok(builtin.tool(spec, places))
 }
 
-impl Tools for ToolBox {
-    fn tool(&self, name: &str) -> Option<Arc<dyn Tool>> {
+impl ToolBox {
+    pub fn get(&self, name: &str) -> Option<Arc<dyn Tool>> {
         self.tools.get(name).cloned()
+    }
+}
+
+/// The tool boxes of a run's crews, by crew file.
+#[derive(Default)]
+pub struct ToolBoxes(pub BTreeMap<String, ToolBox>);
+
+impl Tools for ToolBoxes {
+    fn tool(&self, crew: &str, name: &str) -> Option<Arc<dyn Tool>> {
+        self.0.get(crew)?.get(name)
     }
 }
 

@@ -43,7 +43,7 @@ async fn a_table_names_a_builtin_with_its_own_places_and_limits() {
         write: vec!["notes".into(), "log.md".into()],
     };
     let tools = ToolBox::new(root.path(), vec![], vec![note]).unwrap();
-    let tool = tools.tool("note").unwrap();
+    let tool = tools.get("note").unwrap();
     assert_eq!((tool.spec().name.as_str(), tool.spec().timeout_ms), ("note", 1_000));
     assert!(tool.spec().parameters["properties"]["path"].is_object(), "the parameters are the builtin's");
     for path in ["notes/a.md", "log.md"] {
@@ -53,7 +53,7 @@ async fn a_table_names_a_builtin_with_its_own_places_and_limits() {
     }
     let ToolOutcome::Error(why) = tool.call(call(json!({ "path": "out/a.md", "text": "hi" }))).await else { panic!() };
     assert!(why.contains("writes only `notes`, `log.md`"), "{why}");
-    assert!(tools.tool("unheard_of").is_none() && tools.tool("delegate").is_none());
+    assert!(tools.get("unheard_of").is_none() && tools.get("delegate").is_none());
 }
 
 #[test]

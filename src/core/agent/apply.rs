@@ -145,7 +145,7 @@ impl Agent {
                     return Err(self.illegal(event, "it did not ask for a call"));
                 }
                 job.calls = held.call.number;
-                job.phase = Phase::Calling { call: held.call.clone() };
+                job.phase = Phase::Calling { held: held.clone() };
             }
             CallEvent::Queued { call, .. } if call.step == job.step => job.phase = Phase::Queued,
             CallEvent::Exhausted { call, node, limit, pause, .. } if call.step == job.step => {
@@ -271,7 +271,7 @@ pub(super) fn same(tool: &str, arguments: &BlobId) -> BlobId {
 
 impl Job {
     fn in_flight(&self, call: &CallId) -> bool {
-        matches!(&self.phase, Phase::Calling { call: open } if open == call)
+        matches!(&self.phase, Phase::Calling { held } if held.call == *call)
     }
 
     /// The next attempt, from the task's own prompt.

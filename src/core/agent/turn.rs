@@ -161,6 +161,23 @@ impl Agent {
         }
     }
 
+    /// Tools that were started and have not returned: call, index, name, the model's id of the call.
+    pub fn running_tools(&self) -> Vec<(CallId, u32, &str, &str)> {
+        match self.job.as_ref().map(|job| &job.phase) {
+            Some(Phase::Tools { call, asks, .. }) => {
+                let running = asks.iter().filter_map(|(index, ask)| match ask {
+                    Ask::Running { tool, ask, .. } => Some((call.clone(), *index, tool.as_str(), ask.as_str())),
+                    Ask::Done(_) => None,
+                });
+                running.collect()
+            }
+            Some(Phase::ToolTask { tool, state: ToolTask::Running { call, .. }, .. }) => {
+                vec![(call.clone(), 0, tool, "")]
+            }
+            Some(_) | None => Vec::new(),
+        }
+    }
+
     /// What the shell needs to run a tool of this turn: name, arguments, idempotency key, the ask's id.
     pub fn tool_run(&self, call: &CallId, index: u32) -> Option<(&str, BlobId, &str, &str)> {
         let job = self.job.as_ref()?;

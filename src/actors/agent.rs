@@ -1,0 +1,248 @@
+//! Drives one agent's machine. Invariant: its handler waits for the journal and for nothing else:
+//! models, tools and timers run beside it, so it can be told something at any moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+use super::ledger::LedgerMsg;
+use super::shell::{Commit, Fatal, Shell};
+use super::throttle::Permit;
+use super::work::{Call, Context, ToolRun, Work, start_call, start_tool};
+use crate::core::agent::{Agent, AgentStep, Decision, Phase, Spec};
+use crate::core::event::{Event, Subject, TaskEvent};
+use crate::core::ids::{CallId, Name, Seq};
+use crate::core::ledger::HoldRequest;
+use crate::core::machine::{Decided, Refusal};
+use crate::core::run::Entry;
+
+pub enum AgentMsg {
+    Committed(Arc<Entry>),
+    /// Look again at what is due.
+    Wake,
+    /// The throttle lets one call through.
+    Admitted(Option<Permit>),
+    /// Replies when everything before it has been handled.
+    Quiet(oneshot::Sender<()>),
+    /// Panics, on purpose: a drill of supervision.
+    Drill,
+}
+
+pub struct AgentActor;
+
+pub struct AgentArgs {
+    pub context: Arc<Context>,
+    pub ledger: ActorRef<LedgerMsg>,
+    pub machine: Agent,
+    /// The last entry the machine has folded; `None` for a new agent, which begins with the next one.
+    pub last: Option<Seq>,
+}
+
+pub struct AgentState {
+    shell: Shell<Agent>,
+    context: Arc<Context>,
+    ledger: ActorRef<LedgerMsg>,
+    /// The call a hold was asked for, and on which state.
+    asked: Option<(CallId, Seq)>,
+    permit: Option<Permit>,
+    admitting: bool,
+    timer: Option<AbortHandle>,
+}
+
+impl Drop for AgentState {
+    fn drop(&mut self) {
+        if let Some(timer) = &self.timer {
+            timer.abort();
+        }
+    }
+}
+
+impl Actor for AgentActor {
+    type Msg = AgentMsg;
+    type State = AgentState;
+    type Arguments = AgentArgs;
+
+    async fn pre_start(&self, myself: ActorRef<AgentMsg>, args: AgentArgs) -> Result<AgentState, ActorProcessingErr> {
+        let AgentArgs { context, ledger, mut machine, last } = args;
+        let subject = Subject::Agent(machine.who.clone());
+        let mailbox = myself.clone();
+        let deliver = Arc::new(move |entry| drop(mailbox.cast(AgentMsg::Committed(entry))));
+        let subscribed = context.journal.subscribe(subject.clone(), last, deliver).await;
+        let (from, control) = subscribed.ok_or(Fatal::NoJournal)?;
+        if last.is_none() {
+            machine = Agent::begun(machine.who, control);
+        }
+        let shell = Shell { machine, last: last.unwrap_or(from), subject, journal: context.journal.clone() };
+        // What it was doing goes on once it is up.
+        let _ = myself.cast(AgentMsg::Wake);
+        Ok(AgentState { shell, context, ledger, asked: None, permit: None, admitting: false, timer: None })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<AgentMsg>,
+        message: AgentMsg,
+        state: &mut AgentState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            AgentMsg::Committed(entry) => {
+                state.shell.fold(&entry)?;
+                state.asked = None;
+            }
+            AgentMsg::Wake => {}
+            AgentMsg::Admitted(permit) => {
+                state.admitting = false;
+                state.permit = permit;
+            }
+            AgentMsg::Quiet(reply) => {
+                let _ = reply.send(());
+                return Ok(());
+            }
+            #[expect(clippy::panic, reason = "a drill: supervision is shown by a real panic")]
+            AgentMsg::Drill => panic!("drill: this agent was told to panic"),
+        }
+        state.pump(&myself).await?;
+        Ok(())
+    }
+}
+
+impl AgentState {
+    /// Does everything that is due, until only the world can move on.
+    async fn pump(&mut self, myself: &ActorRef<AgentMsg>) -> Result<(), Fatal> {
+        loop {
+            let mut again = false;
+            for step in self.shell.machine.next() {
+                again |= match step {
+                    AgentStep::Decide => self.decide(myself).await?,
+                    AgentStep::Send(call) => self.send(call),
+                    AgentStep::RunTool { call, index } => self.run_tool(call, index),
+                    AgentStep::Wake { ms } => self.wake_after(myself, ms),
+                };
+            }
+            if !again {
+                return Ok(());
+            }
+        }
+    }
+
+    /// `true` if the machine has moved and should be looked at again.
+    async fn decide(&mut self, myself: &ActorRef<AgentMsg>) -> Result<bool, Fatal> {
+        match self.shell.machine.decide(self.context.world()) {
+            Ok(Decision::Record(decided)) => Ok(self.shell.commit(decided, None).await? == Commit::Done),
+            Ok(Decision::Ask(request)) => {
+                self.ask(myself, request);
+                Ok(false)
+            }
+            Err(Refusal::Missing(missing)) => {
+                tracing::error!(agent = %self.shell.machine.who, %missing, "a text of the journal is gone");
+                Err(Fatal::NoJournal)
+            }
+            Err(Refusal::Paused | Refusal::Waiting | Refusal::NotDue(_)) => Ok(false),
+        }
+    }
+
+    /// The throttle first (waiting there holds nothing), then the ledger.
+    fn ask(&mut self, myself: &ActorRef<AgentMsg>, request: HoldRequest) {
+        let mark = (request.call.clone(), self.shell.last);
+        if self.admitting || self.asked.as_ref() == Some(&mark) {
+            return;
+        }
+        let queued = matches!(self.shell.machine.job.as_ref().map(|job| &job.phase), Some(Phase::Queued));
+        if queued {
+            // While it waits for budget others may use the provider.
+            self.permit = None;
+        } else if self.permit.is_none() {
+            let provider = provider_of(&request.model);
+            self.permit = self.context.throttle.try_admit(&*self.context.ports.models, &provider);
+            if self.permit.is_none() {
+                self.admitting = true;
+                let (context, mailbox) = (self.context.clone(), myself.clone());
+                tokio::spawn(async move {
+                    let permit = context.throttle.admit(&*context.ports.models, &provider).await;
+                    // An agent that has ended needs no leave: the permit goes back with the message.
+                    let _ = mailbox.cast(AgentMsg::Admitted(permit));
+                });
+                return;
+            }
+        }
+        self.asked = Some(mark);
+        let _ = self.ledger.cast(LedgerMsg::Hold { request: Box::new(request), as_of: self.shell.last });
+    }
+
+    fn send(&mut self, call: CallId) -> bool {
+        let Some(job) = &self.shell.machine.job else { return false };
+        let Phase::Calling { held } = &job.phase else { return false };
+        if self.context.flights.has(&Work::Call(call.clone())) {
+            return false;
+        }
+        let world = self.context.world();
+        let spec = Spec::of(&self.context.crew, &job.step, &self.shell.machine.who);
+        let request = self.shell.machine.request(world, &call);
+        let (Some(spec), Ok(request)) = (spec, request) else {
+            tracing::error!(%call, "the request cannot be made from the journal");
+            return false;
+        };
+        let call = Call {
+            held: held.clone(),
+            seq: self.shell.last,
+            provider: provider_of(&held.model),
+            request,
+            permit: self.permit.take(),
+            time: Duration::from_millis(spec.timeout_ms.saturating_sub(job.active_ms)),
+        };
+        start_call(&self.context, call);
+        false
+    }
+
+    fn run_tool(&mut self, call: CallId, index: u32) -> bool {
+        let machine = &self.shell.machine;
+        let Some(job) = &machine.job else { return false };
+        let Some((tool, arguments, key, ask)) = machine.tool_run(&call, index) else { return false };
+        if self.context.flights.has(&Work::Tool(call.clone(), index)) {
+            return false;
+        }
+        let Some(spec) = Spec::of(&self.context.crew, &job.step, &machine.who) else { return false };
+        let run = ToolRun {
+            call,
+            index,
+            agent: machine.who.clone(),
+            seq: self.shell.last,
+            crew: spec.crew.file.clone(),
+            tool: tool.to_owned(),
+            arguments,
+            key: key.to_owned(),
+            ask: ask.to_owned(),
+            time: Duration::from_millis(spec.timeout_ms.saturating_sub(job.active_ms)),
+        };
+        start_tool(&self.context, run);
+        false
+    }
+
+    /// `Woken` after so long, with up to a quarter more: many agents that met the same refusal must
+    /// not come back at once.
+    fn wake_after(&mut self, myself: &ActorRef<AgentMsg>, ms: u64) -> bool {
+        let Some(job) = &self.shell.machine.job else { return false };
+        if self.timer.as_ref().is_some_and(|timer| !timer.is_finished()) {
+            return false;
+        }
+        let jitter = self.context.ports.clock.random() % (ms / 4 + 1);
+        let (step, agent) = (job.step.clone(), self.shell.machine.who.clone());
+        let (context, mailbox) = (self.context.clone(), myself.clone());
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(ms.saturating_add(jitter))).await;
+            context.journal.record(Decided::one(Event::Task(TaskEvent::Woken { step, agent }))).await;
+            let _ = mailbox.cast(AgentMsg::Wake);
+        });
+        self.timer = Some(timer.abort_handle());
+        false
+    }
+}
+
+/// The provider of `provider/model-id`. Names were checked when the crew was compiled.
+fn provider_of(model: &str) -> Name {
+    let provider = model.split_once('/').map_or(model, |(provider, _)| provider);
+    provider.parse().unwrap_or_else(|_| Name::unnamed())
+}

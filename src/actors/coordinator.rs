@@ -1,0 +1,351 @@
+//! Owns the task tree of one crew or sub-crew: assigns, collects, supervises. Invariant: an actor is
+//! up and subscribed before the event that gives it work is written, so that it misses nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::oneshot;
+
+use super::agent::{AgentActor, AgentArgs, AgentMsg};
+use super::ledger::LedgerMsg;
+use super::shell::{Commit, Fatal, Shell};
+use super::work::{Context, start_file};
+use crate::core::agent::Agent;
+use crate::core::event::{Event, Subject, TaskEvent};
+use crate::core::ids::{AgentRef, Seq, Step};
+use crate::core::machine::{Control, Decided, Refusal};
+use crate::core::plan::{Plan, PlanStep};
+use crate::core::run::{Entry, Run};
+
+pub enum CoordinatorMsg {
+    Committed(Arc<Entry>),
+    /// Look again at what is due.
+    Wake,
+    /// Replies when this coordinator and everything below it has handled what came before.
+    Quiet(oneshot::Sender<()>),
+    /// Makes an agent that is at work panic: a drill of supervision. Replies whether there was one.
+    Drill(oneshot::Sender<bool>),
+}
+
+pub struct Coordinator;
+
+pub struct CoordinatorArgs {
+    pub context: Arc<Context>,
+    pub ledger: ActorRef<LedgerMsg>,
+    pub plan: Plan,
+    /// The last entry the plan has folded; `None` for a sub-crew that begins with the next one.
+    pub last: Option<Seq>,
+    /// What resumed machines this scope and those below it begin with.
+    pub slices: Arc<Slices>,
+}
+
+/// Machines folded before the actors were up.
+#[derive(Default)]
+pub struct Slices {
+    pub agents: BTreeMap<AgentRef, (Agent, Seq)>,
+    pub plans: BTreeMap<Step, (Plan, Seq)>,
+}
+
+pub struct CoordinatorState {
+    shell: Shell<Plan>,
+    context: Arc<Context>,
+    ledger: ActorRef<LedgerMsg>,
+    slices: Arc<Slices>,
+    agents: BTreeMap<AgentRef, ActorRef<AgentMsg>>,
+    crews: BTreeMap<Step, ActorRef<CoordinatorMsg>>,
+}
+
+impl Actor for Coordinator {
+    type Msg = CoordinatorMsg;
+    type State = CoordinatorState;
+    type Arguments = CoordinatorArgs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<CoordinatorMsg>,
+        args: CoordinatorArgs,
+    ) -> Result<CoordinatorState, ActorProcessingErr> {
+        let CoordinatorArgs { context, ledger, plan, last, slices } = args;
+        let subject = Subject::Plan(plan.state.scope.clone());
+        let mailbox = myself.clone();
+        let deliver = Arc::new(move |entry| drop(mailbox.cast(CoordinatorMsg::Committed(entry))));
+        let (from, _) = context.journal.subscribe(subject.clone(), last, deliver).await.ok_or(Fatal::NoJournal)?;
+        let shell = Shell { machine: plan, last: last.unwrap_or(from), subject, journal: context.journal.clone() };
+        let (agents, crews) = (BTreeMap::new(), BTreeMap::new());
+        let mut state = CoordinatorState { shell, context, ledger, slices, agents, crews };
+        state.take_up(&myself).await?;
+        // What was under way goes on once it is up.
+        let _ = myself.cast(CoordinatorMsg::Wake);
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<CoordinatorMsg>,
+        message: CoordinatorMsg,
+        state: &mut CoordinatorState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            CoordinatorMsg::Committed(entry) => {
+                state.shell.fold(&entry)?;
+                state.let_go(&entry);
+            }
+            CoordinatorMsg::Wake => {}
+            CoordinatorMsg::Quiet(reply) => {
+                state.quiet(reply);
+                return Ok(());
+            }
+            CoordinatorMsg::Drill(reply) => {
+                let working = state.working();
+                let _ = reply.send(working.is_some_and(|agent| agent.cast(AgentMsg::Drill).is_ok()));
+                return Ok(());
+            }
+        }
+        state.pump(&myself).await?;
+        Ok(())
+    }
+
+    /// A child's end is not this actor's: an agent that panicked is taken up again from the journal.
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<CoordinatorMsg>,
+        event: SupervisionEvent,
+        state: &mut CoordinatorState,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(who, error) => state.failed(&myself, &who, &error).await?,
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ActorTerminated(..) => {}
+            SupervisionEvent::ProcessGroupChanged(_) => {}
+        }
+        Ok(())
+    }
+}
+
+impl CoordinatorState {
+    /// After a resume: every agent with work or memory, and every sub-crew at work.
+    async fn take_up(&mut self, myself: &ActorRef<CoordinatorMsg>) -> Result<(), Fatal> {
+        let scope = self.shell.machine.state.scope.clone();
+        let slices = self.slices.clone();
+        for (agent, (machine, last)) in slices.agents.iter().filter(|(agent, _)| agent.scope == scope) {
+            if machine.job.is_some() {
+                self.raise_agent(myself, agent, machine.clone(), Some(*last)).await?;
+            }
+        }
+        for (step, (plan, last)) in &slices.plans {
+            let own = self.shell.machine.state.units.get(&step.with_round(None)).is_some_and(|unit| !unit.is_over());
+            if own && *step != scope {
+                self.raise_crew(myself, plan.clone(), Some(*last)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn pump(&mut self, myself: &ActorRef<CoordinatorMsg>) -> Result<(), Fatal> {
+        loop {
+            let mut moved = false;
+            for step in self.shell.machine.next() {
+                match self.take(myself, step).await? {
+                    Took::Moved => moved = true,
+                    Took::Nothing => {}
+                    // Its entries are in the mailbox: everything is looked at again after them.
+                    Took::Stale => return Ok(()),
+                }
+            }
+            if !moved {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn take(&mut self, myself: &ActorRef<CoordinatorMsg>, step: PlanStep) -> Result<Took, Fatal> {
+        match &step {
+            PlanStep::WriteFile(unit) => return self.write_file(unit).await,
+            // Calls in flight may still end: parked is what nothing moves any more.
+            PlanStep::Park if !self.context.flights.is_empty() => {
+                self.context.flights.await_empty();
+                return Ok(Took::Nothing);
+            }
+            PlanStep::Park | PlanStep::Finish | PlanStep::Cancel => {}
+            PlanStep::Start(_) | PlanStep::CloseList(_) | PlanStep::DecideRound(_) => {}
+            PlanStep::Delegate { .. } | PlanStep::Return(_) | PlanStep::FailCrashed(_) => {}
+        }
+        let decided = match self.shell.machine.decide(self.context.world(), &step) {
+            Ok(decided) if decided.events.is_empty() => return Ok(Took::Nothing),
+            Ok(decided) => decided,
+            Err(Refusal::Missing(missing)) => {
+                tracing::error!(%missing, "a text of the journal is gone");
+                return Err(Fatal::NoJournal);
+            }
+            Err(Refusal::Paused | Refusal::Waiting | Refusal::NotDue(_)) => return Ok(Took::Nothing),
+        };
+        self.prepare(myself, &decided).await?;
+        match self.shell.commit(decided, None).await? {
+            Commit::Done => Ok(Took::Moved),
+            Commit::Stale(_) => Ok(Took::Stale),
+        }
+    }
+
+    /// Whoever the decision gives work must be up to hear of it.
+    async fn prepare(&mut self, myself: &ActorRef<CoordinatorMsg>, decided: &Decided) -> Result<(), Fatal> {
+        for event in &decided.events {
+            let Event::Task(task) = event else { continue };
+            if let TaskEvent::Assigned { agent, .. } = task
+                && !self.agents.contains_key(agent)
+            {
+                let slice = self.slices.agents.get(agent).cloned();
+                let (machine, last) = match slice {
+                    Some((machine, last)) => (machine, Some(last)),
+                    None => (Agent::begun(agent.clone(), Control::default()), None),
+                };
+                self.raise_agent(myself, agent, machine, last).await?;
+            }
+            if let TaskEvent::CrewStarted { step, .. } = task
+                && !self.crews.contains_key(step)
+                && let Some(crew) = self.context.crew.of_scope(step)
+            {
+                self.raise_crew(myself, Plan::new(step.clone(), crew), None).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn raise_agent(
+        &mut self,
+        myself: &ActorRef<CoordinatorMsg>,
+        who: &AgentRef,
+        machine: Agent,
+        last: Option<Seq>,
+    ) -> Result<(), Fatal> {
+        let (context, ledger) = (self.context.clone(), self.ledger.clone());
+        let args = AgentArgs { context, ledger, machine, last };
+        let spawned = AgentActor::spawn_linked(None, AgentActor, args, myself.get_cell()).await;
+        let (actor, _) = spawned.map_err(|_| Fatal::NoJournal)?;
+        self.agents.insert(who.clone(), actor);
+        Ok(())
+    }
+
+    // A sub-crew's coordinator is this very actor again: the future must be boxed to be finite.
+    fn raise_crew<'a>(
+        &'a mut self,
+        myself: &'a ActorRef<CoordinatorMsg>,
+        plan: Plan,
+        last: Option<Seq>,
+    ) -> crate::ports::BoxFuture<'a, Result<(), Fatal>> {
+        Box::pin(async move {
+            let step = plan.state.scope.clone();
+            let (context, ledger, slices) = (self.context.clone(), self.ledger.clone(), self.slices.clone());
+            let args = CoordinatorArgs { context, ledger, plan, last, slices };
+            let spawned = Coordinator::spawn_linked(None, Coordinator, args, myself.get_cell()).await;
+            let (actor, _) = spawned.map_err(|_| Fatal::NoJournal)?;
+            self.crews.insert(step, actor);
+            Ok(())
+        })
+    }
+
+    /// A sub-crew that is done takes its actors with it.
+    fn let_go(&mut self, entry: &Entry) {
+        if let Event::Task(TaskEvent::Finished { step, .. }) = &entry.event
+            && let Some(crew) = self.crews.remove(step)
+        {
+            self.context.journal.unsubscribe(Subject::Plan(step.clone()));
+            crew.stop(None);
+        }
+    }
+
+    async fn write_file(&mut self, unit: &Step) -> Result<Took, Fatal> {
+        match self.shell.machine.output_file(self.context.world(), unit) {
+            Ok((path, text)) => start_file(&self.context, unit.clone(), self.shell.last, path, text),
+            Err(message) => {
+                let event = TaskEvent::FileFailed { step: unit.clone(), path: String::new(), message };
+                let recorded = self.context.journal.record(Decided::one(Event::Task(event))).await;
+                recorded.ok_or(Fatal::NoJournal)?;
+            }
+        }
+        Ok(Took::Nothing)
+    }
+
+    /// Asks everyone below, and answers once all have.
+    fn quiet(&self, reply: oneshot::Sender<()>) {
+        let mut answers = Vec::new();
+        for agent in self.agents.values() {
+            let (ask, answer) = oneshot::channel();
+            if agent.cast(AgentMsg::Quiet(ask)).is_ok() {
+                answers.push(answer);
+            }
+        }
+        for crew in self.crews.values() {
+            let (ask, answer) = oneshot::channel();
+            if crew.cast(CoordinatorMsg::Quiet(ask)).is_ok() {
+                answers.push(answer);
+            }
+        }
+        tokio::spawn(async move {
+            for answer in answers {
+                // Whoever died meanwhile is quiet.
+                let _ = answer.await;
+            }
+            let _ = reply.send(());
+        });
+    }
+
+    fn working(&self) -> Option<&ActorRef<AgentMsg>> {
+        let units = self.shell.machine.state.units.values();
+        let busy: BTreeSet<&AgentRef> =
+            units.filter(|unit| !unit.is_over()).filter_map(|unit| unit.agent.as_ref()).collect();
+        busy.into_iter().find_map(|agent| self.agents.get(agent))
+    }
+
+    /// An agent's actor is gone: the fact is recorded, and it is taken up again from the journal. Its
+    /// call, if one is in flight, runs on.
+    async fn failed(
+        &mut self,
+        myself: &ActorRef<CoordinatorMsg>,
+        who: &ActorCell,
+        error: &ActorProcessingErr,
+    ) -> Result<(), Fatal> {
+        let gone = self.agents.iter().find(|(_, actor)| actor.get_id() == who.get_id());
+        let Some(agent) = gone.map(|(agent, _)| agent.clone()) else {
+            // A sub-crew's coordinator, or one that is no longer ours: the run starts over from the fold.
+            tracing::error!(%error, "a coordinator failed");
+            return Err(Fatal::NoJournal);
+        };
+        self.agents.remove(&agent);
+        tracing::warn!(%agent, %error, "an agent panicked; it is taken up again from the journal");
+        let units = &self.shell.machine.state.units;
+        let at_work = units.iter().find(|(_, unit)| !unit.is_over() && unit.agent.as_ref() == Some(&agent));
+        let Some(step) = at_work.map(|(address, unit)| unit.step(address)) else { return Ok(()) };
+        let message = error.to_string().lines().next().unwrap_or_default().to_owned();
+        let event = Event::Task(TaskEvent::Crashed { step, agent: agent.clone(), message });
+        let seq = self.context.journal.record(Decided::one(event)).await.ok_or(Fatal::NoJournal)?;
+        let (machine, last) = self.refold(&agent, seq).await?;
+        self.raise_agent(myself, &agent, machine, Some(last)).await
+    }
+
+    /// The agent's machine from the journal as far as it is on disk; what came since is delivered when
+    /// it subscribes.
+    async fn refold(&self, agent: &AgentRef, seq: Seq) -> Result<(Agent, Seq), Fatal> {
+        self.context.journal.durable.wait(seq).await.map_err(|_| Fatal::NoJournal)?;
+        let (store, run, crew) =
+            (self.context.ports.store.clone(), self.context.run.clone(), self.context.crew.clone());
+        let folded = tokio::task::spawn_blocking(move || {
+            let rows = store.read(&run, Seq(1)).ok()?;
+            let entries: Vec<Entry> = rows
+                .iter()
+                .map(|row| Entry::decode(row.seq, row.at_ms, &row.kind, &row.payload))
+                .collect::<Result<_, _>>()
+                .ok()?;
+            Run::fold(crew, &entries).ok()
+        });
+        let run = folded.await.ok().flatten().ok_or(Fatal::NoJournal)?;
+        let machine =
+            run.agents.get(agent).cloned().unwrap_or_else(|| Agent::begun(agent.clone(), run.control.clone()));
+        Ok((machine, run.last))
+    }
+}
+
+enum Took {
+    Moved,
+    Nothing,
+    Stale,
+}

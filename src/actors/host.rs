@@ -1,0 +1,316 @@
+//! Runs in this process. Invariant: a run is launched from the fold of its journal, fresh or resumed
+//! alike; other processes' commands reach it through the inbox and become events.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use ractor::{Actor, ActorRef};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Ports;
+use super::journal::JournalHandle;
+use super::run::{Outcome, Root, RootArgs, RunMsg};
+use super::texts::TextCache;
+use super::throttle::Throttle;
+use super::work::Flights;
+use crate::core::chain;
+use crate::core::chat::Effect;
+use crate::core::crew::Crew;
+use crate::core::event::{CallEvent, Event, LostCause, Msg, Outcome as ToolOutcome, PauseCause, RunEvent, ToolEvent};
+use crate::core::ids::{CallId, RunId, Seq};
+use crate::core::machine::{Decided, IllegalEvent};
+use crate::core::money::Amount;
+use crate::core::run::{Entry, Run};
+use crate::ports::store::{Batch, Epoch, InboxRow, Row, StoreError};
+
+/// How often another process's commands are looked for.
+const INBOX_EVERY: Duration = Duration::from_millis(50);
+/// Launches of one run within a minute before its crashes are reported instead.
+const LAUNCHES: usize = 3;
+
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the journal of run {run} cannot be followed: {why}")]
+    Corrupt { run: RunId, why: String },
+    #[error("run {run}: {why}")]
+    Actor { run: RunId, why: String },
+}
+
+/// One per process.
+pub struct Host {
+    throttle: Arc<Throttle>,
+    live: DashMap<RunId, ActorRef<RunMsg>>,
+    polling: AtomicU64,
+}
+
+/// A run at work in this process.
+pub struct Live {
+    pub id: RunId,
+    root: ActorRef<RunMsg>,
+    journal: JournalHandle,
+    flights: Arc<Flights>,
+    outcome: oneshot::Receiver<Outcome>,
+}
+
+/// What a run is taken up with.
+pub struct Launch {
+    pub id: RunId,
+    pub epoch: Epoch,
+    pub crew: Arc<Crew>,
+    /// Every row of the journal, at least its first.
+    pub rows: Vec<Row>,
+    /// Facts that open this stay in the process: `Resumed`, `Raised`, `Retried`.
+    pub opening: Vec<Event>,
+    pub time_left: Option<Duration>,
+}
+
+impl Default for Host {
+    fn default() -> Host {
+        Host::new()
+    }
+}
+
+impl Host {
+    pub fn new() -> Host {
+        Host { throttle: Arc::default(), live: DashMap::new(), polling: AtomicU64::new(0) }
+    }
+
+    /// Folds the journal, records what the end of the last process left open, and starts the actors.
+    /// `watcher` gets every new entry.
+    pub async fn launch(
+        self: &Arc<Self>,
+        launch: Launch,
+        ports: Ports,
+        watcher: Option<mpsc::UnboundedSender<Arc<Entry>>>,
+    ) -> Result<Live, LaunchError> {
+        let Launch { id, epoch, crew, rows, opening, time_left } = launch;
+        let corrupt = |why: String| LaunchError::Corrupt { run: id.clone(), why };
+        let mut hash = chain::genesis(&id);
+        let mut run = Run::new(crew);
+        for row in &rows {
+            let entry = Entry::decode(row.seq, row.at_ms, &row.kind, &row.payload);
+            run.apply(&entry.map_err(|error| corrupt(error.to_string()))?)
+                .map_err(|illegal: IllegalEvent| corrupt(illegal.to_string()))?;
+            hash = row.hash;
+        }
+        let texts = Arc::new(TextCache::new(ports.store.clone()));
+        let mut decided = left_open(&run);
+        decided.events.extend(opening);
+        if !decided.events.is_empty() {
+            hash = self.open(&mut run, &id, epoch, hash, decided, &ports, watcher.as_ref(), &texts).await?;
+        }
+        let (outcome, ended) = oneshot::channel();
+        let (ready, started) = oneshot::channel();
+        let throttle = self.throttle.clone();
+        let args = RootArgs {
+            id: id.clone(),
+            epoch,
+            run,
+            hash,
+            ports: ports.clone(),
+            throttle,
+            texts,
+            outcome,
+            time_left,
+            ready,
+        };
+        let spawned = Root::spawn(None, Root, args).await;
+        let (root, _) = spawned.map_err(|error| LaunchError::Actor { run: id.clone(), why: error.to_string() })?;
+        let gone = |_| LaunchError::Actor { run: id.clone(), why: "it ended while it started".into() };
+        let (journal, flights) = started.await.map_err(gone)?;
+        if let Some(watcher) = watcher {
+            journal.watch(watcher);
+        }
+        self.live.insert(id.clone(), root.clone());
+        self.poll(ports);
+        Ok(Live { id, root, journal, flights, outcome: ended })
+    }
+
+    /// Appends the opening facts before any actor is up: durable on return.
+    #[expect(clippy::too_many_arguments, reason = "one call site; a struct would only rename them")]
+    async fn open(
+        &self,
+        run: &mut Run,
+        id: &RunId,
+        epoch: Epoch,
+        mut hash: chain::Hash,
+        decided: Decided,
+        ports: &Ports,
+        watcher: Option<&mpsc::UnboundedSender<Arc<Entry>>>,
+        texts: &TextCache,
+    ) -> Result<chain::Hash, LaunchError> {
+        let after = run.last;
+        let mut rows = Vec::new();
+        decided.blobs.iter().for_each(|blob| texts.keep(blob));
+        let mut entries = Vec::new();
+        for event in decided.events {
+            let (seq, at_ms, kind, payload) = (run.last.next(), ports.clock.now_ms(), event.kind(), event.encode());
+            hash = chain::link(&hash, seq, at_ms, kind, &payload);
+            rows.push(Row { seq, at_ms, kind: kind.to_owned(), payload: payload.into(), hash });
+            let entry = Arc::new(Entry { seq, at_ms, event });
+            run.apply(&entry).map_err(|illegal| LaunchError::Corrupt { run: id.clone(), why: illegal.to_string() })?;
+            entries.push(entry);
+        }
+        let state = entries.iter().rev().find_map(|entry| super::journal::run_state(&entry.event));
+        let batch =
+            Batch { run: id.clone(), epoch, after, rows, blobs: decided.blobs, spent: Amount::default(), state };
+        let (done, written) = oneshot::channel();
+        ports.store.append(batch, Box::new(move |result| drop(done.send(result))));
+        let ended = || StoreError::WriteFailed { why: "the store has ended".into() };
+        written.await.unwrap_or_else(|_| Err(ended()))?;
+        if let Some(watcher) = watcher {
+            entries.into_iter().for_each(|entry| drop(watcher.send(entry)));
+        }
+        Ok(hash)
+    }
+
+    /// One poller per process looks for commands of other processes.
+    fn poll(self: &Arc<Self>, ports: Ports) {
+        if self.polling.swap(1, Ordering::SeqCst) == 1 {
+            return;
+        }
+        let host = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let mut seen = None;
+            loop {
+                tokio::time::sleep(INBOX_EVERY).await;
+                let Some(host) = host.upgrade() else { return };
+                host.live.retain(|_, root| !matches!(root.get_status(), ractor::ActorStatus::Stopped));
+                if host.live.is_empty() {
+                    continue;
+                }
+                let live: Vec<RunId> = host.live.iter().map(|entry| entry.key().clone()).collect();
+                let store = ports.store.clone();
+                let looked = tokio::task::spawn_blocking(move || look(&*store, seen, live)).await;
+                let Ok((version, rows)) = looked else { continue };
+                seen = version;
+                for (run, row) in rows {
+                    host.take(&ports, &run, row).await;
+                }
+            }
+        });
+    }
+
+    async fn take(&self, ports: &Ports, run: &RunId, row: InboxRow) {
+        let Some(root) = self.live.get(run).map(|entry| entry.value().clone()) else { return };
+        let by = row.by.clone();
+        let event = match row.kind.as_str() {
+            "pause" => Some(Event::Run(RunEvent::PauseAsked { cause: PauseCause::Asked, by })),
+            "cancel" => Some(Event::Run(RunEvent::CancelAsked { by })),
+            "settle" => settle_event(&row),
+            // A newer bosun's command: left for it, said in the log.
+            other => {
+                tracing::warn!(kind = other, "a command this bosun does not know is left in the inbox");
+                None
+            }
+        };
+        if let Some(event) = event {
+            let _ = root.cast(RunMsg::Record(vec![event]));
+        }
+        let (store, run, id) = (ports.store.clone(), run.clone(), row.id);
+        let forgotten = tokio::task::spawn_blocking(move || store.inbox_done(&run, id)).await;
+        if let Ok(Err(error)) = forgotten {
+            tracing::warn!(%error, "a command was taken but could not be taken out of the inbox");
+        }
+    }
+}
+
+type Found = (Option<u64>, Vec<(RunId, InboxRow)>);
+
+fn look(store: &dyn crate::ports::store::Store, seen: Option<u64>, live: Vec<RunId>) -> Found {
+    let version = store.version().ok();
+    if version.is_some() && version == seen {
+        return (version, Vec::new());
+    }
+    let mut rows = Vec::new();
+    for run in live {
+        let found = store.inbox(&run).unwrap_or_default();
+        rows.extend(found.into_iter().map(|row| (run.clone(), row)));
+    }
+    (version, rows)
+}
+
+/// `{"call": "draft.1", "cost": {…}}`.
+pub fn settle_event(row: &InboxRow) -> Option<Event> {
+    #[derive(serde::Deserialize)]
+    struct Settle {
+        call: CallId,
+        cost: Amount,
+    }
+    let Settle { call, cost } = serde_json::from_str(&row.payload).ok()?;
+    Some(Event::Call(CallEvent::Settled { call, cost, by: row.by.clone() }))
+}
+
+/// What the end of the last process left open: its calls may have been sent, its tools may have run.
+fn left_open(run: &Run) -> Decided {
+    let mut decided = Decided::default();
+    for (call, agent) in &run.open_calls {
+        let (call, agent) = (call.clone(), agent.clone());
+        let lost = CallEvent::Lost { call, agent, cause: LostCause::Died, elapsed_ms: 0 };
+        decided.events.push(Event::Call(lost));
+    }
+    for (who, agent) in &run.agents {
+        for (call, index, tool, ask) in agent.running_tools() {
+            let spec = crate::core::agent::Spec::of(&run.crew, &call.step, who);
+            let once = spec.and_then(|spec| spec.crew.tools.get(tool).map(|def| def.spec.effect == Effect::Once));
+            if once != Some(true) {
+                continue;
+            }
+            let text = format!("{tool} was started and the process died: it may or may not have run");
+            let message = crate::core::chat::Message::Tool { tool_call_id: ask.to_owned(), content: text };
+            let content: Msg = decided.message(&message);
+            let (agent, outcome) = (who.clone(), ToolOutcome::Unknown);
+            let event = ToolEvent::Returned { call, index, agent, outcome, content, full: None, elapsed_ms: 0 };
+            decided.events.push(Event::Tool(event));
+        }
+    }
+    decided
+}
+
+impl Live {
+    /// First Ctrl-C, SIGTERM, `bosun pause`: nothing new starts, calls in flight end.
+    pub fn pause(&self, cause: PauseCause, by: &str) {
+        let event = RunEvent::PauseAsked { cause, by: by.to_owned() };
+        let _ = self.root.cast(RunMsg::Record(vec![Event::Run(event)]));
+    }
+    pub fn cancel(&self, by: &str) {
+        let _ = self.root.cast(RunMsg::Record(vec![Event::Run(RunEvent::CancelAsked { by: by.to_owned() })]));
+    }
+    /// Second Ctrl-C: calls in flight are dropped; each may still be billed.
+    pub fn drop_calls(&self) {
+        let _ = self.root.cast(RunMsg::DropCalls);
+    }
+    pub fn in_flight(&self) -> bool {
+        !self.flights.is_empty()
+    }
+    /// Makes an agent that is at work panic, to show supervision.
+    pub async fn drill(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.root.cast(RunMsg::Drill(reply)).is_ok() && answer.await.unwrap_or(false)
+    }
+    pub async fn head(&self) -> Option<(Seq, chain::Hash)> {
+        self.journal.head().await
+    }
+    pub async fn wait(&mut self) -> Outcome {
+        let gone = || Outcome::Crashed("the run's root actor ended without a word".into());
+        (&mut self.outcome).await.unwrap_or_else(|_| gone())
+    }
+}
+
+/// Restarts are rationed: so many within a minute.
+#[derive(Default)]
+pub struct Rationed(Vec<Instant>);
+
+impl Rationed {
+    /// May it be launched again?
+    pub fn again(&mut self) -> bool {
+        let now = Instant::now();
+        self.0.retain(|at| now.duration_since(*at) < Duration::from_secs(60));
+        self.0.push(now);
+        self.0.len() <= LAUNCHES
+    }
+}

@@ -1,0 +1,307 @@
+//! The single writer of one run: total order, hash chain, fan-out. Invariant: an append whose author
+//! has not seen everything it depends on writes nothing; the journal calls nobody and waits for nothing.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Ports;
+use super::durable::Durable;
+use super::shell::Deliver;
+use super::texts::TextCache;
+use crate::core::chain;
+use crate::core::chat::Blob;
+use crate::core::event::{CallEvent, Event, ParkCause, RunEnd, RunEvent, Scopes, Subject};
+use crate::core::ids::{RunId, Seq};
+use crate::core::machine::{Control, Decided};
+use crate::core::money::Amount;
+use crate::core::run::Entry;
+use crate::ports::store::{Batch, Epoch, Row, RunState};
+
+pub enum JournalMsg {
+    /// A decision, on condition.
+    Append {
+        expected: Vec<(Subject, Seq)>,
+        decided: Decided,
+        reply: oneshot::Sender<Appended>,
+    },
+    /// Facts from outside, without condition.
+    Record {
+        decided: Decided,
+        reply: oneshot::Sender<Seq>,
+    },
+    /// Entries of `subject` after `since` (`None`: from the next one on) go to `deliver`. The reply
+    /// says up to where the journal is, and what has been asked of the whole run so far; nothing, if
+    /// entries after `since` are no longer at hand.
+    Subscribe {
+        subject: Subject,
+        since: Option<Seq>,
+        deliver: Deliver,
+        reply: oneshot::Sender<Option<(Seq, Control)>>,
+    },
+    Unsubscribe(Subject),
+    /// Every entry, for faces. A closed receiver is forgotten.
+    Watch(mpsc::UnboundedSender<Arc<Entry>>),
+    /// The last entry's Seq and hash.
+    Head(oneshot::Sender<(Seq, chain::Hash)>),
+}
+
+pub enum Appended {
+    /// The entries that concern the author, in order.
+    Done(Vec<Arc<Entry>>),
+    Stale(Subject),
+}
+
+/// The journal as other actors see it.
+#[derive(Clone)]
+pub struct JournalHandle {
+    actor: ActorRef<JournalMsg>,
+    pub durable: Arc<Durable>,
+}
+
+impl JournalHandle {
+    pub fn new(actor: ActorRef<JournalMsg>, durable: Arc<Durable>) -> JournalHandle {
+        JournalHandle { actor, durable }
+    }
+    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> JournalMsg) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.actor.cast(message(reply)).ok()?;
+        answer.await.ok()
+    }
+    /// `None`: the journal has ended.
+    pub async fn append(&self, expected: Vec<(Subject, Seq)>, decided: Decided) -> Option<Appended> {
+        self.ask(|reply| JournalMsg::Append { expected, decided, reply }).await
+    }
+    pub async fn record(&self, decided: Decided) -> Option<Seq> {
+        self.ask(|reply| JournalMsg::Record { decided, reply }).await
+    }
+    pub async fn subscribe(&self, subject: Subject, since: Option<Seq>, deliver: Deliver) -> Option<(Seq, Control)> {
+        self.ask(|reply| JournalMsg::Subscribe { subject, since, deliver, reply }).await.flatten()
+    }
+    pub fn unsubscribe(&self, subject: Subject) {
+        // A journal that has ended has no subscribers either.
+        let _ = self.actor.cast(JournalMsg::Unsubscribe(subject));
+    }
+    pub fn watch(&self, watcher: mpsc::UnboundedSender<Arc<Entry>>) {
+        let _ = self.actor.cast(JournalMsg::Watch(watcher));
+    }
+    pub async fn head(&self) -> Option<(Seq, chain::Hash)> {
+        self.ask(JournalMsg::Head).await
+    }
+}
+
+pub struct Journal;
+
+/// Where the journal goes on.
+pub struct JournalArgs {
+    pub run: RunId,
+    pub epoch: Epoch,
+    pub last: Seq,
+    pub hash: chain::Hash,
+    pub scopes: Scopes,
+    pub control: Control,
+    pub seen: HashMap<Subject, Seq>,
+    pub ports: Ports,
+    pub texts: Arc<TextCache>,
+    pub durable: Arc<Durable>,
+    /// Called once when a write has failed.
+    pub broken: Arc<dyn Fn() + Send + Sync>,
+}
+
+pub struct JournalState {
+    args: JournalArgs,
+    subscribers: HashMap<Subject, Deliver>,
+    watchers: Vec<mpsc::UnboundedSender<Arc<Entry>>>,
+    /// The latest entries with their subjects, for who subscribes a little late.
+    recent: VecDeque<(Arc<Entry>, Vec<Subject>)>,
+}
+
+/// Entries kept for late subscribers. An actor is taken up again within far fewer.
+const RECENT: usize = 1024;
+
+impl Actor for Journal {
+    type Msg = JournalMsg;
+    type State = JournalState;
+    type Arguments = JournalArgs;
+
+    async fn pre_start(&self, _: ActorRef<JournalMsg>, args: JournalArgs) -> Result<JournalState, ActorProcessingErr> {
+        Ok(JournalState { args, subscribers: HashMap::new(), watchers: Vec::new(), recent: VecDeque::new() })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<JournalMsg>,
+        message: JournalMsg,
+        state: &mut JournalState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            JournalMsg::Append { expected, decided, reply } => {
+                let stale = expected.iter().find(|(subject, seq)| state.last_of(subject) > *seq);
+                let answer = match stale {
+                    Some((subject, _)) => Appended::Stale(subject.clone()),
+                    None => Appended::Done(state.write(decided, expected.first().map(|(subject, _)| subject))),
+                };
+                // An author that died meanwhile finds its entries in the journal when it comes back.
+                let _ = reply.send(answer);
+            }
+            JournalMsg::Record { decided, reply } => {
+                state.write(decided, None);
+                let _ = reply.send(state.args.last);
+            }
+            JournalMsg::Subscribe { subject, since, deliver, reply } => {
+                let answer = state.catch_up(&subject, since, &deliver).then(|| {
+                    state.subscribers.insert(subject, deliver);
+                    (state.args.last, state.args.control.clone())
+                });
+                let _ = reply.send(answer);
+            }
+            JournalMsg::Unsubscribe(subject) => drop(state.subscribers.remove(&subject)),
+            JournalMsg::Watch(watcher) => state.watchers.push(watcher),
+            JournalMsg::Head(reply) => drop(reply.send((state.args.last, state.args.hash))),
+        }
+        Ok(())
+    }
+}
+
+impl JournalState {
+    fn last_of(&self, subject: &Subject) -> Seq {
+        let at = |subject| self.args.seen.get(subject).copied().unwrap_or_default();
+        at(subject).max(at(&Subject::All))
+    }
+
+    /// Delivers what a subscriber has missed; `false` if that is no longer at hand.
+    fn catch_up(&self, subject: &Subject, since: Option<Seq>, deliver: &Deliver) -> bool {
+        let Some(since) = since.filter(|since| self.last_of(subject) > *since) else { return true };
+        if self.recent.front().is_none_or(|(first, _)| first.seq > since.next()) {
+            return false;
+        }
+        let missed = self.recent.iter().filter(|(entry, _)| entry.seq > since);
+        let missed = missed.filter(|(_, subjects)| subjects.contains(subject) || subjects.contains(&Subject::All));
+        missed.for_each(|(entry, _)| deliver(entry.clone()));
+        true
+    }
+
+    /// Orders the events, hands them to the store's queue and to their subscribers. The author gets
+    /// its own by the reply instead.
+    fn write(&mut self, decided: Decided, author: Option<&Subject>) -> Vec<Arc<Entry>> {
+        let Decided { events, blobs } = decided;
+        let mut own = Vec::new();
+        let mut rows = Vec::with_capacity(events.len());
+        let after = self.args.last;
+        let (mut spent, mut state) = (Amount::default(), None);
+        blobs.iter().for_each(|blob| self.args.texts.keep(blob));
+        for event in events {
+            let at_ms = self.args.ports.clock.now_ms();
+            let row = self.row(&event, at_ms);
+            (spent, state) = (spent.plus(settled(&event)), run_state(&event).or(state));
+            let entry = Arc::new(Entry { seq: row.seq, at_ms, event });
+            rows.push(row);
+            if self.route(&entry, author) {
+                own.push(entry);
+            }
+        }
+        self.queue(after, rows, blobs, spent, state);
+        own
+    }
+
+    fn row(&mut self, event: &Event, at_ms: u64) -> Row {
+        let args = &mut self.args;
+        let (seq, kind, payload) = (args.last.next(), event.kind(), event.encode());
+        args.hash = chain::link(&args.hash, seq, at_ms, kind, &payload);
+        args.last = seq;
+        Row { seq, at_ms, kind: kind.to_owned(), payload: payload.into(), hash: args.hash }
+    }
+
+    /// Does the entry concern its author?
+    fn route(&mut self, entry: &Arc<Entry>, author: Option<&Subject>) -> bool {
+        let args = &mut self.args;
+        args.scopes.apply(&entry.event);
+        if let Event::Run(run) = &entry.event {
+            args.control.apply(run);
+        }
+        if let Event::Call(CallEvent::Failed { failure, .. }) = &entry.event
+            && failure.class.stops_the_run()
+        {
+            let quota = failure.class != crate::core::chat::FailureClass::Credentials;
+            args.control.refused(quota, &failure.message);
+        }
+        let mut own = false;
+        let subjects = entry.event.subjects(&args.scopes);
+        for subject in &subjects {
+            match args.seen.get_mut(subject) {
+                Some(seen) => *seen = entry.seq,
+                None => drop(args.seen.insert(subject.clone(), entry.seq)),
+            }
+            if *subject == Subject::All {
+                own = author.is_some();
+                let others = self.subscribers.iter().filter(|(subject, _)| Some(*subject) != author);
+                others.for_each(|(_, deliver)| deliver(entry.clone()));
+            } else if Some(subject) == author {
+                own = true;
+            } else if let Some(deliver) = self.subscribers.get(subject) {
+                deliver(entry.clone());
+            }
+        }
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((entry.clone(), subjects));
+        self.watchers.retain(|watcher| watcher.send(entry.clone()).is_ok());
+        own
+    }
+
+    fn queue(&self, after: Seq, rows: Vec<Row>, blobs: Vec<Blob>, spent: Amount, state: Option<RunState>) {
+        let args = &self.args;
+        let (durable, broken, last) = (args.durable.clone(), args.broken.clone(), args.last);
+        let batch = Batch { run: args.run.clone(), epoch: args.epoch, after, rows, blobs, spent, state };
+        args.ports.store.append(
+            batch,
+            Box::new(move |written| match written {
+                Ok(()) => durable.reached(last),
+                Err(error) => {
+                    durable.fail(error);
+                    broken();
+                }
+            }),
+        );
+    }
+}
+
+/// What an event adds to the totals that lists show.
+fn settled(event: &Event) -> Amount {
+    match event {
+        Event::Call(CallEvent::Answered(answered)) => answered.cost,
+        Event::Call(CallEvent::Settled { cost, .. }) => *cost,
+        Event::Call(_) | Event::Run(_) | Event::Task(_) | Event::Tool(_) | Event::Ledger(_) => Amount::default(),
+    }
+}
+
+/// The state of the run after an event that changes it.
+pub fn run_state(event: &Event) -> Option<RunState> {
+    let Event::Run(event) = event else { return None };
+    match event {
+        RunEvent::Started(_) | RunEvent::Resumed { .. } => Some(RunState::Running),
+        RunEvent::PauseAsked { .. } | RunEvent::CancelAsked { .. } => None,
+        RunEvent::Parked { causes } => Some(parked_state(causes)),
+        RunEvent::Finished { status, .. } => Some(match status {
+            RunEnd::Completed => RunState::Completed,
+            RunEnd::Failed => RunState::Failed,
+            RunEnd::Cancelled => RunState::Cancelled,
+        }),
+    }
+}
+
+/// Of several causes, the one a person must do most about.
+fn parked_state(causes: &[ParkCause]) -> RunState {
+    let state = |cause: &ParkCause| match cause {
+        ParkCause::Budget { .. } => RunState::WaitingBudget,
+        ParkCause::Review { .. } => RunState::NeedsReview,
+        ParkCause::Credentials { .. } | ParkCause::Quota { .. } | ParkCause::Deadline => RunState::Paused,
+        ParkCause::Interrupted | ParkCause::Terminated | ParkCause::Asked => RunState::Paused,
+    };
+    let states: Vec<RunState> = causes.iter().map(state).collect();
+    let order = [RunState::Paused, RunState::WaitingBudget, RunState::NeedsReview];
+    order.into_iter().find(|state| states.contains(state)).unwrap_or(RunState::Paused)
+}

@@ -1,0 +1,124 @@
+//! The ledger's shell. Invariant: a hold is decided on everything that was booked before it, and on
+//! the state of the agent that asks; whoever waits is tried again whenever something settles.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use super::shell::{Commit, Fatal, Shell};
+use super::work::Context;
+use crate::core::event::Subject;
+use crate::core::ids::{CallId, Seq};
+use crate::core::ledger::{HoldRequest, Ledger, LedgerStep};
+use crate::core::machine::Refusal;
+use crate::core::run::Entry;
+
+pub enum LedgerMsg {
+    /// `as_of`: the last entry the agent has folded. If it has moved, the request is void.
+    Hold {
+        request: Box<HoldRequest>,
+        as_of: Seq,
+    },
+    Committed(Arc<Entry>),
+    /// Replies when everything before it has been handled.
+    Quiet(tokio::sync::oneshot::Sender<()>),
+}
+
+pub struct LedgerActor;
+
+pub struct LedgerState {
+    shell: Shell<Ledger>,
+    context: Arc<Context>,
+    /// Requests that wait or met a ledger that had moved.
+    asked: BTreeMap<CallId, (Box<HoldRequest>, Seq)>,
+    stale: Vec<CallId>,
+}
+
+impl Actor for LedgerActor {
+    type Msg = LedgerMsg;
+    type State = LedgerState;
+    type Arguments = (Arc<Context>, Ledger, Seq);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<LedgerMsg>,
+        (context, machine, last): Self::Arguments,
+    ) -> Result<LedgerState, ActorProcessingErr> {
+        let deliver = Arc::new(move |entry| drop(myself.cast(LedgerMsg::Committed(entry))));
+        let subject = Subject::Ledger;
+        context.journal.subscribe(subject.clone(), Some(last), deliver).await.ok_or(Fatal::NoJournal)?;
+        let shell = Shell { machine, last, subject, journal: context.journal.clone() };
+        Ok(LedgerState { shell, context, asked: BTreeMap::new(), stale: Vec::new() })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<LedgerMsg>,
+        message: LedgerMsg,
+        state: &mut LedgerState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            LedgerMsg::Hold { request, as_of } => {
+                let call = request.call.clone();
+                state.asked.insert(call.clone(), (request, as_of));
+                state.hold(&call).await?;
+            }
+            LedgerMsg::Committed(entry) => {
+                state.shell.fold(&entry)?;
+                for call in std::mem::take(&mut state.stale) {
+                    state.hold(&call).await?;
+                }
+                state.try_waiting().await?;
+            }
+            LedgerMsg::Quiet(reply) => drop(reply.send(())),
+        }
+        Ok(())
+    }
+}
+
+impl LedgerState {
+    async fn hold(&mut self, call: &CallId) -> Result<(), Fatal> {
+        let Some((request, as_of)) = self.asked.get(call) else { return Ok(()) };
+        let decided = match self.shell.machine.decide(self.context.world(), request) {
+            Ok(decided) => decided,
+            // It keeps its place in the queue; a settlement tries it again.
+            Err(Refusal::Waiting) => return Ok(()),
+            Err(Refusal::Paused | Refusal::NotDue(_) | Refusal::Missing(_)) => {
+                self.asked.remove(call);
+                return Ok(());
+            }
+        };
+        let waits = matches!(
+            &decided.events[..],
+            [crate::core::event::Event::Call(crate::core::event::CallEvent::Queued { .. })]
+        );
+        let agent = Subject::Agent(request.agent.clone());
+        match self.shell.commit(decided, Some((agent, *as_of))).await? {
+            // The agent hears of the queue, and its request is from then on as of that.
+            Commit::Done if waits => {
+                let last = self.shell.last;
+                if let Some((_, as_of)) = self.asked.get_mut(call) {
+                    *as_of = last;
+                }
+            }
+            Commit::Done => drop(self.asked.remove(call)),
+            Commit::Stale(Subject::Agent(_)) => drop(self.asked.remove(call)),
+            Commit::Stale(_) => self.stale.push(call.clone()),
+        }
+        Ok(())
+    }
+
+    /// First waiters, again and again, until none of them moves.
+    async fn try_waiting(&mut self) -> Result<(), Fatal> {
+        loop {
+            let before = self.shell.last;
+            for LedgerStep::Try(call) in self.shell.machine.next() {
+                self.hold(&call).await?;
+            }
+            if self.shell.last == before {
+                return Ok(());
+            }
+        }
+    }
+}

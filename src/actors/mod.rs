@@ -1,0 +1,44 @@
+//! Shells around the machines. Invariant: an actor's state is its machine's fold plus handles of work
+//! under way in this process; nothing else may be lost with it.
+//!
+//! ```text
+//! Host (one per process: throttle, live runs, inbox watch)
+//!  '- run.rs          root of one run: start order, abort handles, end of the run
+//!      |- journal.rs      single writer: order, hash chain, fan-out by subject; calls nobody
+//!      |- ledger.rs       decides holds
+//!      '- coordinator.rs  decides assignments; supervises
+//!          |- agent.rs        one per agent that works (`writer`, `writer~2`)
+//!          '- coordinator.rs  one per sub-crew at work
+//! ```
+
+pub mod agent;
+pub mod coordinator;
+pub mod durable;
+pub mod host;
+pub mod journal;
+pub mod ledger;
+pub mod run;
+pub mod shell;
+pub mod texts;
+pub mod throttle;
+pub mod work;
+
+use std::sync::Arc;
+
+use crate::core::machine::Sizes;
+use crate::ports::clock::Clock;
+use crate::ports::files::Files;
+use crate::ports::model::Models;
+use crate::ports::store::Store;
+use crate::ports::tool::Tools;
+
+/// What a run needs from the world.
+#[derive(Clone)]
+pub struct Ports {
+    pub store: Arc<dyn Store>,
+    pub models: Arc<dyn Models>,
+    pub tools: Arc<dyn Tools>,
+    pub files: Arc<dyn Files>,
+    pub clock: Arc<dyn Clock>,
+    pub sizes: Arc<dyn Sizes>,
+}

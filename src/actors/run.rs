@@ -1,0 +1,317 @@
+//! The root of one run. Invariant: calls in flight belong to it, not to the actors that asked for
+//! them; when the store or the journal fails the run stops before the next call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::oneshot;
+
+use super::Ports;
+use super::coordinator::{Coordinator, CoordinatorArgs, CoordinatorMsg, Slices};
+use super::durable::Durable;
+use super::journal::{Journal, JournalArgs, JournalHandle};
+use super::ledger::{LedgerActor, LedgerMsg};
+use super::shell::Fatal;
+use super::texts::TextCache;
+use super::throttle::Throttle;
+use super::work::{Context, Flights};
+use crate::core::chain;
+use crate::core::event::{Event, ParkCause, PauseCause, RunEnd, RunEvent, Subject, TaskResult};
+use crate::core::ids::{RunId, Seq};
+use crate::core::machine::Decided;
+use crate::core::run::{Entry, Run};
+use crate::ports::store::{Epoch, StoreError};
+
+pub enum RunMsg {
+    /// An entry that concerns the whole run.
+    Committed(Arc<Entry>),
+    /// Facts from people and other processes: pause, cancel, settle.
+    Record(Vec<Event>),
+    /// A second Ctrl-C, a deadline: calls in flight are dropped and recorded as ambiguous.
+    DropCalls,
+    /// The table of work under way has emptied while somebody waited for it.
+    Drained,
+    /// The first entry of quiet: nothing has moved since.
+    Settled(Seq),
+    /// A write has failed.
+    Broken,
+    /// See [`CoordinatorMsg::Drill`].
+    Drill(oneshot::Sender<bool>),
+}
+
+/// How a run left this process.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Finished {
+        status: RunEnd,
+        result: Option<TaskResult>,
+        head: chain::Hash,
+    },
+    Parked {
+        causes: Vec<ParkCause>,
+        head: chain::Hash,
+    },
+    /// The journal cannot be written: nothing was sent after the failed write.
+    StoreFailed(StoreError),
+    /// An actor that holds the run together has failed: the run goes on from its fold.
+    Crashed(String),
+}
+
+pub struct Root;
+
+/// A run to be taken up: fresh or resumed, the only difference is how much was folded.
+pub struct RootArgs {
+    pub id: RunId,
+    pub epoch: Epoch,
+    pub run: Run,
+    pub hash: chain::Hash,
+    pub ports: Ports,
+    pub throttle: Arc<Throttle>,
+    pub texts: Arc<TextCache>,
+    pub outcome: oneshot::Sender<Outcome>,
+    /// What is left of the deadline.
+    pub time_left: Option<Duration>,
+    /// Gives the journal's handle to whoever watches.
+    pub ready: oneshot::Sender<(JournalHandle, Arc<Flights>)>,
+}
+
+pub struct RootState {
+    context: Arc<Context>,
+    ledger: ActorRef<LedgerMsg>,
+    coordinator: ActorRef<CoordinatorMsg>,
+    outcome: Option<oneshot::Sender<Outcome>>,
+    parked: Option<(Seq, Vec<ParkCause>)>,
+}
+
+impl Actor for Root {
+    type Msg = RunMsg;
+    type State = RootState;
+    type Arguments = RootArgs;
+
+    async fn pre_start(&self, myself: ActorRef<RunMsg>, args: RootArgs) -> Result<RootState, ActorProcessingErr> {
+        let RootArgs { id, epoch, run, hash, ports, throttle, texts, outcome, time_left, ready } = args;
+        let durable = Arc::new(Durable::new(run.last));
+        let mailbox = myself.clone();
+        let journal_args = JournalArgs {
+            run: id.clone(),
+            epoch,
+            last: run.last,
+            hash,
+            scopes: run.scopes.clone(),
+            control: run.control.clone(),
+            seen: run.seen.clone().into_iter().collect(),
+            ports: ports.clone(),
+            texts: texts.clone(),
+            durable: durable.clone(),
+            broken: Arc::new(move || drop(mailbox.cast(RunMsg::Broken))),
+        };
+        let (journal, _) = Journal::spawn_linked(None, Journal, journal_args, myself.get_cell()).await?;
+        let journal = JournalHandle::new(journal, durable);
+        let flights = Arc::new(Flights::default());
+        let context = Arc::new(Context {
+            run: id,
+            crew: run.crew.clone(),
+            ports,
+            texts,
+            journal: journal.clone(),
+            throttle,
+            flights: flights.clone(),
+        });
+        let _ = ready.send((journal.clone(), flights.clone()));
+        let mailbox = myself.clone();
+        let deliver = Arc::new(move |entry| drop(mailbox.cast(RunMsg::Committed(entry))));
+        journal.subscribe(Subject::All, Some(run.last), deliver).await.ok_or(Fatal::NoJournal)?;
+        let (coordinator, ledger) = start_machines(&myself, &context, run).await?;
+        watch_flights(&myself, flights);
+        if let Some(time) = time_left {
+            watch_deadline(&myself, time);
+        }
+        Ok(RootState { context, ledger, coordinator, outcome: Some(outcome), parked: None })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<RunMsg>,
+        message: RunMsg,
+        state: &mut RootState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            RunMsg::Committed(entry) => state.committed(&myself, &entry).await,
+            RunMsg::Record(events) => {
+                state.context.journal.record(Decided { events, blobs: Vec::new() }).await.ok_or(Fatal::NoJournal)?;
+            }
+            RunMsg::DropCalls => state.drop_calls().await?,
+            RunMsg::Drained => {
+                let _ = state.coordinator.cast(CoordinatorMsg::Wake);
+            }
+            RunMsg::Settled(seq) => state.settled(&myself, seq).await,
+            RunMsg::Broken => {
+                state.context.flights.drop_all();
+                let why = || StoreError::WriteFailed { why: "the store has ended".into() };
+                let error = state.context.journal.durable.failure().unwrap_or_else(why);
+                state.end(&myself, Outcome::StoreFailed(error));
+            }
+            RunMsg::Drill(reply) => drop(state.coordinator.cast(CoordinatorMsg::Drill(reply))),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<RunMsg>,
+        event: SupervisionEvent,
+        state: &mut RootState,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(who, error) => {
+                tracing::error!(actor = %who.get_id(), %error, "an actor that holds the run together failed");
+                if let Some(failure) = state.context.journal.durable.failure() {
+                    state.end(&myself, Outcome::StoreFailed(failure));
+                } else {
+                    state.end(&myself, Outcome::Crashed(error.to_string()));
+                }
+            }
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ActorTerminated(..) => {}
+            SupervisionEvent::ProcessGroupChanged(_) => {}
+        }
+        Ok(())
+    }
+}
+
+async fn start_machines(
+    myself: &ActorRef<RunMsg>,
+    context: &Arc<Context>,
+    run: Run,
+) -> Result<(ActorRef<CoordinatorMsg>, ActorRef<LedgerMsg>), ActorProcessingErr> {
+    let last = run.last;
+    let args = (context.clone(), run.ledger, last);
+    let (ledger, _) = LedgerActor::spawn_linked(None, LedgerActor, args, myself.get_cell()).await?;
+    let mut plans = run.plans;
+    let root = plans.remove(&crate::core::ids::Step::root()).ok_or(Fatal::NoJournal)?;
+    let slices = Slices {
+        agents: run.agents.into_iter().map(|(who, agent)| (who, (agent, last))).collect(),
+        plans: plans.into_iter().map(|(step, plan)| (step, (plan, last))).collect(),
+    };
+    let slices = Arc::new(slices);
+    let args =
+        CoordinatorArgs { context: context.clone(), ledger: ledger.clone(), plan: root, last: Some(last), slices };
+    let (coordinator, _) = Coordinator::spawn_linked(None, Coordinator, args, myself.get_cell()).await?;
+    Ok((coordinator, ledger))
+}
+
+fn watch_flights(myself: &ActorRef<RunMsg>, flights: Arc<Flights>) {
+    let mailbox = myself.clone();
+    tokio::spawn(async move {
+        loop {
+            flights.drained.notified().await;
+            if mailbox.cast(RunMsg::Drained).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// The deadline pauses the run and drops its calls: they are ambiguous, and it resumes later.
+fn watch_deadline(myself: &ActorRef<RunMsg>, time: Duration) {
+    let mailbox = myself.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(time).await;
+        let event = RunEvent::PauseAsked { cause: PauseCause::Deadline, by: "deadline".into() };
+        let _ = mailbox.cast(RunMsg::Record(vec![Event::Run(event)]));
+        let _ = mailbox.cast(RunMsg::DropCalls);
+    });
+}
+
+impl RootState {
+    async fn committed(&mut self, myself: &ActorRef<RunMsg>, entry: &Arc<Entry>) {
+        let Event::Run(event) = &entry.event else {
+            // Credentials or quota: nothing new starts; parked once calls in flight have ended.
+            self.context.flights.await_empty();
+            return;
+        };
+        match event {
+            RunEvent::Started(_) | RunEvent::Resumed { .. } => {}
+            RunEvent::PauseAsked { .. } => self.context.flights.await_empty(),
+            RunEvent::CancelAsked { .. } => {
+                let _ = self.drop_calls().await;
+            }
+            RunEvent::Parked { causes } => {
+                self.parked = Some((entry.seq, causes.clone()));
+                self.ask_quiet(myself);
+            }
+            RunEvent::Finished { status, result } => {
+                let (status, result) = (*status, result.clone());
+                self.context.flights.drop_all();
+                if self.context.journal.durable.wait(entry.seq).await.is_err() {
+                    let _ = myself.cast(RunMsg::Broken);
+                    return;
+                }
+                let head = self.head().await;
+                self.end(myself, Outcome::Finished { status, result, head });
+            }
+        }
+    }
+
+    async fn head(&self) -> chain::Hash {
+        self.context.journal.head().await.map_or([0; 32], |(_, hash)| hash)
+    }
+
+    async fn drop_calls(&mut self) -> Result<(), Fatal> {
+        let events = self.context.flights.drop_all();
+        if !events.is_empty() {
+            let recorded = self.context.journal.record(Decided { events, blobs: Vec::new() }).await;
+            recorded.ok_or(Fatal::NoJournal)?;
+        }
+        let _ = self.coordinator.cast(CoordinatorMsg::Wake);
+        Ok(())
+    }
+
+    /// Has everyone handled what was in their mailboxes when the run was parked? Two rounds: what one
+    /// actor wrote in the first may be another's mail in the second.
+    fn ask_quiet(&self, myself: &ActorRef<RunMsg>) {
+        let (coordinator, ledger, journal) =
+            (self.coordinator.clone(), self.ledger.clone(), self.context.journal.clone());
+        let mailbox = myself.clone();
+        tokio::spawn(async move {
+            for _ in 0..2 {
+                let (ask, answer) = oneshot::channel();
+                if coordinator.cast(CoordinatorMsg::Quiet(ask)).is_ok() {
+                    let _ = answer.await;
+                }
+                let (ask, answer) = oneshot::channel();
+                if ledger.cast(LedgerMsg::Quiet(ask)).is_ok() {
+                    let _ = answer.await;
+                }
+            }
+            if let Some((seq, _)) = journal.head().await {
+                let _ = mailbox.cast(RunMsg::Settled(seq));
+            }
+        });
+    }
+
+    async fn settled(&mut self, myself: &ActorRef<RunMsg>, head: Seq) {
+        let Some((seq, causes)) = self.parked.take() else { return };
+        if head != seq || !self.context.flights.is_empty() {
+            // Something moved meanwhile: the coordinator looks again, and parks again if it must.
+            self.context.flights.await_empty();
+            let _ = self.coordinator.cast(CoordinatorMsg::Wake);
+            self.parked = Some((seq, causes)).filter(|_| head == seq);
+            return;
+        }
+        if self.context.journal.durable.wait(seq).await.is_err() {
+            let _ = myself.cast(RunMsg::Broken);
+            return;
+        }
+        let head = self.head().await;
+        self.end(myself, Outcome::Parked { causes, head });
+    }
+
+    fn end(&mut self, myself: &ActorRef<RunMsg>, outcome: Outcome) {
+        if let Some(waiter) = self.outcome.take() {
+            // Nobody may be waiting any more; the journal has it all.
+            let _ = waiter.send(outcome);
+        }
+        myself.stop(None);
+    }
+}

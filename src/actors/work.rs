@@ -1,0 +1,343 @@
+//! Work under way in this process: model calls, tools, file writes. Invariant: each is registered
+//! before it starts, and exactly one party records how it ended: the work itself, or whoever took it
+//! out of the table to stop it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use super::Ports;
+use super::durable::Broken;
+use super::journal::JournalHandle;
+use super::texts::TextCache;
+use super::throttle::{Permit, Throttle};
+use crate::core::chat::{CallFailure, Effect, Message, ModelAnswer, ModelRequest};
+use crate::core::crew::Crew;
+use crate::core::event::{Answered, CallEvent, Event, Held, LostCause, Msg, Outcome, TaskEvent, ToolEvent};
+use crate::core::ids::{AgentRef, BlobId, CallId, Name, RunId, Seq, Step};
+use crate::core::ledger::settlement;
+use crate::core::machine::{Decided, Sizes, Texts, World};
+use crate::ports::tool::{Tool, ToolCall, ToolOutcome};
+
+/// What every actor of a run shares.
+pub struct Context {
+    pub run: RunId,
+    pub crew: Arc<Crew>,
+    pub ports: Ports,
+    pub texts: Arc<TextCache>,
+    pub journal: JournalHandle,
+    pub throttle: Arc<Throttle>,
+    pub flights: Arc<Flights>,
+}
+
+impl Context {
+    pub fn world(&self) -> World<'_> {
+        World { run: &self.run, crew: &self.crew, texts: &*self.texts, sizes: &*self.ports.sizes }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Work {
+    Call(CallId),
+    Tool(CallId, u32),
+    File(Step),
+}
+
+struct Flight {
+    agent: Option<AgentRef>,
+    started: Instant,
+    abort: Option<AbortHandle>,
+}
+
+/// The table of work under way.
+#[derive(Default)]
+pub struct Flights {
+    table: DashMap<Work, Flight>,
+    /// Somebody waits for the table to be empty.
+    awaited: AtomicBool,
+    pub drained: Notify,
+}
+
+impl Flights {
+    pub fn has(&self, work: &Work) -> bool {
+        self.table.contains_key(work)
+    }
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+    /// From now on `drained` is notified whenever the table empties.
+    pub fn await_empty(&self) {
+        self.awaited.store(true, Ordering::SeqCst);
+        if self.table.is_empty() {
+            self.drained.notify_one();
+        }
+    }
+
+    fn start(&self, work: Work, agent: Option<AgentRef>, task: impl Future<Output = ()> + Send + 'static) {
+        self.table.insert(work.clone(), Flight { agent, started: Instant::now(), abort: None });
+        let abort = tokio::spawn(task).abort_handle();
+        // It may have ended already.
+        if let Some(mut flight) = self.table.get_mut(&work) {
+            flight.abort = Some(abort);
+        }
+    }
+
+    /// Takes the work out: `true` for the one party that records its end.
+    fn finish(&self, work: &Work) -> bool {
+        let mine = self.table.remove(work).is_some();
+        if self.awaited.load(Ordering::SeqCst) && self.table.is_empty() {
+            self.drained.notify_one();
+        }
+        mine
+    }
+
+    /// Stops everything. Calls are lost, not undone: the events say so. Tools likewise, by their effect.
+    pub fn drop_all(&self) -> Vec<Event> {
+        let keys: Vec<Work> = self.table.iter().map(|entry| entry.key().clone()).collect();
+        let mut events = Vec::new();
+        for work in keys {
+            let Some((work, flight)) = self.table.remove(&work) else { continue };
+            if let Some(abort) = flight.abort {
+                abort.abort();
+            }
+            let elapsed_ms = millis(flight.started.elapsed());
+            if let (Work::Call(call), Some(agent)) = (work, flight.agent) {
+                let cause = LostCause::Aborted;
+                events.push(Event::Call(CallEvent::Lost { call, agent, cause, elapsed_ms }));
+            }
+        }
+        if self.awaited.load(Ordering::SeqCst) {
+            self.drained.notify_one();
+        }
+        events
+    }
+}
+
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// One model call that is held at `seq`.
+pub struct Call {
+    pub held: Box<Held>,
+    pub seq: Seq,
+    pub provider: Name,
+    pub request: ModelRequest,
+    pub permit: Option<Permit>,
+    /// What is left of the attempt's running time.
+    pub time: Duration,
+}
+
+/// Sends the request once its hold is durable, and records how it ended.
+pub fn start_call(context: &Arc<Context>, call: Call) {
+    let work = Work::Call(call.held.call.clone());
+    let agent = call.held.agent.clone();
+    let (shared, key) = (context.clone(), work.clone());
+    context.flights.start(work, Some(agent), async move {
+        let ended = make_call(&shared, &call).await;
+        let Ok((decided, permit)) = ended else {
+            // The journal is broken: nothing was sent, nothing can be recorded.
+            shared.flights.finish(&key);
+            return;
+        };
+        drop(permit);
+        if shared.flights.table.contains_key(&key) {
+            shared.journal.record(decided).await;
+        }
+        shared.flights.finish(&key);
+    });
+}
+
+async fn make_call(context: &Context, call: &Call) -> Result<(Decided, Option<Permit>), Broken> {
+    context.journal.durable.wait(call.seq).await?;
+    let models = &*context.ports.models;
+    let permit = match call.permit {
+        Some(_) => None,
+        None => context.throttle.admit(models, &call.provider).await,
+    };
+    let started = Instant::now();
+    let (id, agent) = (call.held.call.clone(), call.held.agent.clone());
+    let Some(model) = models.provider(&call.provider) else {
+        let failure = CallFailure {
+            class: crate::core::chat::FailureClass::NotFound,
+            status: None,
+            message: format!("there is no provider `{}`", call.provider),
+            retry_after_ms: None,
+        };
+        return Ok((failed(id, agent, failure, 0), permit));
+    };
+    let answer = tokio::time::timeout(call.time, model.call(&call.request)).await;
+    let elapsed_ms = millis(started.elapsed());
+    let decided = match answer {
+        Ok(Ok(answer)) => answered(&call.held, answer, elapsed_ms),
+        Ok(Err(failure)) => failed(id, agent, failure, elapsed_ms),
+        Err(_) => {
+            let cause = LostCause::Timeout;
+            Decided::one(Event::Call(CallEvent::Lost { call: id, agent, cause, elapsed_ms }))
+        }
+    };
+    Ok((decided, permit))
+}
+
+fn failed(call: CallId, agent: AgentRef, failure: CallFailure, elapsed_ms: u64) -> Decided {
+    Decided::one(Event::Call(CallEvent::Failed { call, agent, failure, elapsed_ms }))
+}
+
+fn answered(held: &Held, answer: ModelAnswer, elapsed_ms: u64) -> Decided {
+    let settled = settlement(held, &answer.usage);
+    let mut decided = Decided::default();
+    let turn = Message::Assistant { content: answer.text, tool_calls: answer.tool_calls };
+    let message = decided.message(&turn);
+    let mut raw = |raw: Option<Box<serde_json::value::RawValue>>| raw.map(|raw| decided.keep(raw.get()));
+    let (native, raw_usage) = (raw(answer.native), raw(answer.raw_usage));
+    decided.events.push(Event::Call(CallEvent::Answered(Box::new(Answered {
+        call: held.call.clone(),
+        agent: held.agent.clone(),
+        model: held.model.clone(),
+        finish: answer.finish,
+        usage: answer.usage,
+        cost: settled.cost,
+        estimated: settled.estimated,
+        overrun: settled.overrun,
+        message,
+        native,
+        raw_usage,
+        request_id: answer.request_id,
+        elapsed_ms,
+    }))));
+    decided
+}
+
+/// One tool call that was started at `seq`.
+pub struct ToolRun {
+    pub call: CallId,
+    pub index: u32,
+    pub agent: AgentRef,
+    pub seq: Seq,
+    /// File of the crew whose tool it is, and the tool's name there.
+    pub crew: String,
+    pub tool: String,
+    pub arguments: BlobId,
+    pub key: String,
+    /// The model's id of the call; empty for a task that is one tool call.
+    pub ask: String,
+    pub time: Duration,
+}
+
+/// Tries of a tool that may be repeated with the same key.
+const IDEMPOTENT_TRIES: u32 = 3;
+
+pub fn start_tool(context: &Arc<Context>, run: ToolRun) {
+    let work = Work::Tool(run.call.clone(), run.index);
+    let (shared, key) = (context.clone(), work.clone());
+    context.flights.start(work, Some(run.agent.clone()), async move {
+        if shared.journal.durable.wait(run.seq).await.is_ok() {
+            let started = Instant::now();
+            let (outcome, max_result) = run_tool(&shared, &run).await;
+            let decided = returned(&*shared.ports.sizes, run, outcome, max_result, millis(started.elapsed()));
+            if shared.flights.table.contains_key(&key) {
+                shared.journal.record(decided).await;
+            }
+        }
+        shared.flights.finish(&key);
+    });
+}
+
+async fn run_tool(context: &Context, run: &ToolRun) -> (ToolOutcome, u64) {
+    let Some(tool) = context.ports.tools.tool(&run.crew, &run.tool) else {
+        return (ToolOutcome::Error(format!("the tool {} cannot be reached", run.tool)), u64::MAX);
+    };
+    let text = context.texts.text(&run.arguments);
+    let arguments = text.ok().and_then(|text| serde_json::from_str(&text).ok());
+    let Some(serde_json::Value::Object(arguments)) = arguments else {
+        return (ToolOutcome::Error("the arguments cannot be read from the journal".into()), u64::MAX);
+    };
+    let call = ToolCall { arguments, idempotency_key: run.key.clone() };
+    let max_result = tool.spec().max_result;
+    let limit = run.time.min(Duration::from_millis(tool.spec().timeout_ms).saturating_add(Duration::from_secs(1)));
+    match tokio::time::timeout(limit, try_tool(&*tool, call)).await {
+        Ok(outcome) => (outcome, max_result),
+        Err(_) if tool.spec().effect == Effect::Once => {
+            (ToolOutcome::Unknown(format!("{} did not end in {} s", run.tool, limit.as_secs())), max_result)
+        }
+        Err(_) => (ToolOutcome::Error(format!("{} did not end in {} s", run.tool, limit.as_secs())), max_result),
+    }
+}
+
+async fn try_tool(tool: &dyn Tool, call: ToolCall) -> ToolOutcome {
+    let tries = if tool.spec().effect == Effect::Idempotent { IDEMPOTENT_TRIES } else { 1 };
+    let mut outcome = tool.call(call.clone()).await;
+    for _ in 1..tries {
+        if matches!(outcome, ToolOutcome::Ok(_)) {
+            break;
+        }
+        outcome = tool.call(call.clone()).await;
+    }
+    outcome
+}
+
+fn returned(sizes: &dyn Sizes, run: ToolRun, outcome: ToolOutcome, max_result: u64, elapsed_ms: u64) -> Decided {
+    let (outcome, text) = match outcome {
+        ToolOutcome::Ok(text) => (Outcome::Ok, text),
+        ToolOutcome::Error(text) => (Outcome::Error, text),
+        ToolOutcome::Unknown(text) => (Outcome::Unknown, text),
+    };
+    let mut decided = Decided::default();
+    // A tool task's result is the task's: whole.
+    let (shown, full) = if run.ask.is_empty() { (text, None) } else { cap(sizes, text, max_result, &mut decided) };
+    let content: Msg = decided.message(&Message::Tool { tool_call_id: run.ask, content: shown });
+    let ToolRun { call, index, agent, .. } = run;
+    let event = ToolEvent::Returned { call, index, agent, outcome, content, full, elapsed_ms };
+    decided.events.push(Event::Tool(event));
+    decided
+}
+
+/// At most `max` tokens of a result; the whole is kept as a blob.
+fn cap(sizes: &dyn Sizes, text: String, max: u64, decided: &mut Decided) -> (String, Option<BlobId>) {
+    if text.len() as u64 <= max {
+        return (text, None);
+    }
+    let total = sizes.tokens(&text);
+    if total <= max {
+        return (text, None);
+    }
+    let mut end = usize::try_from(text.len() as u64 * max / total).unwrap_or(text.len());
+    loop {
+        end = text.floor_char_boundary(end);
+        if end == 0 || sizes.tokens(&text[..end]) <= max {
+            break;
+        }
+        end = end * 9 / 10;
+    }
+    let shown = format!("{}\n[cut here: {max} of {total} tokens are shown]", &text[..end]);
+    (shown, Some(decided.keep(text)))
+}
+
+/// Writes a task's output file once its result is durable, and records that it is there.
+pub fn start_file(context: &Arc<Context>, step: Step, seq: Seq, path: String, text: BlobId) {
+    let work = Work::File(step.clone());
+    if context.flights.has(&work) {
+        return;
+    }
+    let (shared, key) = (context.clone(), work.clone());
+    context.flights.start(work, None, async move {
+        if shared.journal.durable.wait(seq).await.is_ok() {
+            let content = shared.texts.text(&text).map_err(|error| error.to_string());
+            let written = match content {
+                Ok(content) => shared.ports.files.write(&path, &content).await,
+                Err(error) => Err(error),
+            };
+            let event = match written {
+                Ok(()) => TaskEvent::FileWritten { step, path, text },
+                Err(message) => TaskEvent::FileFailed { step, path, message },
+            };
+            shared.journal.record(Decided::one(Event::Task(event))).await;
+        }
+        shared.flights.finish(&key);
+    });
+}

@@ -1,0 +1,150 @@
+//! Why a run rests or is over, in words. Invariant: every resumable end names the command that goes
+//! on, and the exit code is the most urgent cause's.
+
+use super::failure::Exit;
+use super::screen::{cap, clean, usd};
+use super::tally::{RunStand, StepState, Tally};
+use crate::core::event::{ParkCause, RunEnd};
+use crate::core::ids::Step;
+use crate::core::ledger::NodeId;
+use crate::core::money::{Limit, NANO, NanoUsd, grouped};
+
+/// How a run stands, for its last lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    pub exit: Exit,
+    /// `paused by budget before draft#3: …`, one line per cause.
+    pub lines: Vec<String>,
+    /// The command that goes on, where one does.
+    pub command: Option<String>,
+}
+
+/// The end of a run that is parked or over; `None` while it runs (or its process died).
+pub fn of(tally: &Tally) -> Option<End> {
+    match &tally.stand {
+        RunStand::Running | RunStand::Pausing | RunStand::Cancelling => None,
+        RunStand::Ended(end, _) => Some(ended(tally, *end)),
+        RunStand::Parked(causes) => Some(parked(tally, causes)),
+    }
+}
+
+/// What goes on with a run whose process is gone.
+pub fn resume(tally: &Tally) -> String {
+    format!("bosun resume {}", tally.short())
+}
+
+fn ended(tally: &Tally, end: RunEnd) -> End {
+    let failed = tally.steps.values().filter_map(|row| match &row.state {
+        StepState::Ended(result) => result.error.as_ref().map(|error| (&row.step, error)),
+        StepState::Running | StepState::WaitsBudget | StepState::NoBudget | StepState::Review { .. } => None,
+    });
+    let (exit, word) = match end {
+        RunEnd::Completed => (Exit::Done, "completed"),
+        RunEnd::Failed => (Exit::Task, "failed"),
+        RunEnd::Cancelled => (Exit::Cancelled, "cancelled"),
+    };
+    let mut lines = vec![word.to_owned()];
+    if end == RunEnd::Failed {
+        lines.extend(failed.take(10).map(|(step, error)| format!("{step} failed: {}", clean(&error.message))));
+    }
+    End { exit, lines, command: None }
+}
+
+fn parked(tally: &Tally, causes: &[ParkCause]) -> End {
+    let exits: Vec<Exit> = causes.iter().map(exit_of).collect();
+    let exit = Exit::first(&exits).unwrap_or(Exit::Interrupted);
+    let lines = causes.iter().map(|cause| words(tally, cause)).collect();
+    let mut command = resume(tally);
+    // One command for all that a flag can mend.
+    if let Some(more) = causes.iter().filter_map(|cause| raise(tally, cause)).max() {
+        command.push_str(&format!(" --raise-budget {more}"));
+    }
+    for cause in causes {
+        if let ParkCause::Review { step } = cause {
+            command.push_str(&format!(" --retry {}", quoted(step)));
+        }
+    }
+    End { exit, lines, command: Some(command) }
+}
+
+fn exit_of(cause: &ParkCause) -> Exit {
+    match cause {
+        ParkCause::Credentials { .. } => Exit::Credentials,
+        ParkCause::Quota { .. } | ParkCause::Budget { .. } => Exit::Budget,
+        ParkCause::Deadline => Exit::Deadline,
+        ParkCause::Review { .. } => Exit::Review,
+        ParkCause::Interrupted | ParkCause::Asked => Exit::Interrupted,
+        ParkCause::Terminated => Exit::Terminated,
+    }
+}
+
+fn words(tally: &Tally, cause: &ParkCause) -> String {
+    match cause {
+        ParkCause::Credentials { message } => format!("paused: credentials: {}", clean(message)),
+        ParkCause::Quota { message } => format!("paused: the provider refuses: {}", clean(message)),
+        ParkCause::Deadline => "paused: the crew's deadline has passed".to_owned(),
+        ParkCause::Interrupted => "paused by Ctrl-C".to_owned(),
+        ParkCause::Terminated => "paused by a signal to end".to_owned(),
+        ParkCause::Asked => "paused as asked".to_owned(),
+        ParkCause::Budget { step } => match tally.no_budget.get(step) {
+            Some(why) => {
+                let (need, left) = match why.limit {
+                    Limit::Usd => (usd(why.need.usd), usd(why.left.usd)),
+                    Limit::Tokens => (grouped(why.need.tokens.0), grouped(why.left.tokens.0)),
+                    Limit::Calls => (grouped(why.need.calls), grouped(why.left.calls)),
+                };
+                format!("paused by budget before {step}: needs {need} {}, {left} left at {}", why.limit, why.node)
+            }
+            None => format!("paused by budget before {step}"),
+        },
+        ParkCause::Review { step } => {
+            let message = tally.steps.get(step).map(|row| match &row.state {
+                StepState::Review { message } => clean(message),
+                StepState::Running | StepState::WaitsBudget | StepState::NoBudget | StepState::Ended(_) => {
+                    row.failures.last().map(|failure| clean(failure)).unwrap_or_default()
+                }
+            });
+            format!("{step} needs review: {}", message.unwrap_or_default())
+        }
+    }
+}
+
+/// The cap with which the refused call would fit, rounded up to a cent; only the root's dollars can be raised.
+fn raise(tally: &Tally, cause: &ParkCause) -> Option<NanoUsd> {
+    let ParkCause::Budget { step } = cause else { return None };
+    let why = tally.no_budget.get(step)?;
+    let cap = tally.ledger.caps.usd?;
+    if why.limit != Limit::Usd || why.node != NodeId::Crew(Step::root()) {
+        return None;
+    }
+    let enough = cap.plus(why.need.usd.minus(why.left.usd));
+    Some(NanoUsd(enough.0.div_ceil(NANO / 100) * (NANO / 100)))
+}
+
+/// A step as a shell takes it whole.
+fn quoted(step: &Step) -> String {
+    let plain = step.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b"_/.-".contains(&b));
+    if plain { step.to_string() } else { format!("'{step}'") }
+}
+
+/// `spent $0.031 of $0.25`, with whatever is held, in doubt, or over.
+pub fn money(tally: &Tally) -> String {
+    let sums = tally.ledger.total();
+    let local = tally.calls.values().all(|call| call.held.price.is_none());
+    let of = tally.ledger.caps.usd.map(|usd| format!(" of {}", cap(usd))).unwrap_or_default();
+    let mut out = format!("spent {}", usd(sums.settled.usd));
+    if sums.held.usd > NanoUsd::ZERO {
+        out.push_str(&format!(" + held {}", usd(sums.held.usd)));
+    }
+    if sums.ambiguous.calls > 0 {
+        out.push_str(&format!(" + in doubt {}", usd(sums.ambiguous.usd)));
+    }
+    out.push_str(&of);
+    if sums.overrun.usd > NanoUsd::ZERO {
+        out.push_str(&format!(" (OVERRUN {})", usd(sums.overrun.usd)));
+    }
+    if local && !tally.calls.is_empty() && sums.settled.usd == NanoUsd::ZERO {
+        out.push_str(" (no priced model)");
+    }
+    out
+}

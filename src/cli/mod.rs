@@ -1,0 +1,155 @@
+//! The command line. Invariant: one file per command; a command gets plain arguments and a
+//! [`Context`], returns an [`Outcome`], and decides nothing about tasks, money or retries.
+
+pub mod ends;
+pub mod failure;
+pub mod logging;
+pub mod open;
+pub mod out;
+pub mod screen;
+pub mod tally;
+
+pub mod demo;
+pub mod plan;
+pub mod run;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use self::failure::{Exit, Failure, Outcome};
+use self::out::{Color, Out, Tone};
+use crate::adapters::models::secrets::Env;
+use crate::adapters::settings::Flags;
+
+const AFTER: &str = "\
+More: bosun help all (every command), bosun help exit-codes, bosun help environment, bosun help addresses.
+It works without a key and without a network: bosun demo";
+
+/// Runs crews of LLM role agents on a budget that cannot be overspent, from a journal that survives kill -9.
+#[derive(Debug, Parser)]
+#[command(name = "bosun", version, after_help = AFTER, disable_help_subcommand = true, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Global {
+    /// Log to stderr: -v what happens, -vv how, -vvv everything [env: BOSUN_LOG]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Everywhere")]
+    pub verbose: u8,
+    /// text or json [env: BOSUN_LOG_FORMAT]
+    #[arg(long, global = true, value_name = "FORMAT", hide_short_help = true, help_heading = "Everywhere")]
+    pub log_format: Option<String>,
+    /// Log to this file, a new one each day [env: BOSUN_LOG_FILE]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true, help_heading = "Everywhere")]
+    pub log_file: Option<String>,
+    /// The state folder, .bosun in the project unless stated [env: BOSUN_STATE_DIR]
+    #[arg(long, global = true, value_name = "FOLDER", hide_short_help = true, help_heading = "Everywhere")]
+    pub state_dir: Option<String>,
+    /// Colors; auto is on a terminal unless NO_COLOR is set [env: NO_COLOR]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        hide_short_help = true,
+        help_heading = "Everywhere"
+    )]
+    pub color: Color,
+}
+
+impl Global {
+    /// As the last layer of the settings.
+    pub fn flags(&self) -> Flags {
+        let stated = [("log_format", &self.log_format), ("log_file", &self.log_file), ("state_dir", &self.state_dir)];
+        stated.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))).collect()
+    }
+}
+
+/// What every command gets.
+pub struct Context {
+    pub out: Arc<Out>,
+    pub global: Global,
+    pub env: Arc<Env>,
+    pub cwd: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a small crew on a text that comes along: no key, no network, no cost
+    Demo(demo::DemoArgs),
+    /// Check a crew and everything it names; nothing is sent
+    Plan(plan::PlanArgs),
+    /// Run a crew, or a role prompt as a crew of one
+    Run(run::RunArgs),
+    /// Go on with a run from its last recorded event
+    Resume(run::ResumeArgs),
+}
+
+impl Command {
+    fn execute(self, context: &Context) -> Outcome {
+        match self {
+            Command::Demo(args) => demo::demo(context, args),
+            Command::Plan(args) => plan::plan(context, args),
+            Command::Run(args) => run::run(context, args),
+            Command::Resume(args) => run::resume(context, args),
+        }
+    }
+}
+
+/// The whole program: parses, executes, and turns the outcome into words and an exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let env: Env =
+        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+    let no_color = env.get("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let parsed = Cli::command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error, &Out::new(Color::Auto, no_color)),
+    };
+    let out = Arc::new(Out::new(cli.global.color, no_color));
+    let cwd = match std::env::current_dir() {
+        Ok(cwd) => cwd,
+        Err(why) => return end(&out, Err(Failure::usage(format!("the present folder cannot be read: {why}")))),
+    };
+    let context = Context { out: out.clone(), global: cli.global, env: Arc::new(env), cwd };
+    end(&out, cli.command.execute(&context))
+}
+
+/// What clap has to say: help and version on stdout, errors on stderr.
+fn explain(error: &clap::Error, out: &Out) -> ExitCode {
+    let text = error.render();
+    if error.use_stderr() {
+        out.err(&if out.err_is_colored() { text.ansi().to_string() } else { text.to_string() });
+        return ExitCode::from(Exit::Usage.code());
+    }
+    out.print(&if out.out_is_colored() { text.ansi().to_string() } else { text.to_string() });
+    end(out, Ok(Exit::Done))
+}
+
+fn end(out: &Out, outcome: Outcome) -> ExitCode {
+    let exit = match outcome {
+        Ok(exit) => exit,
+        Err(failure) => {
+            let text = failure.text();
+            let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+            out.err(&format!("{}\n{rest}", out.paint_err(Tone::Bad, first)));
+            failure.exit
+        }
+    };
+    match out.broken() {
+        Some(why) if exit == Exit::Done => {
+            out.note(&format!("bosun: the output could not be written: {why}"));
+            ExitCode::from(Exit::Internal.code())
+        }
+        Some(_) | None => ExitCode::from(exit.code()),
+    }
+}

@@ -1,0 +1,232 @@
+//! Texts for people: widths, tables, times. Invariant: what comes from a model, a tool or a file holds
+//! no terminal sequence after [`clean`], and a clipped line is never wider than its columns.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::adapters::tools::ansi;
+use crate::core::money::{NanoUsd, grouped};
+
+/// Columns of the terminal at stderr or stdout; `None` where there is none.
+pub fn columns() -> Option<usize> {
+    crossterm::terminal::size().ok().map(|(columns, _)| usize::from(columns)).filter(|columns| *columns > 0)
+}
+
+/// Columns that data on stdout is laid out for: the terminal's, else COLUMNS, else as wide as it likes.
+pub fn data_columns(terminal: bool, stated: Option<&str>) -> usize {
+    let real = if terminal { columns() } else { None };
+    real.or_else(|| stated?.trim().parse().ok().filter(|columns| *columns > 0)).unwrap_or(usize::MAX)
+}
+
+/// Foreign text as one line: no terminal sequences, no line breaks, runs of white space as one.
+pub fn clean(text: &str) -> String {
+    ansi::plain(text).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The first `chars` characters of a foreign text, as one line.
+pub fn excerpt(text: &str, chars: usize) -> String {
+    // Nobody reads on: a text of megabytes is not cleaned whole.
+    let head: String = text.chars().take(chars.saturating_mul(8)).collect();
+    let line = clean(&head);
+    if line.chars().count() <= chars {
+        return line;
+    }
+    line.chars().take(chars.saturating_sub(1)).chain(['…']).collect()
+}
+
+pub fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// At most `columns` wide; what is cut off ends in `…`.
+pub fn clip(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut out = String::new();
+    let mut used = 0;
+    for c in text.chars() {
+        let wide = c.width().unwrap_or(0);
+        // One column stays for the mark.
+        if used + wide + 1 > columns {
+            break;
+        }
+        used += wide;
+        out.push(c);
+    }
+    if columns > 0 {
+        out.push('…');
+    }
+    out
+}
+
+/// Which side a column's cells lean to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Left,
+    Right,
+}
+
+/// A table that leaves columns out until it fits.
+pub struct Table {
+    heads: Vec<(&'static str, Side, u8)>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// Each column: head, side, and its rank: the highest rank is left out first, rank 0 never.
+    pub fn new(heads: &[(&'static str, Side, u8)]) -> Table {
+        Table { heads: heads.to_vec(), rows: Vec::new() }
+    }
+    pub fn row(&mut self, cells: Vec<String>) {
+        debug_assert_eq!(cells.len(), self.heads.len());
+        self.rows.push(cells);
+    }
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Lines of at most `columns`, the head first.
+    pub fn lines(&self, columns: usize) -> Vec<String> {
+        let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
+        let wide = |column: usize| cells(column).map(|cell| width(cell)).max().unwrap_or(0);
+        // A column without a single cell says nothing.
+        let used = |column: &usize| cells(*column).any(|cell| !cell.is_empty()) || self.heads[*column].2 == 0;
+        let mut shown: Vec<usize> = (0..self.heads.len()).filter(used).collect();
+        let widths: Vec<usize> = (0..self.heads.len()).map(|c| wide(c).max(width(self.heads[c].0))).collect();
+        let total = |shown: &[usize]| shown.iter().map(|c| widths[*c] + 2).sum::<usize>().saturating_sub(2);
+        while total(&shown) > columns {
+            let Some(least) = shown.iter().copied().filter(|c| self.heads[*c].2 > 0).max_by_key(|c| self.heads[*c].2)
+            else {
+                break;
+            };
+            shown.retain(|column| *column != least);
+        }
+        let heads: Vec<String> = self.heads.iter().map(|(head, _, _)| (*head).to_owned()).collect();
+        let line = |row: &Vec<String>| {
+            let mut out = String::new();
+            for column in &shown {
+                let pad = " ".repeat(widths[*column].saturating_sub(width(&row[*column])));
+                match self.heads[*column].1 {
+                    Side::Left => out.push_str(&format!("{}{pad}  ", row[*column])),
+                    Side::Right => out.push_str(&format!("{pad}{}  ", row[*column])),
+                }
+            }
+            clip(out.trim_end(), columns)
+        };
+        std::iter::once(&heads).chain(&self.rows).map(line).collect()
+    }
+}
+
+/// `21s`, `2:08`, `1:02:03`.
+pub fn span(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) if ms < 10_000 => format!("{}.{}s", seconds, ms / 100 % 10),
+        (0, 0) => format!("{rest}s"),
+        (0, _) => format!("{minutes}:{rest:02}"),
+        (_, _) => format!("{hours}:{minutes:02}:{rest:02}"),
+    }
+}
+
+/// `2 min ago`.
+pub fn ago(at_ms: u64, now_ms: u64) -> String {
+    let seconds = now_ms.saturating_sub(at_ms) / 1000;
+    match seconds {
+        0..=9 => "just now".to_owned(),
+        10..=59 => format!("{seconds} s ago"),
+        60..=3599 => format!("{} min ago", seconds / 60),
+        3600..=86_399 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} d ago", seconds / 86_400),
+    }
+}
+
+fn timestamp(at_ms: u64) -> Timestamp {
+    Timestamp::from_millisecond(i64::try_from(at_ms).unwrap_or(i64::MAX)).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// RFC 3339 in UTC, to the millisecond: `2026-11-20T12:00:45.123Z`.
+pub fn rfc3339(at_ms: u64) -> String {
+    format!("{:.3}", timestamp(at_ms))
+}
+
+/// `12:00:21`, in the zone of whoever reads it.
+pub fn clock(at_ms: u64, zone: &TimeZone) -> String {
+    timestamp(at_ms).to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
+}
+
+/// `2026-11-20 12:00:21`.
+pub fn date(at_ms: u64, zone: &TimeZone) -> String {
+    timestamp(at_ms).to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// `9,120 tok`.
+pub fn tokens(tokens: u64) -> String {
+    format!("{} tok", grouped(tokens))
+}
+
+/// `1 call`, `4 calls`.
+pub fn count(number: u64, word: &str) -> String {
+    if number == 1 { format!("1 {word}") } else { format!("{} {word}s", grouped(number)) }
+}
+
+/// An amount with four decimals; more where it would read as nothing.
+pub fn usd(amount: NanoUsd) -> String {
+    amount.short(4)
+}
+
+/// A cap as its author would write it: at least two decimals, never rounded.
+pub fn cap(amount: NanoUsd) -> String {
+    let plain = amount.to_string();
+    match plain.split_once('.') {
+        None => format!("${plain}.00"),
+        Some((_, part)) if part.len() == 1 => format!("${plain}0"),
+        Some(_) => format!("${plain}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clipping_counts_wide_characters_and_never_exceeds_the_width() {
+        for text in ["plain text", "日本語のテキスト", "e\u{301}tude", "a日b本c", "👩‍🚀 up"] {
+            for columns in 0..12 {
+                assert!(width(&clip(text, columns)) <= columns, "{text} at {columns}");
+            }
+        }
+        assert_eq!(clip("日本語", 5), "日本…");
+        assert_eq!(clip("日本語", 4), "日…");
+        assert_eq!(clip("abc", 3), "abc");
+    }
+
+    #[test]
+    fn foreign_text_is_one_harmless_line() {
+        assert_eq!(clean("a\x1b[31mred\x1b[0m\r\n\tb\x07"), "ared b");
+        assert_eq!(excerpt("one two three", 8), "one two…");
+    }
+
+    #[test]
+    fn a_table_leaves_out_its_least_columns_first_and_never_the_first() {
+        let mut table = Table::new(&[("RUN", Side::Left, 0), ("CREW", Side::Left, 1), ("TIME", Side::Right, 2)]);
+        table.row(vec!["7Q3M".into(), "report".into(), "2:08".into()]);
+        assert_eq!(table.lines(80), ["RUN   CREW    TIME", "7Q3M  report  2:08"]);
+        assert_eq!(table.lines(14), ["RUN   CREW", "7Q3M  report"]);
+        assert_eq!(table.lines(5), ["RUN", "7Q3M"]);
+        assert_eq!(table.lines(3), ["RUN", "7Q…"]);
+    }
+
+    #[test]
+    fn times_and_amounts_read_well() {
+        assert_eq!([span(900), span(21_400), span(128_000), span(3_723_000)], ["0.9s", "21s", "2:08", "1:02:03"]);
+        assert_eq!(rfc3339(1_795_172_445_123), "2026-11-20T12:20:45.123Z");
+        assert_eq!(clock(1_795_172_445_123, &TimeZone::UTC), "12:20:45");
+        assert_eq!(rfc3339(u64::MAX), "1970-01-01T00:00:00.000Z");
+        let caps = ["1", "0.25", "0.5", "0.0375"].map(|text| cap(text.parse().unwrap()));
+        assert_eq!(caps, ["$1.00", "$0.25", "$0.50", "$0.0375"]);
+        assert_eq!([ago(0, 5_000), ago(0, 130_000)], ["just now", "2 min ago"]);
+    }
+}

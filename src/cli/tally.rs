@@ -1,0 +1,300 @@
+//! The figures of a run by step and call. Invariant: a fold of the journal, like everything else that
+//! is shown; money is the ledger machine's own sums, never added up a second way.
+
+use std::collections::BTreeMap;
+
+use crate::core::chat::FailureClass;
+use crate::core::event::{
+    Answered, CallEvent, Event, Held, LedgerEvent, LostCause, ParkCause, RunEnd, RunEvent, Started, TaskEvent,
+    TaskResult, ToolEvent,
+};
+use crate::core::ids::{AgentRef, CallId, Step};
+use crate::core::ledger::{Ledger, NodeId};
+use crate::core::money::{Amount, Limit};
+use crate::core::run::Entry;
+
+/// What a step is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepState {
+    Running,
+    WaitsBudget,
+    /// No budget until a resume.
+    NoBudget,
+    Review {
+        message: String,
+    },
+    Ended(TaskResult),
+}
+
+/// One step.
+#[derive(Clone, Debug)]
+pub struct StepTally {
+    pub step: Step,
+    pub agent: Option<AgentRef>,
+    /// Of the last call.
+    pub model: Option<String>,
+    pub state: StepState,
+    /// The last attempt, from 1.
+    pub attempt: u32,
+    /// Model calls begun.
+    pub calls: u64,
+    pub tools: u64,
+    /// Settled by the step's own calls.
+    pub settled: Amount,
+    pub started_ms: u64,
+    pub ended_ms: Option<u64>,
+    /// Attempts that failed, in words.
+    pub failures: Vec<String>,
+}
+
+/// How a call stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallState {
+    Open,
+    Answered,
+    Failed { class: FailureClass, message: String },
+    Lost(LostCause),
+}
+
+/// One model call.
+#[derive(Clone, Debug)]
+pub struct CallTally {
+    pub seq: u64,
+    pub held: Held,
+    pub state: CallState,
+    pub answer: Option<Box<Answered>>,
+    /// What was booked, and whether by hand.
+    pub cost: Option<Amount>,
+    pub by_hand: bool,
+    pub elapsed_ms: u64,
+}
+
+/// The last call that no budget was left for.
+#[derive(Clone, Debug)]
+pub struct NoBudget {
+    pub node: NodeId,
+    pub limit: Limit,
+    pub need: Amount,
+    pub left: Amount,
+}
+
+/// Where the run stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RunStand {
+    #[default]
+    Running,
+    Pausing,
+    Cancelling,
+    Parked(Vec<ParkCause>),
+    Ended(RunEnd, Option<TaskResult>),
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub started: Option<Box<Started>>,
+    pub ledger: Ledger,
+    pub steps: BTreeMap<Step, StepTally>,
+    /// Steps in the order they began.
+    pub order: Vec<Step>,
+    pub calls: BTreeMap<CallId, CallTally>,
+    pub no_budget: BTreeMap<Step, NoBudget>,
+    pub stand: RunStand,
+    pub first_ms: u64,
+    pub last_ms: u64,
+    /// Milliseconds between start or resume and the last entry before a rest.
+    rested_ms: u64,
+    since_ms: u64,
+    /// Why the ledger could not follow, if it could not.
+    pub illegal: Option<String>,
+}
+
+impl Tally {
+    pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Tally {
+        let mut tally = Tally::default();
+        entries.into_iter().for_each(|entry| tally.apply(entry));
+        tally
+    }
+
+    /// Running time, waits included, without the time that no process ran it.
+    pub fn running_ms(&self) -> u64 {
+        self.rested_ms + self.last_ms.saturating_sub(self.since_ms)
+    }
+
+    pub fn apply(&mut self, entry: &Entry) {
+        let at = entry.at_ms;
+        if let Err(illegal) = self.ledger.apply(&entry.event) {
+            self.illegal.get_or_insert(format!("entry {}: {illegal}", entry.seq));
+        }
+        if self.first_ms == 0 {
+            (self.first_ms, self.since_ms) = (at, at);
+        }
+        match &entry.event {
+            Event::Run(event) => self.run(event, at),
+            Event::Task(event) => self.task(event, at),
+            Event::Call(event) => self.call(event, entry.seq.0, at),
+            Event::Tool(ToolEvent::Started { call, .. }) => {
+                if let Some(step) = self.steps.get_mut(&call.step) {
+                    step.tools += 1;
+                }
+            }
+            Event::Tool(ToolEvent::Refused { .. } | ToolEvent::Returned { .. }) => {}
+            Event::Ledger(LedgerEvent::Alert { .. } | LedgerEvent::Raised { .. }) => {}
+        }
+        self.last_ms = at;
+    }
+
+    fn run(&mut self, event: &RunEvent, at: u64) {
+        self.stand = match event {
+            RunEvent::Started(started) => {
+                self.started = Some(started.clone());
+                RunStand::Running
+            }
+            RunEvent::Resumed { .. } => {
+                self.rested_ms = self.running_ms();
+                self.since_ms = at;
+                self.no_budget.clear();
+                RunStand::Running
+            }
+            RunEvent::PauseAsked { .. } => RunStand::Pausing,
+            RunEvent::CancelAsked { .. } => RunStand::Cancelling,
+            RunEvent::Parked { causes } => RunStand::Parked(causes.clone()),
+            RunEvent::Finished { status, result } => RunStand::Ended(*status, result.clone()),
+        };
+    }
+
+    fn step(&mut self, step: &Step, agent: Option<&AgentRef>, at: u64) -> &mut StepTally {
+        if !self.steps.contains_key(step) {
+            self.order.push(step.clone());
+        }
+        self.steps.entry(step.clone()).or_insert_with(|| StepTally {
+            step: step.clone(),
+            agent: agent.cloned(),
+            model: None,
+            state: StepState::Running,
+            attempt: 1,
+            calls: 0,
+            tools: 0,
+            settled: Amount::default(),
+            started_ms: at,
+            ended_ms: None,
+            failures: Vec::new(),
+        })
+    }
+
+    fn task(&mut self, event: &TaskEvent, at: u64) {
+        match event {
+            TaskEvent::Assigned { step, agent, .. } => {
+                let row = self.step(step, Some(agent), at);
+                row.agent = Some(agent.clone());
+            }
+            TaskEvent::FannedOut { step, .. } | TaskEvent::CrewStarted { step, .. } => {
+                self.step(step, None, at);
+            }
+            TaskEvent::Delegated { step, agent, .. } => {
+                self.step(step, Some(agent), at);
+            }
+            TaskEvent::Skipped { step, because, upstream } => {
+                let status = crate::core::event::TaskStatus::Skipped;
+                let row = self.step(step, None, at);
+                row.ended_ms = Some(at);
+                row.failures.extend(upstream.then(|| because.clone()));
+                let result = TaskResult { status, text: None, typed: false, error: None, spent: Amount::default() };
+                row.state = StepState::Ended(result);
+            }
+            TaskEvent::AttemptFailed { step, agent, attempt, message, .. } => {
+                let row = self.step(step, Some(agent), at);
+                row.failures.push(message.clone());
+                row.attempt = attempt + 1;
+            }
+            TaskEvent::NeedsReview { step, agent, message, .. } => {
+                let row = self.step(step, agent.as_ref(), at);
+                row.state = StepState::Review { message: message.clone() };
+            }
+            TaskEvent::Retried { step, agent, .. } => self.step(step, agent.as_ref(), at).state = StepState::Running,
+            TaskEvent::Finished { step, agent, result } => {
+                let row = self.step(step, agent.as_ref(), at);
+                row.ended_ms = Some(at);
+                row.state = StepState::Ended(result.clone());
+            }
+            TaskEvent::FileFailed { step, path, message } => {
+                self.step(step, None, at).failures.push(format!("{path} could not be written: {message}"));
+            }
+            TaskEvent::Crashed { step, agent, message } => {
+                self.step(step, Some(agent), at).failures.push(format!("the agent crashed: {message}"));
+            }
+            TaskEvent::RoundDecided { .. } | TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } => {}
+            TaskEvent::Parked { .. } | TaskEvent::FileWritten { .. } | TaskEvent::Woken { .. } => {}
+            TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } => {}
+        }
+    }
+
+    fn call(&mut self, event: &CallEvent, seq: u64, at: u64) {
+        match event {
+            CallEvent::Held(held) => {
+                self.no_budget.remove(&held.call.step);
+                let row = self.step(&held.call.step, Some(&held.agent), at);
+                row.calls += 1;
+                row.attempt = held.attempt;
+                row.model = Some(held.model.clone());
+                row.state = StepState::Running;
+                let state = CallState::Open;
+                let held = Held::clone(held);
+                let call = CallTally { seq, held, state, answer: None, cost: None, by_hand: false, elapsed_ms: 0 };
+                self.calls.insert(call.held.call.clone(), call);
+            }
+            CallEvent::Queued { call, agent, .. } => {
+                self.step(&call.step, Some(agent), at).state = StepState::WaitsBudget;
+            }
+            CallEvent::Exhausted { call, agent, node, limit, need, left, .. } => {
+                self.step(&call.step, Some(agent), at).state = StepState::NoBudget;
+                let why = NoBudget { node: node.clone(), limit: *limit, need: *need, left: *left };
+                self.no_budget.insert(call.step.clone(), why);
+            }
+            CallEvent::Answered(answered) => {
+                self.settle(&answered.call, answered.cost);
+                if let Some(call) = self.calls.get_mut(&answered.call) {
+                    call.state = CallState::Answered;
+                    call.elapsed_ms = answered.elapsed_ms;
+                    call.answer = Some(answered.clone());
+                }
+            }
+            CallEvent::Failed { call, failure, elapsed_ms, .. } => {
+                if let Some(call) = self.calls.get_mut(call) {
+                    call.state = CallState::Failed { class: failure.class, message: failure.message.clone() };
+                    call.elapsed_ms = *elapsed_ms;
+                }
+            }
+            CallEvent::Lost { call, cause, elapsed_ms, .. } => {
+                if let Some(call) = self.calls.get_mut(call) {
+                    call.state = CallState::Lost(*cause);
+                    call.elapsed_ms = *elapsed_ms;
+                }
+            }
+            CallEvent::Settled { call, cost, .. } => {
+                self.settle(call, *cost);
+                if let Some(call) = self.calls.get_mut(call) {
+                    call.by_hand = true;
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, call: &CallId, cost: Amount) {
+        if let Some(row) = self.steps.get_mut(&call.step) {
+            row.settled = row.settled.plus(cost);
+        }
+        if let Some(call) = self.calls.get_mut(call) {
+            call.cost = Some(cost);
+        }
+    }
+
+    /// Calls in flight: open holds that are not in doubt.
+    pub fn in_flight(&self) -> Vec<CallId> {
+        self.ledger.open().cloned().collect()
+    }
+
+    /// Short id of the run, as people type it.
+    pub fn short(&self) -> &str {
+        self.started.as_ref().map_or("?", |started| started.run.short())
+    }
+}
