@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use boatswain::adapters::crewfile::{
-    DiskSource, ListedPrice, LoadOptions, Loaded, PinnedSource, ProviderTable, Source, load, load_prompt,
+    CODES, DiskSource, ListedPrice, LoadOptions, Loaded, PinnedSource, ProviderTable, Source, load, load_prompt,
 };
 use boatswain::core::chat::{Effect, Milli, ToolSpec};
 use boatswain::core::crew::{Crew, Over, Overrides, Pricing, TaskPrompt};
@@ -184,6 +184,17 @@ fn flags_win_over_files() {
     assert!(crew.agents.values().all(|agent| &*agent.model.id == "gpt-4.1-nano"));
 }
 
+#[test]
+fn an_alias_given_on_the_command_line_counts_in_sub_crews() {
+    let sub = "schema = 1\n[agents.b]\nmodel = 'ollama/y'\n[tasks.u]\nagent = 'b'\ndescription = 'x'\n";
+    let top = "schema = 1\n[models]\nfast = 'openai/gpt-4.1-mini'\n[agents.a]\nmodel = 'ollama/x'\n[crews.sub]\n\
+               file = 'sub.toml'\n[tasks.t]\nagent = 'a'\ndescription = 'x'\n[tasks.s]\ncrew = 'sub'\nafter = ['t']\n";
+    let flags = Overrides { model: Some("fast".into()), ..Overrides::default() };
+    let loaded = read(&files(&[("top.toml", top), ("sub.toml", sub)]), "top.toml", &flags);
+    let crew = loaded.crew.as_ref().unwrap_or_else(|| panic!("{}", shown(&loaded)));
+    assert_eq!(&*crew.crews["sub"].crew.agents["b"].model.id, "gpt-4.1-mini");
+}
+
 /// Every file of `tests/invalid` says in comments what is wrong with it: `# expect: E0104 line 3`,
 /// perhaps with words that the message or its help contains: `# expect: E0104 line 3: backstory`.
 #[test]
@@ -208,6 +219,10 @@ fn every_mistake_is_found_where_it_is() {
             let file = if file == name { String::new() } else { format!(" in {file}") };
             format!("{} line {}{file}", problem["code"].as_str().unwrap(), problem["line"])
         };
+        for one in &found {
+            let code = one["code"].as_str().unwrap();
+            assert!(CODES.iter().any(|(known, _)| *known == code), "{code} is not explained");
+        }
         for want in &expected {
             let (at, words) = want.split_once(": ").unwrap_or((want, ""));
             if !found.iter().any(|one| place(one) == at && says(one).contains(words)) {
@@ -233,6 +248,15 @@ fn no_cut_or_broken_file_panics() {
         let loaded = read(&source, "plan.toml", &Overrides::default());
         shown(&loaded);
         assert!(loaded.crew.is_none() || !whole[end..].contains("[tasks.publish]"));
+    }
+    let prompt = "+++\ninputs = [\"a?\"]\n+++\n{% if a %}{{ a | bullets }}{% endif %}é{{ draft }}";
+    let rows = "id,t\r\n\"a\",\"b\r\n\"\"c\"\"\"\r\nö,1\r\n";
+    let crew = "schema = 1\n[agents.a]\nmodel = 'ollama/x'\nprompt = 'p'\n[tasks.t]\nagent = 'a'\n\
+                for_each = 'r.csv'\nkey = 'id'\ndescription = '{{ item.t }}'\n";
+    for end in 0..prompt.len().max(rows.len()) {
+        let cut = |text: &'static str| text.get(..end).unwrap_or(text);
+        let source = files(&[("c.toml", crew), ("prompts/p.md", cut(prompt)), ("r.csv", cut(rows))]);
+        shown(&read(&source, "c.toml", &Overrides::default()));
     }
     let deep = format!("schema = 1\na = {}", "[".repeat(100_000));
     assert!(read(&files(&[("a.toml", &deep)]), "a.toml", &Overrides::default()).crew.is_none());
@@ -343,8 +367,49 @@ fn problems_read_like_rustc() {
         files(&[("crew.toml", "schema = 1\n[agents.writer]\nmodel = \"openai/gpt-4.1\"\nbackstroy = \"x\"\n")]);
     let loaded = read(&source, "crew.toml", &Overrides::default());
     let text = shown(&loaded);
-    let wanted = "error[E0104]: unknown key `backstroy` in [agents.N]\n --> crew.toml:4:1\n  |\n4 | backstroy = \"x\"\n  | ^^^^^^^^^";
+    let wanted = "error[E0104]: unknown key `backstroy` in [agents.writer]\n --> crew.toml:4:1\n  |\n4 | backstroy = \"x\"\n  | ^^^^^^^^^";
     assert!(text.contains(wanted), "{text}");
     assert!(text.contains("= help: a key with a similar name exists: `backstory`"), "{text}");
     assert!(text.ends_with("2 errors and 1 warning in 1 file, nothing was sent to a model\n"), "{text}");
+}
+
+#[test]
+fn reviews_of_repeated_tasks_and_of_prompt_files_load() {
+    let head = "schema = 1\n[agents.a]\nmodel = 'ollama/x'\n[agents.b]\nmodel = 'ollama/x'\n";
+    let crew = format!(
+        "{head}[tasks.facts]\nagent = 'a'\ndescription = 'Facts'\n\
+         [tasks.s]\nagent = 'a'\nfor_each = 'r.csv'\nkey = '{{{{ item.id }}}}-{{{{ index }}}}'\n\
+         prompt = 'p/{{{{ item.id }}}}'\ndescription = 'On {{{{ item.id }}}}'\ncontext = ['facts']\n\
+         expected_output = 'A page on {{{{ item.id }}}}'\nreview = {{ by = 'b' }}\n\
+         [tasks.t]\nagent = 'a'\nprompt = 'whole'\ncontext = ['s']\nreview = {{ by = 'b', max_rounds = 2 }}\n"
+    );
+    let source = files(&[
+        ("c.toml", &crew),
+        ("r.csv", "id\none\ntwo\n"),
+        ("prompts/p/one.md", "First: {{ facts }}"),
+        ("prompts/p/two.md", "Second"),
+        ("prompts/whole.md", "Join {{ s.text }}"),
+    ]);
+    let loaded = read(&source, "c.toml", &Overrides::default());
+    let crew = loaded.crew.as_ref().unwrap_or_else(|| panic!("{}", shown(&loaded)));
+    assert!(crew.loops[0].per_item && !crew.loops[1].per_item);
+    let Some(Over::Rows(rows)) = crew.tasks[2].repeat.as_ref().map(|r| &r.over) else { panic!("no rows") };
+    assert_eq!(rows[1].key.as_str(), "two-2");
+    let mut scope = Scope::default();
+    for (name, text) in [("facts", "Ten."), ("s", "Draft."), ("t", "Whole.")] {
+        scope.result(name, ResultView { status: "done".into(), value: None, text: text.into() });
+    }
+    scope.json("item", rows[0].item.clone());
+    scope.json("round", 1.into());
+    for (judge, says) in [(2, ["On one", "A page on one", "<s>Draft.</s>"]), (4, ["Join <s>", "`s`", "<t>Whole.</t>"])]
+    {
+        let Some(TaskPrompt::Fixed(prompt)) = &crew.tasks[judge].prompt else { panic!("no prompt") };
+        let text = crew.templates.render(prompt, &scope).unwrap();
+        assert!(says.iter().all(|part| text.contains(part)), "{text}");
+    }
+    let Some(TaskPrompt::Chosen(chosen)) = &crew.tasks[1].prompt else { panic!("one prompt for all") };
+    let path = crew.templates.render(chosen, &scope).unwrap();
+    let prompt = crew.templates.find(&path).unwrap();
+    assert_eq!(crew.templates.render(&prompt, &scope).unwrap(), "First: <facts>Ten.</facts>\n\nOn one");
+    assert!(crew.templates.names(&prompt).contains("facts"));
 }

@@ -12,10 +12,8 @@ use crate::core::schema::Schema;
 /// A schema in any of its forms: a table, the short form, or the path of a JSON file beside `file`.
 /// Of a `result`, `text` and `status` are reserved.
 pub(super) fn schema(loader: &mut Loader<'_>, node: &Node, file: &str, result: bool) -> Option<Schema> {
-    let (value, at) = match &node.value {
-        Val::Text(path) => (from_file(loader, path, &node.at, file)?, node.at.clone()),
-        _ => (node.json(), node.at.clone()),
-    };
+    let at = node.at.clone();
+    let value = if let Val::Text(path) = &node.value { from_file(loader, path, &at, file)? } else { node.json() };
     let value = match full(value) {
         Ok(value) => value,
         Err((path, message)) => {

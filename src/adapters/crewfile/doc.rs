@@ -55,40 +55,25 @@ impl Val {
 
 impl Node {
     pub fn text(&self) -> Option<&str> {
-        match &self.value {
-            Val::Text(text) => Some(text),
-            _ => None,
-        }
+        if let Val::Text(text) = &self.value { Some(text) } else { None }
     }
     pub fn table(&self) -> Option<&Table> {
-        match &self.value {
-            Val::Table(table) => Some(table),
-            _ => None,
-        }
+        if let Val::Table(table) = &self.value { Some(table) } else { None }
     }
     pub fn list(&self) -> Option<&[Node]> {
-        match &self.value {
-            Val::List(list) => Some(list),
-            _ => None,
-        }
+        if let Val::List(list) = &self.value { Some(list) } else { None }
     }
     pub fn flag(&self) -> Option<bool> {
-        match self.value {
-            Val::Flag(flag) => Some(flag),
-            _ => None,
-        }
+        if let Val::Flag(flag) = self.value { Some(flag) } else { None }
     }
     pub fn int(&self) -> Option<u64> {
-        match &self.value {
-            Val::Int(digits) => digits.parse().ok(),
-            _ => None,
-        }
+        if let Val::Int(digits) = &self.value { digits.parse().ok() } else { None }
     }
     /// Digits of a number or of a string that stands for one.
     pub fn decimal(&self) -> Option<&str> {
         match &self.value {
             Val::Int(digits) | Val::Float(digits) | Val::Text(digits) => Some(digits),
-            _ => None,
+            Val::Flag(_) | Val::Date(_) | Val::List(_) | Val::Table(_) => None,
         }
     }
     /// The value as JSON; dates are strings.
@@ -111,7 +96,7 @@ impl Node {
         let next = match &self.value {
             Val::Table(table) => table.get(first),
             Val::List(list) => first.parse::<usize>().ok().and_then(|index| list.get(index)),
-            _ => None,
+            Val::Text(_) | Val::Int(_) | Val::Float(_) | Val::Flag(_) | Val::Date(_) => None,
         };
         next.map_or(self, |next| next.follow(rest))
     }

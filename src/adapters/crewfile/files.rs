@@ -97,17 +97,14 @@ fn merge(loader: &mut Loader<'_>, all: &mut Table, table: Table) {
             all.entries.push(entry);
             continue;
         };
-        match (&mut known.node.value, entry.node.value) {
-            (Val::Table(known), Val::Table(more)) => {
-                for one in more.entries {
-                    twice(loader, known, &one);
-                    known.entries.push(one);
-                }
+        if let (Val::Table(known), Val::Table(more)) = (&mut known.node.value, &entry.node.value) {
+            for one in &more.entries {
+                twice(loader, known, one);
+                known.entries.push(one.clone());
             }
-            _ => {
-                let problem = Problem::error("E0113", &entry.key_at, format!("`{}` is defined twice", entry.key));
-                loader.problems.push(problem.also(&known.key_at, "first defined here"));
-            }
+        } else {
+            let problem = Problem::error("E0113", &entry.key_at, format!("`{}` is defined twice", entry.key));
+            loader.problems.push(problem.also(&known.key_at, "first defined here"));
         }
     }
 }

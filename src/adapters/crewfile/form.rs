@@ -15,17 +15,22 @@ pub(super) const RESERVED: &[&str] = &[
 ];
 
 pub(super) fn table(table: &Table, spec: &'static Spec, problems: &mut Vec<Problem>) {
+    keys(table, spec, spec.name, problems);
+}
+
+/// `name` is how messages call the table: `[agents.writer]`.
+fn keys(table: &Table, spec: &'static Spec, name: &str, problems: &mut Vec<Problem>) {
     for entry in &table.entries {
         match spec.keys.iter().find(|key| key.name == entry.key) {
-            Some(key) if key.later => later(entry, spec, problems),
+            Some(key) if key.later => later(entry, name, problems),
             Some(key) => value(&entry.node, key, problems),
-            None => unknown(entry, spec, problems),
+            None => unknown(entry, spec, name, problems),
         }
     }
 }
 
-fn later(entry: &Entry, spec: &'static Spec, problems: &mut Vec<Problem>) {
-    let message = format!("not supported yet: `{}` in {}", entry.key, spec.name);
+fn later(entry: &Entry, name: &str, problems: &mut Vec<Problem>) {
+    let message = format!("not supported yet: `{}` in {name}", entry.key);
     problems.push(Problem::error("E0107", &entry.key_at, message).help("take it out for now"));
 }
 
@@ -43,7 +48,7 @@ pub(super) fn pasted(text: &str) -> bool {
     text.len() >= 20 && !text.contains(char::is_whitespace) && opens.iter().any(|open| text.starts_with(open))
 }
 
-fn unknown(entry: &Entry, spec: &'static Spec, problems: &mut Vec<Problem>) {
+fn unknown(entry: &Entry, spec: &'static Spec, name: &str, problems: &mut Vec<Problem>) {
     let (key, at) = (entry.key.as_str(), &entry.key_at);
     let plain = matches!(&entry.node.value, Val::Text(_));
     if secret(key) && plain {
@@ -58,7 +63,7 @@ fn unknown(entry: &Entry, spec: &'static Spec, problems: &mut Vec<Problem>) {
     }
     let root = ROOT.keys.iter().any(|root| root.name == key) && !std::ptr::eq(spec, &raw const ROOT);
     if root && matches!(entry.node.value, Val::Table(_) | Val::Text(_) | Val::List(_)) {
-        let message = format!("`{key}` stands inside {}, where it is not a key", spec.name);
+        let message = format!("`{key}` stands inside {name}, where it is not a key");
         let help =
             format!("keys below a `[header]` belong to it: write `[{key}]` on a line of its own, or put it first");
         return problems.push(Problem::error("E0108", at, message).help(help));
@@ -70,7 +75,7 @@ fn unknown(entry: &Entry, spec: &'static Spec, problems: &mut Vec<Problem>) {
             format!("keys here: {}", known.join(", "))
         }
     };
-    problems.push(Problem::error("E0104", at, format!("unknown key `{key}` in {}", spec.name)).help(help));
+    problems.push(Problem::error("E0104", at, format!("unknown key `{key}` in {name}")).help(help));
 }
 
 fn wrong(node: &Node, key: &Key, expected: &str, problems: &mut Vec<Problem>) {
@@ -202,7 +207,10 @@ fn named(inner: &Table, spec: &'static Spec, problems: &mut Vec<Problem>) {
         }
         let habit = HABITS.iter().find(|(table, word, _)| *word == entry.key && table.is_empty());
         match (&entry.node.value, what) {
-            (Val::Table(table), _) => super::form::table(table, spec, problems),
+            (Val::Table(table), _) => {
+                let short: String = entry.key.chars().take(64).collect();
+                keys(table, spec, &format!("[{what}.{short}]"), problems);
+            }
             (Val::Text(_), "models") => {}
             (other, _) => {
                 let problem = match habit {

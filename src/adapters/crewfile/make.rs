@@ -102,6 +102,7 @@ fn make(loader: &mut Loader<'_>, path: &str, doc: &Table, root: String, top: boo
     agents::read(loader, &mut making);
     sub_crews(loader, &mut making, &task_names);
     tasks::read(loader, &mut making);
+    lead(loader, &making);
     repeat::read(loader, &mut making);
     scope::conditions(loader, &mut making);
     loops::read(loader, &mut making);
@@ -152,6 +153,17 @@ fn finish(loader: &mut Loader<'_>, making: Making<'_>, budget: crate::core::crew
         tools,
         notify,
         templates: shelf.builder.finish(),
+    }
+}
+
+/// The lead exists, even if every task names somebody.
+fn lead(loader: &mut Loader<'_>, making: &Making<'_>) {
+    let Some(node) = making.doc.table("crew").and_then(|crew| crew.get("lead")) else { return };
+    let Some(text) = node.text() else { return };
+    let all = making.doc.table("agents").map(|t| t.entries.iter().map(|e| e.key.as_str()).collect::<Vec<_>>());
+    let all = all.unwrap_or_default();
+    if !all.contains(&text) {
+        unknown(loader, "E0201", "agent", text, &node.at, all);
     }
 }
 

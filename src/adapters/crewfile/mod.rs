@@ -110,6 +110,8 @@ pub(crate) struct Loader<'a> {
     providers: BTreeMap<Name, ProviderTable>,
     prices: BTreeMap<String, Pricing>,
     notes: BTreeSet<String>,
+    /// What `--model` stands for in the top crew: its aliases count in sub-crews too.
+    replacement: Option<crate::core::crew::Model>,
     /// Crew files that are being read, outermost first.
     stack: Vec<String>,
 }
@@ -123,6 +125,7 @@ impl<'a> Loader<'a> {
             providers: BTreeMap::new(),
             prices: BTreeMap::new(),
             notes: BTreeSet::new(),
+            replacement: None,
             stack: Vec::new(),
         }
     }
@@ -142,7 +145,10 @@ impl<'a> Loader<'a> {
             let key = |p: &Problem| (p.file.clone(), p.span.start, p.span.end, p.code, p.message.clone());
             key(a).cmp(&key(b))
         });
-        self.problems.dedup();
+        // A prompt is read by many tasks: what it lacks is said once, for the first of them.
+        let scope = |code: &str| code == "E0402" || code == "E0408";
+        self.problems
+            .dedup_by(|b, a| a == b || scope(a.code) && a.code == b.code && a.file == b.file && a.span == b.span);
         let failed = self.problems.iter().any(|problem| problem.severity == Severity::Error);
         Loaded {
             crew: crew.filter(|_| !failed),

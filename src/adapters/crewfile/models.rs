@@ -101,15 +101,22 @@ impl<'d> Models<'d> {
     pub fn resolve(&self, loader: &mut Loader<'_>, layers: &[&Layer]) -> Option<Arc<Model>> {
         let overrides = loader.options.overrides;
         let named = layers.iter().find_map(|layer| layer.model.clone());
-        let replaced = if overrides.offline { Some(STAND_IN.to_owned()) } else { overrides.model.clone() };
-        if let (Some(_), Some((spec, at))) = (&replaced, &named) {
+        let instead = if overrides.offline { Some(STAND_IN.to_owned()) } else { overrides.model.clone() };
+        let replaced = instead.is_some();
+        if let (Some(_), Some((spec, at))) = (&instead, &named) {
             self.exists(loader, spec, at);
         }
-        let (spec, at) = match replaced {
+        let (spec, at) = match instead {
             Some(spec) => (spec, At::file("--model")),
             None => named?,
         };
-        let mut model = self.find(loader, &spec, &at)?;
+        let mut model = match loader.replacement.clone().filter(|_| replaced) {
+            Some(model) => model,
+            None => self.find(loader, &spec, &at)?,
+        };
+        if replaced && loader.replacement.is_none() {
+            loader.replacement = Some(model.clone());
+        }
         for layer in layers.iter().rev() {
             model.settings.temperature = layer.temperature.or(model.settings.temperature);
             model.settings.max_output = layer.max_output.unwrap_or(model.settings.max_output);

@@ -32,6 +32,10 @@ pub(super) fn read(loader: &mut Loader<'_>, making: &mut Making<'_>) {
             }
             continue;
         };
+        if let Some(entry) = table.entry("max_parallel").filter(|_| table.get("window").is_some()) {
+            let message = "`window` hands each item the results before it, so items run one at a time";
+            loader.report(Problem::error("E0211", &entry.key_at, message).help("take `max_parallel` out"));
+        }
         let text = node.text().unwrap_or_default();
         if text.ends_with(".csv") || text.ends_with(".jsonl") {
             over_rows(loader, making, index, node, text);

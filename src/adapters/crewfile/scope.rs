@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Loader;
-use super::doc::{Node, Val};
+use super::doc::Node;
 use super::make::Making;
 use super::problem::Problem;
 use super::prompts::{Shelf, Site, report};
@@ -150,9 +150,9 @@ fn guardrails(loader: &mut Loader<'_>, making: &mut Making<'_>, index: usize, kn
     names.insert("output".into(), Ty::Result(Box::new(making.drafts[index].ty.clone())));
     let typing = Typing { names, bare: Some("output".into()) };
     for node in &nodes {
-        let (check, say) = match &node.value {
-            Val::Table(table) => (table.get("if"), table.text("say")),
-            _ => (Some(node), None),
+        let (check, say) = match node.table() {
+            Some(table) => (table.get("if"), table.text("say")),
+            None => (Some(node), None),
         };
         let Some((check, text)) = check.and_then(|check| Some((check, check.text()?))) else {
             let problem = Problem::error("E0106", &node.at, "a guardrail has no `if`");

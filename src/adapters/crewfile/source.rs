@@ -188,3 +188,38 @@ pub(super) fn below(folder: &str, path: &str) -> Option<String> {
     }
     Some(parts.join("/"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_inside_the_root() {
+        assert_eq!(beside("crews/a.toml", "rows.csv").as_deref(), Some("crews/rows.csv"));
+        assert_eq!(beside("crews/a.toml", "../x/./y.csv").as_deref(), Some("x/y.csv"));
+        for path in ["../../etc/passwd", "/etc/passwd", "c:\\x", "a\\..\\..", "x\0"] {
+            assert_eq!(beside("crews/a.toml", path), None, "{path:?} was let out");
+        }
+    }
+
+    #[test]
+    fn the_root_is_the_nearest_marked_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let crews = folder.path().join("crews/deep");
+        std::fs::create_dir_all(&crews).unwrap();
+        assert_eq!(project_root(&crews.join("a.toml")), crews);
+        std::fs::create_dir(folder.path().join("prompts")).unwrap();
+        assert_eq!(project_root(&crews.join("a.toml")), folder.path());
+        assert_eq!(project_root(&crews), folder.path());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_out_of_the_root_are_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret.toml"), "x = 1").unwrap();
+        std::os::unix::fs::symlink(outside.path().join("secret.toml"), folder.path().join("a.toml")).unwrap();
+        assert!(DiskSource::new(folder.path()).read("a.toml").unwrap_err().contains("link out"));
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::agents::unknown;
-use super::doc::{Entry, Node, Table, Val};
+use super::doc::{Entry, Node, Table};
 use super::make::Making;
 use super::models::Layer;
 use super::problem::{At, Problem};
@@ -92,22 +92,8 @@ fn task<'d>(
     table: &'d Table,
 ) -> Draft<'d> {
     let mut named = BTreeMap::new();
-    let mut list = |loader: &mut Loader<'_>, key: &str| {
-        let mut out: Vec<Name> = Vec::new();
-        for (other, at) in table.texts(key) {
-            if !known.iter().any(|known| known == other) {
-                unknown(loader, "E0202", "task", other, at, known.iter().map(String::as_str).collect());
-            } else if let Ok(other) =
-                Name::new(other).map_err(drop).and_then(|n| if out.contains(&n) { Err(()) } else { Ok(n) })
-            {
-                named.entry(other.clone()).or_insert_with(|| at.clone());
-                out.push(other);
-            }
-        }
-        out
-    };
-    let context = list(loader, "context");
-    let after = list(loader, "after");
+    let context = others(loader, known, table, "context", &mut named);
+    let after = others(loader, known, table, "after", &mut named);
     let schema = table.get("output_schema").and_then(|node| {
         let file = node.at.file.clone();
         checks::schema(loader, node, &file, true)
@@ -158,6 +144,26 @@ fn task<'d>(
         over: None,
         named,
     }
+}
+
+/// The tasks that a list names, each once, and where.
+fn others(
+    loader: &mut Loader<'_>,
+    known: &[String],
+    table: &Table,
+    key: &str,
+    named: &mut BTreeMap<Name, At>,
+) -> Vec<Name> {
+    let mut out: Vec<Name> = Vec::new();
+    for (other, at) in table.texts(key) {
+        if !known.iter().any(|known| known == other) {
+            unknown(loader, "E0202", "task", other, at, known.iter().map(String::as_str).collect());
+        } else if let Some(name) = Name::new(other).ok().filter(|name| !out.contains(name)) {
+            named.entry(name.clone()).or_insert_with(|| at.clone());
+            out.push(name);
+        }
+    }
+    out
 }
 
 /// The agent's model with what the task states laid over it.
@@ -240,13 +246,13 @@ fn tool(loader: &mut Loader<'_>, making: &mut Making<'_>, name: &Name, table: &T
     }
     let mut args = BTreeMap::new();
     for arg in given {
-        let value = match &arg.node.value {
-            Val::Text(text) if text.contains("{{") || text.contains("{%") => {
-                let place = format!("tasks.{name}.args.{}", arg.key);
-                let Some(template) = making.shelf.inline(loader, &place, &arg.node, Fences::None) else { continue };
-                ToolArg::Template(template)
-            }
-            _ => ToolArg::Value(arg.node.json()),
+        let template = arg.node.text().is_some_and(|text| text.contains("{{") || text.contains("{%"));
+        let value = if template {
+            let place = format!("tasks.{name}.args.{}", arg.key);
+            let Some(template) = making.shelf.inline(loader, &place, &arg.node, Fences::None) else { continue };
+            ToolArg::Template(template)
+        } else {
+            ToolArg::Value(arg.node.json())
         };
         args.insert(arg.key.clone(), value);
     }

@@ -62,8 +62,11 @@ impl Ty {
             (Ty::Result(_), Ty::Text) => {
                 Some((first.clone(), "give the task an `output_schema`, or use `.text` or `.status`".to_owned()))
             }
+            (_, Ty::Text | Ty::OneOf(_) | Ty::Number | Ty::Bool) => {
+                Some((first.clone(), format!("it is {}", self.words())))
+            }
             // A list is also read by key.
-            _ => None,
+            (_, Ty::Any | Ty::List(_) | Ty::Result(_)) => None,
         }
     }
     pub(super) fn value(&self) -> &Ty {
@@ -377,11 +380,14 @@ fn ordered(ty: &Ty) -> bool {
 
 /// Can two values be equal?
 fn alike(a: &Ty, b: &Ty) -> bool {
-    match (a.value(), b.value()) {
-        (Ty::Any, _) | (_, Ty::Any) => true,
-        (Ty::Text | Ty::OneOf(_), Ty::Text | Ty::OneOf(_)) => true,
-        (Ty::Number, Ty::Number) | (Ty::Bool, Ty::Bool) => true,
-        (Ty::List(_), Ty::List(_)) | (Ty::Object { .. }, Ty::Object { .. }) => true,
-        _ => false,
-    }
+    matches!(
+        (a.value(), b.value()),
+        (Ty::Any, _)
+            | (_, Ty::Any)
+            | (Ty::Text | Ty::OneOf(_), Ty::Text | Ty::OneOf(_))
+            | (Ty::Number, Ty::Number)
+            | (Ty::Bool, Ty::Bool)
+            | (Ty::List(_), Ty::List(_))
+            | (Ty::Object { .. }, Ty::Object { .. })
+    )
 }
