@@ -53,6 +53,8 @@ pub struct Live {
     root: ActorRef<RunMsg>,
     journal: JournalHandle,
     flights: Arc<Flights>,
+    /// Readable as soon as an entry is, before it is on disk.
+    pub texts: Arc<TextCache>,
     outcome: oneshot::Receiver<Outcome>,
 }
 
@@ -113,7 +115,7 @@ impl Host {
             hash,
             ports: ports.clone(),
             throttle,
-            texts,
+            texts: texts.clone(),
             outcome,
             time_left,
             ready,
@@ -127,7 +129,7 @@ impl Host {
         }
         self.live.insert(id.clone(), root.clone());
         self.poll(ports);
-        Ok(Live { id, root, journal, flights, outcome: ended })
+        Ok(Live { id, root, journal, flights, texts, outcome: ended })
     }
 
     /// Appends the opening facts before any actor is up: durable on return.

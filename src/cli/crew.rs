@@ -68,6 +68,28 @@ pub fn load(project: &Project, path: &str, overrides: &Overrides) -> Loaded {
     crewfile::load(&source, path, &options)
 }
 
+/// Reads a role prompt as a crew of one; gives also the made-up crew file's name, which the run pins.
+pub fn load_solo(
+    project: &Project,
+    cwd: &Path,
+    path: &str,
+    texts: &BTreeMap<String, String>,
+    overrides: &Overrides,
+) -> (Loaded, String) {
+    let source = crewfile::DiskSource::new(&project.root);
+    let builtin_tools = tools::builtin_specs();
+    let providers = provider_tables(&project.settings);
+    let limits = caps(&project.settings);
+    let options =
+        LoadOptions { overrides, builtin_tools: &builtin_tools, price: &listed, providers: &providers, limits };
+    // An input whose value names something on disk is a path: the agent may read it.
+    let given: Vec<(String, bool)> =
+        texts.iter().map(|(name, value)| (name.clone(), !value.is_empty() && cwd.join(value).exists())).collect();
+    let loaded = crewfile::load_prompt(&source, path, &given, &options);
+    let file = loaded.crew.as_ref().map_or_else(|| path.to_owned(), |crew| crew.file.clone());
+    (loaded, file)
+}
+
 /// `path`, typed in the folder `cwd`, as its project's root names it.
 pub fn relative(root: &Path, cwd: &Path, path: &Path) -> Result<String, Failure> {
     let full = std::path::absolute(cwd.join(path)).unwrap_or_else(|_| cwd.join(path));

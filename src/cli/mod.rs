@@ -8,13 +8,16 @@ pub mod failure;
 pub mod logging;
 pub mod open;
 pub mod out;
+pub mod progress;
 pub mod screen;
 pub mod tally;
-pub mod wiring;
 
 pub mod demo;
+pub mod drive;
 pub mod plan;
+pub mod raise;
 pub mod run;
+pub mod wiring;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -16,7 +16,7 @@ use crate::adapters::settings::{Flags, Stated};
 use crate::core::crew::Overrides;
 use crate::core::event::{Event, LedgerEvent, RunEvent, TaskEvent};
 use crate::core::ids::Step;
-use crate::core::money::{Caps, NanoUsd};
+use crate::core::money::Caps;
 use crate::ports::store::RunRow;
 
 /// Limits that a command line may lower, of every command that starts a run.
@@ -139,7 +139,7 @@ pub fn prepare(context: &Context, project: &Project, args: &RunArgs) -> Result<R
     let typed = typed_inputs(context, args.inputs.inputs.as_deref())?;
     let path = crews::relative(&project.root, &context.cwd, &args.crew)?;
     let (loaded, file) = if path.ends_with(".md") {
-        crews::load_solo(context, project, &path, &texts, &overrides)
+        crews::load_solo(project, &context.cwd, &path, &texts, &overrides)
     } else {
         let loaded = crews::load(project, &path, &overrides);
         let folder = loaded.crew.as_ref().map(|crew| crew.file.clone());
@@ -196,8 +196,12 @@ pub fn resume(context: &Context, args: ResumeArgs) -> Outcome {
     let engine = Engine::open(&project, context.env.clone())?;
     if row.state.is_final() {
         let state = serde_json::to_value(row.state).ok().and_then(|state| state.as_str().map(str::to_owned));
-        return Err(Failure::usage(format!("run {} is {}: there is nothing to go on with", row.run.short(), state.unwrap_or_default()))
-            .hint(format!("bosun show {}", row.run.short())));
+        return Err(Failure::usage(format!(
+            "run {} is {}: there is nothing to go on with",
+            row.run.short(),
+            state.unwrap_or_default()
+        ))
+        .hint(format!("bosun show {}", row.run.short())));
     }
     let journal = open::read_run(&*engine.store, row.clone())?;
     let opening = opening(context, &journal, &args)?;
@@ -209,10 +213,7 @@ fn opening(context: &Context, journal: &Journal, args: &ResumeArgs) -> Result<Ve
     let by = open::whoami(&context.env);
     let mut events = Vec::new();
     if let Some(text) = &args.raise_budget {
-        let usd: NanoUsd = text.parse().map_err(|error| Failure::usage(format!("--raise-budget: {error}")))?;
-        let started = journal.started()?;
-        let mut caps = journal.tally.caps.unwrap_or(started.caps);
-        caps = raise::raised(caps, usd).map_err(Failure::usage)?;
+        let caps = raise::raised(journal.tally.ledger.caps, text).map_err(Failure::usage)?;
         events.push(Event::Ledger(LedgerEvent::Raised { caps, by: by.clone() }));
     }
     for text in &args.retry {

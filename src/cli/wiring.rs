@@ -130,7 +130,9 @@ impl Engine {
     fn declared(&self, name: &str, def: &crate::core::crew::ToolDef) -> Option<Declared> {
         match &def.source {
             // Builtins that a crew only names are in every box.
-            ToolSource::Builtin { name: builtin, read, write } if builtin == name && read.is_empty() && write.is_empty() => {
+            ToolSource::Builtin { name: builtin, read, write }
+                if builtin == name && read.is_empty() && write.is_empty() =>
+            {
                 None
             }
             ToolSource::Builtin { name: builtin, read, write } => Some(Declared::Use {
@@ -257,7 +259,8 @@ pub fn keyed(store: &dyn Store, ready: &Ready) -> Result<Option<RunRow>, Failure
 fn inputs_hash(inputs: &BTreeMap<Name, serde_json::Value>, secrets: &BTreeMap<Name, String>) -> BlobId {
     let secrets: BTreeMap<String, String> =
         secrets.iter().map(|(name, value)| (name.to_string(), BlobId::of(value.as_bytes()).to_string())).collect();
-    let inputs: BTreeMap<String, &serde_json::Value> = inputs.iter().map(|(name, value)| (name.to_string(), value)).collect();
+    let inputs: BTreeMap<String, &serde_json::Value> =
+        inputs.iter().map(|(name, value)| (name.to_string(), value)).collect();
     BlobId::of(serde_json::json!([inputs, secrets]).to_string().as_bytes())
 }
 
@@ -337,7 +340,8 @@ pub fn provider(name: &Name, table: &ProviderTable, root: &Path) -> Result<Provi
         (None, None) => spec.key,
     };
     spec.timeout_ms = table.timeout_ms.unwrap_or(spec.timeout_ms);
-    spec.max_concurrency = table.max_concurrency.map_or(spec.max_concurrency, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    spec.max_concurrency =
+        table.max_concurrency.map_or(spec.max_concurrency, |n| usize::try_from(n).unwrap_or(usize::MAX));
     spec.script = table.file.as_ref().map(|path| root.join(path)).or(spec.script);
     Ok(spec)
 }

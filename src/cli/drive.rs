@@ -1,0 +1,179 @@
+//! A run in the foreground: its events to a face, its signals to the run, its end to an exit code.
+//! Invariant: stdout carries the result, or the events asked for, and nothing else.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::Context;
+use super::failure::{Exit, Failure, Outcome};
+use super::open::{Journal, Project, StoreTexts, now_ms};
+use super::progress::{Mode, Progress};
+use super::run::ShowArgs;
+use super::wiring::Engine;
+use crate::actors::host::Live;
+use crate::actors::run::Outcome as RunOutcome;
+use crate::adapters::crewfile;
+use crate::adapters::crewfile::Source;
+use crate::core::event::{PauseCause, TaskResult};
+use crate::core::ids::BlobId;
+use crate::core::run::Entry;
+
+/// How long calls in flight may take to end after the first Ctrl-C.
+const GRACE: Duration = Duration::from_secs(30);
+/// How often the live region is drawn anew, entries or not.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Runs the future on the program's one runtime.
+pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|why| Failure::new(Exit::Internal, format!("no runtime: {why}")))?;
+    let done = runtime.block_on(future);
+    // A tool that does not end must not keep the process: whatever it was is recorded as open.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    done
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+    async fn next(&mut self) -> PauseCause {
+        tokio::select! {
+            _ = self.interrupt.recv() => PauseCause::Interrupted,
+            _ = self.terminate.recv() => PauseCause::Terminated,
+            _ = self.hangup.recv() => PauseCause::Terminated,
+        }
+    }
+}
+
+/// Stays with a run until it leaves this process.
+pub async fn drive(
+    context: &Context,
+    engine: &Engine,
+    mut live: Live,
+    mut entries: mpsc::UnboundedReceiver<Arc<Entry>>,
+    before: Vec<Entry>,
+    show: ShowArgs,
+) -> Outcome {
+    let mut signals = Signals::new().map_err(|why| Failure::new(Exit::Internal, format!("no signals: {why}")))?;
+    let mode = Mode::choose(&context.out, show.json, show.quiet);
+    let mut progress = Progress::new(context.out.clone(), mode, live.texts.clone());
+    before.iter().for_each(|entry| progress.seen(entry));
+    let mut asked = 0u32;
+    let mut tick = tokio::time::interval(TICK);
+    let mut give_up: Option<tokio::time::Instant> = None;
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            cause = signals.next() => {
+                asked += 1;
+                match asked {
+                    1 => {
+                        live.pause(cause, "signal");
+                        give_up = Some(tokio::time::Instant::now() + GRACE);
+                    }
+                    2 => live.drop_calls(),
+                    _ => return Ok(Exit::Interrupted),
+                }
+            }
+            Some(entry) = entries.recv() => progress.entry(&entry),
+            outcome = live.wait() => break outcome,
+            _ = tick.tick() => progress.tick(now_ms()),
+            () = until(give_up) => {
+                give_up = None;
+                live.drop_calls();
+            }
+        }
+    };
+    while let Ok(entry) = entries.try_recv() {
+        progress.entry(&entry);
+    }
+    engine.store.release(&live.id);
+    end(context, engine, progress, outcome, &show)
+}
+
+async fn until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn end(context: &Context, engine: &Engine, mut progress: Progress, outcome: RunOutcome, show: &ShowArgs) -> Outcome {
+    let (result, head) = match &outcome {
+        RunOutcome::Finished { result, head, .. } => (result.clone(), head),
+        RunOutcome::Parked { head, .. } => (None, head),
+        RunOutcome::StoreFailed(error) => {
+            drop(progress);
+            return Err(Failure::from(error.clone()).hint("nothing was sent after the failed write"));
+        }
+        RunOutcome::Crashed(why) => {
+            drop(progress);
+            return Err(Failure::new(Exit::Internal, why.clone()).hint("bosun resume goes on from the journal"));
+        }
+    };
+    let exit = progress.end(Some(head));
+    if !show.json {
+        print_result(context, engine, result.as_ref())?;
+    }
+    Ok(exit)
+}
+
+fn print_result(context: &Context, engine: &Engine, result: Option<&TaskResult>) -> Result<(), Failure> {
+    let Some(text) = result.and_then(|result| result.text) else { return Ok(()) };
+    let text = engine.store.blob(&text)?.ok_or_else(|| Failure::new(Exit::Audit, "the result's text is gone"))?;
+    context.out.result(&text);
+    Ok(())
+}
+
+/// The result of a run that is over, at no cost.
+pub fn print_again(context: &Context, engine: &Engine, journal: &Journal, show: &ShowArgs) -> Outcome {
+    let mode = if show.json { Mode::Json } else { Mode::Quiet };
+    let texts = Arc::new(StoreTexts::new(engine.store.clone()));
+    let mut progress = Progress::new(context.out.clone(), mode, texts);
+    journal.entries.iter().for_each(|entry| progress.entry(entry));
+    if !show.quiet {
+        let run = journal.row.run.short();
+        context.out.note(&format!("run {run} is over; its result is printed again, nothing is spent"));
+    }
+    let result = match &journal.tally.stand {
+        super::tally::RunStand::Ended(_, result) => result.clone(),
+        super::tally::RunStand::Running | super::tally::RunStand::Pausing => None,
+        super::tally::RunStand::Cancelling | super::tally::RunStand::Parked(_) => None,
+    };
+    let exit = progress.end(Some(&journal.head()));
+    if !show.json {
+        print_result(context, engine, result.as_ref())?;
+    }
+    Ok(exit)
+}
+
+/// Files that have changed since the run began: its own are used.
+pub fn say_changed(context: &Context, project: &Project, journal: &Journal) -> Result<(), Failure> {
+    let source = crewfile::DiskSource::new(&project.root);
+    for (path, pinned) in &journal.started()?.pins {
+        let Ok(now) = source.read(path) else { continue };
+        let now = BlobId::of(&now);
+        if now != *pinned {
+            let (old, new) = (pinned.short(), now.short());
+            context
+                .out
+                .note(&format!("note: {path} has changed since the start ({old} -> {new}); the pinned {old} is used"));
+        }
+    }
+    Ok(())
+}
