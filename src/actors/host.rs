@@ -117,6 +117,7 @@ impl Host {
             throttle,
             texts: texts.clone(),
             outcome,
+            watcher,
             time_left,
             ready,
         };
@@ -124,9 +125,6 @@ impl Host {
         let (root, _) = spawned.map_err(|error| LaunchError::Actor { run: id.clone(), why: error.to_string() })?;
         let gone = |_| LaunchError::Actor { run: id.clone(), why: "it ended while it started".into() };
         let (journal, flights) = started.await.map_err(gone)?;
-        if let Some(watcher) = watcher {
-            journal.watch(watcher);
-        }
         self.live.insert(id.clone(), root.clone());
         self.poll(ports);
         Ok(Live { id, root, journal, flights, texts, outcome: ended })

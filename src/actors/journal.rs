@@ -42,8 +42,6 @@ pub enum JournalMsg {
         reply: oneshot::Sender<Option<(Seq, Control)>>,
     },
     Unsubscribe(Subject),
-    /// Every entry, for faces. A closed receiver is forgotten.
-    Watch(mpsc::UnboundedSender<Arc<Entry>>),
     /// The last entry's Seq and hash.
     Head(oneshot::Sender<(Seq, chain::Hash)>),
 }
@@ -84,9 +82,6 @@ impl JournalHandle {
         // A journal that has ended has no subscribers either.
         let _ = self.actor.cast(JournalMsg::Unsubscribe(subject));
     }
-    pub fn watch(&self, watcher: mpsc::UnboundedSender<Arc<Entry>>) {
-        let _ = self.actor.cast(JournalMsg::Watch(watcher));
-    }
     pub async fn head(&self) -> Option<(Seq, chain::Hash)> {
         self.ask(JournalMsg::Head).await
     }
@@ -106,6 +101,8 @@ pub struct JournalArgs {
     pub ports: Ports,
     pub texts: Arc<TextCache>,
     pub durable: Arc<Durable>,
+    /// Gets every entry, from the first on. A closed receiver is forgotten.
+    pub watcher: Option<mpsc::UnboundedSender<Arc<Entry>>>,
     /// Called once when a write has failed.
     pub broken: Arc<dyn Fn() + Send + Sync>,
 }
@@ -113,7 +110,6 @@ pub struct JournalArgs {
 pub struct JournalState {
     args: JournalArgs,
     subscribers: HashMap<Subject, Deliver>,
-    watchers: Vec<mpsc::UnboundedSender<Arc<Entry>>>,
     /// The latest entries with their subjects, for who subscribes a little late.
     recent: VecDeque<(Arc<Entry>, Vec<Subject>)>,
 }
@@ -127,7 +123,7 @@ impl Actor for Journal {
     type Arguments = JournalArgs;
 
     async fn pre_start(&self, _: ActorRef<JournalMsg>, args: JournalArgs) -> Result<JournalState, ActorProcessingErr> {
-        Ok(JournalState { args, subscribers: HashMap::new(), watchers: Vec::new(), recent: VecDeque::new() })
+        Ok(JournalState { args, subscribers: HashMap::new(), recent: VecDeque::new() })
     }
 
     async fn handle(
@@ -158,7 +154,6 @@ impl Actor for Journal {
                 let _ = reply.send(answer);
             }
             JournalMsg::Unsubscribe(subject) => drop(state.subscribers.remove(&subject)),
-            JournalMsg::Watch(watcher) => state.watchers.push(watcher),
             JournalMsg::Head(reply) => drop(reply.send((state.args.last, state.args.hash))),
         }
         Ok(())
@@ -248,7 +243,9 @@ impl JournalState {
             self.recent.pop_front();
         }
         self.recent.push_back((entry.clone(), subjects));
-        self.watchers.retain(|watcher| watcher.send(entry.clone()).is_ok());
+        if self.args.watcher.as_ref().is_some_and(|watcher| watcher.send(entry.clone()).is_err()) {
+            self.args.watcher = None;
+        }
         own
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Ports;
 use super::coordinator::{Coordinator, CoordinatorArgs, CoordinatorMsg, Slices};
@@ -70,6 +70,7 @@ pub struct RootArgs {
     pub throttle: Arc<Throttle>,
     pub texts: Arc<TextCache>,
     pub outcome: oneshot::Sender<Outcome>,
+    pub watcher: Option<mpsc::UnboundedSender<Arc<Entry>>>,
     /// What is left of the deadline.
     pub time_left: Option<Duration>,
     /// Gives the journal's handle to whoever watches.
@@ -90,7 +91,7 @@ impl Actor for Root {
     type Arguments = RootArgs;
 
     async fn pre_start(&self, myself: ActorRef<RunMsg>, args: RootArgs) -> Result<RootState, ActorProcessingErr> {
-        let RootArgs { id, epoch, run, hash, ports, throttle, texts, outcome, time_left, ready } = args;
+        let RootArgs { id, epoch, run, hash, ports, throttle, texts, outcome, watcher, time_left, ready } = args;
         let durable = Arc::new(Durable::new(run.last));
         let mailbox = myself.clone();
         let journal_args = JournalArgs {
@@ -104,6 +105,7 @@ impl Actor for Root {
             ports: ports.clone(),
             texts: texts.clone(),
             durable: durable.clone(),
+            watcher,
             broken: Arc::new(move || drop(mailbox.cast(RunMsg::Broken))),
         };
         let (journal, _) = Journal::spawn_linked(None, Journal, journal_args, myself.get_cell()).await?;
