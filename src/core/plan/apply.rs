@@ -190,10 +190,10 @@ impl Plan {
             unit.round = u32::from(in_loop.is_some());
             self.state.units.insert(self.address(index, Some(key)), unit);
             self.state.open += 1;
-            let judge = in_loop.map(|at| (at, &self.crew.loops[at])).filter(|(_, looped)| looped.judge == index);
-            if let Some((at, looped)) = judge.filter(|(_, looped)| looped.per_item) {
+            if let Some(at) = in_loop.filter(|at| self.crew.loops[*at].per_item) {
+                // Whichever of the body's lists comes first: its items must not end before their judge exists.
                 let run = LoopRun { index: at as u32, item: Some(item as u32), round: 1, over: false };
-                self.state.loops.insert(self.address(looped.judge, Some(key)), run);
+                self.state.loops.entry(self.address(self.crew.loops[at].judge, Some(key))).or_insert(run);
             }
         }
         if keys.is_empty() {
@@ -202,12 +202,14 @@ impl Plan {
         for key in keys {
             self.consider(&self.address(index, Some(key)));
         }
-        // Items of tasks that are joined to this one may have waited for these to exist.
+        // Lists that are joined to this one, and their items, may have waited for these items to exist.
         for other in 0..self.crew.tasks.len() {
-            if other != index && self.joined(other, index) && self.keys(other).is_some() {
-                for key in keys {
-                    self.consider(&self.address(other, Some(key)));
-                }
+            if other == index || !self.joined(other, index) {
+                continue;
+            }
+            self.consider(&self.address(other, None));
+            for key in keys.iter().filter(|_| self.keys(other).is_some()).cloned().collect::<Vec<_>>() {
+                self.consider(&self.address(other, Some(&key)));
             }
         }
         Ok(())

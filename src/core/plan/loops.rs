@@ -22,14 +22,17 @@ impl Plan {
     pub(super) fn body(&self, judge: &Step) -> Vec<Step> {
         let Some(run) = self.state.loops.get(judge) else { return Vec::new() };
         let looped = &self.crew.loops[run.index as usize];
-        let key = run.item.and_then(|item| self.keys(looped.judge)?.get(item as usize).cloned());
+        let key = run.item.and_then(|item| self.keys(looped.revised)?.get(item as usize).cloned());
         looped.body.iter().map(|task| self.address(*task, key.as_ref())).collect()
     }
 
     /// One of the body's tasks is done for this round, or has failed.
-    pub(super) fn round_result(&mut self, judge: &Step, address: &Step, result: TaskResult) {
+    pub(super) fn round_result(&mut self, judge: &Step, address: &Step, mut result: TaskResult) {
         let good = result.status.has_result();
         if let Some(unit) = self.state.units.get_mut(address) {
+            // A unit's cost is that of all its rounds.
+            let before = unit.previous.as_ref().map(|previous| previous.spent).unwrap_or_default();
+            result.spent = result.spent.plus(before);
             unit.result = Some(result.clone());
         }
         if !good {
