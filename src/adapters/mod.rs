@@ -1,6 +1,7 @@
 //! Ports made real. Invariant: an adapter moves data between a port and the world; it decides nothing
 //! about tasks, money or retries.
 
+pub mod crewfile;
 pub mod files;
 pub mod models;
 pub mod prices;

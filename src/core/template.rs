@@ -7,6 +7,7 @@
 //! they are. Inputs and rows of files are the author's and are printed as they are.
 
 mod build;
+mod known;
 mod syntax;
 mod typing;
 mod values;
@@ -55,6 +56,8 @@ pub struct TemplateError {
 pub struct Templates {
     pub(super) environment: minijinja::Environment<'static>,
     pub(super) compiled: BTreeMap<TemplateName, Compiled>,
+    /// Names that a prompt says it can do without: none where the scope has no value.
+    pub(super) optional: BTreeMap<TemplateName, BTreeSet<String>>,
     /// What an expression's text is evaluated as, by the text.
     pub(super) expressions: BTreeMap<Arc<str>, String>,
 }
@@ -86,7 +89,10 @@ impl Templates {
     pub fn render(&self, template: &TemplateName, scope: &Scope) -> Result<String, TemplateError> {
         let compiled = self.environment.get_template(&template.0).map_err(|error| failed(&template.0, &error))?;
         let mut out = Capped(Vec::new());
-        compiled.render_captured_to(scope.value(), &mut out).map_err(|error| failed(&template.0, &error))?;
+        let filled = self.optional.get(template).map(|names| scope.filled(names));
+        compiled
+            .render_captured_to(filled.as_ref().unwrap_or(scope).value(), &mut out)
+            .map_err(|error| failed(&template.0, &error))?;
         // Only whole strings are written to it.
         String::from_utf8(out.0).map_err(|error| TemplateError {
             template: template.0.to_string(),
@@ -233,6 +239,13 @@ impl Scope {
     /// one; `x.status` is the list's status, `x.text` the items' texts joined under their keys.
     pub fn items(&mut self, name: &str, status: &str, items: Vec<(Key, Option<ResultView>)>) {
         self.values.insert(name.to_owned(), Seen::Items { status: status.to_owned(), items });
+    }
+    fn filled(&self, optional: &BTreeSet<String>) -> Scope {
+        let mut scope = self.clone();
+        for name in optional {
+            scope.values.entry(name.clone()).or_insert(Seen::None);
+        }
+        scope
     }
     pub fn has(&self, name: &str) -> bool {
         self.values.contains_key(name)

@@ -54,6 +54,7 @@ pub struct Builder {
     environment: minijinja::Environment<'static>,
     results: BTreeSet<String>,
     compiled: BTreeMap<TemplateName, Compiled>,
+    optional: BTreeMap<TemplateName, BTreeSet<String>>,
     expressions: BTreeMap<Arc<str>, String>,
 }
 
@@ -61,14 +62,23 @@ impl Builder {
     /// `results` are the names that hold what others said: tasks, `previous`, `feedback`, `window`.
     pub fn new<'a>(results: impl IntoIterator<Item = &'a str>) -> Builder {
         let results = results.into_iter().map(str::to_owned).collect();
-        let (compiled, expressions) = (BTreeMap::new(), BTreeMap::new());
-        let mut builder = Builder { environment: values::environment(), results, compiled, expressions };
+        let (compiled, optional, expressions) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut builder = Builder { environment: values::environment(), results, compiled, optional, expressions };
         for (name, text) in builtin::ALL {
             // Compiled by this program's own tests; they place their fences themselves.
             let added = builder.add(&builtin::template(name), text, Fences::None);
             debug_assert!(added.is_ok(), "{name}: {added:?}");
         }
         builder
+    }
+
+    /// Is `item` what another agent said (a list in a result), in the texts added from now on?
+    pub fn item_is_data(&mut self, yes: bool) {
+        if yes {
+            self.results.insert("item".to_owned());
+        } else {
+            self.results.remove("item");
+        }
     }
 
     pub fn has(&self, name: &TemplateName) -> bool {
@@ -101,6 +111,21 @@ impl Builder {
         let inner = includes.iter().map(|(name, _)| name.clone()).collect();
         self.compiled.insert(name.clone(), Compiled { source: source.into(), uses, names, includes: inner });
         Ok(includes)
+    }
+
+    /// Names that the template can do without: they are none where a scope has no value for them.
+    pub fn optional(&mut self, name: &TemplateName, names: BTreeSet<String>) {
+        self.optional.insert(name.clone(), names);
+    }
+
+    /// Names that a template says it can do without, includes not followed.
+    pub fn optional_of(&self, name: &TemplateName) -> Option<&BTreeSet<String>> {
+        self.optional.get(name)
+    }
+
+    /// Templates that one text includes.
+    pub fn includes(&self, name: &TemplateName) -> &[TemplateName] {
+        self.compiled.get(name).map_or(&[], |compiled| &compiled.includes)
     }
 
     /// A condition, checked against the types of the names it may use.
@@ -148,7 +173,7 @@ impl Builder {
     }
 
     pub fn finish(self) -> Templates {
-        let Builder { environment, mut compiled, expressions, .. } = self;
+        let Builder { environment, mut compiled, optional, expressions, .. } = self;
         let all: Vec<TemplateName> = compiled.keys().cloned().collect();
         for name in all {
             let mut seen = BTreeSet::new();
@@ -164,7 +189,7 @@ impl Builder {
                 one.names = names;
             }
         }
-        Templates { environment, compiled, expressions }
+        Templates { environment, compiled, optional, expressions }
     }
 }
 

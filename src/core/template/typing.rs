@@ -41,7 +41,32 @@ impl Ty {
             Ty::Result(value) => value.words(),
         }
     }
-    fn value(&self) -> &Ty {
+    /// The first step of `path` that cannot exist, with what is there instead.
+    pub fn missing(&self, path: &[String]) -> Option<(String, String)> {
+        let (first, rest) = path.split_first()?;
+        match (self, self.value()) {
+            (Ty::Result(_), _) if first == "text" || first == "status" => None,
+            (_, Ty::Object { fields, open }) => match fields.get(first) {
+                Some(inner) => inner.missing(rest),
+                None if *open => None,
+                None => {
+                    let all = fields.keys().map(String::as_str).collect::<Vec<_>>();
+                    let near = nearest(first, all.iter().copied());
+                    let help = match near {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => format!("its fields: {}", all.join(", ")),
+                    };
+                    Some((first.clone(), help))
+                }
+            },
+            (Ty::Result(_), Ty::Text) => {
+                Some((first.clone(), "give the task an `output_schema`, or use `.text` or `.status`".to_owned()))
+            }
+            // A list is also read by key.
+            _ => None,
+        }
+    }
+    pub(super) fn value(&self) -> &Ty {
         match self {
             Ty::Result(value) => value,
             other => other,

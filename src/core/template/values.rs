@@ -78,7 +78,9 @@ fn plain(value: &Value) -> Result<String, Error> {
         ValueKind::Undefined => Err(Error::new(ErrorKind::UndefinedError, "a name or field in it does not exist")),
         ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => json_text(value),
         ValueKind::Invalid => Err(Error::new(ErrorKind::InvalidOperation, value.to_string())),
-        // `ValueKind` is not exhaustive: numbers, booleans and none print as themselves.
+        ValueKind::None => Ok("none".to_owned()),
+        ValueKind::Bool => Ok(if value.is_true() { "true" } else { "false" }.to_owned()),
+        // `ValueKind` is not exhaustive: numbers print as themselves.
         _ => Ok(value.to_string()),
     }
 }

@@ -1,0 +1,157 @@
+//! Crew files: from TOML to [`Crew`](crate::core::crew::Crew). Invariant: every problem of every file is found in one
+//! pass, and a crew is given only if there is none.
+
+mod agents;
+mod budget;
+mod checks;
+mod doc;
+mod files;
+mod form;
+mod graph;
+mod inputs;
+mod instructions;
+mod keys;
+mod loops;
+mod make;
+mod models;
+mod problem;
+mod prompts;
+mod render;
+mod repeat;
+mod rows;
+mod scope;
+mod solo;
+mod source;
+mod tasks;
+mod tools;
+mod values;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::core::chat::ToolSpec;
+use crate::core::crew::{Crew, Overrides, Pricing};
+use crate::core::ids::Name;
+use crate::core::money::{Caps, Price};
+
+pub use keys::{
+    AGENT, BUDGET, CREW, FRONT, GUARDRAIL, INPUT, Key, Kind, MODEL, NODE_BUDGET, NOTIFY, PRICE, PROVIDER, REVIEW,
+    REVISE, ROOT, SUB_CREW, Spec, TASK, TOOL, WINDOW,
+};
+pub use problem::{At, Bytes, CODES, Problem, Severity};
+pub use prompts::BUILTIN;
+pub use render::{json, summary, text};
+pub use solo::load_prompt;
+pub use source::{DiskSource, FILE_MAX, Pin, PinnedSource, ROWS_MAX, Source, project_root};
+
+/// A price that was looked up, and the model's window where the list knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedPrice {
+    pub price: Price,
+    pub context_window: Option<u64>,
+}
+
+/// A provider as a crew file or the machine's settings state it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProviderTable {
+    /// `openai`, `ollama`, `openai-compatible`, `offline`, `scripted`.
+    pub kind: String,
+    pub base_url: Option<String>,
+    pub api_key_env: Option<String>,
+    pub api_key_file: Option<String>,
+    /// Replies of the kind `scripted`.
+    pub file: Option<String>,
+    pub max_concurrency: Option<u64>,
+    pub timeout_ms: Option<u64>,
+}
+
+/// What the crew's files are read with.
+pub struct LoadOptions<'a> {
+    pub overrides: &'a Overrides,
+    /// Tools there are without a `[tools.N]` table.
+    pub builtin_tools: &'a [ToolSpec],
+    /// Price by provider and model id.
+    pub price: &'a dyn Fn(&str, &str) -> Option<ListedPrice>,
+    /// Providers there are without a `[providers.N]` table.
+    pub providers: &'a BTreeMap<Name, ProviderTable>,
+    /// Limits of the machine's settings.
+    pub limits: Caps,
+}
+
+/// What came of the files.
+#[derive(Debug)]
+pub struct Loaded {
+    /// `None` if there is an error among the problems.
+    pub crew: Option<Arc<Crew>>,
+    /// In order of file and place.
+    pub problems: Vec<Problem>,
+    /// Everything that was read, prompts and rows too.
+    pub pins: Vec<Pin>,
+    /// Providers that the crew's models use, as stated in its files over those of the options.
+    pub providers: BTreeMap<Name, ProviderTable>,
+    /// Prices that were used, by `provider/model-id`.
+    pub prices: BTreeMap<String, Pricing>,
+    /// What `check` says besides: which key goes to which host.
+    pub notes: Vec<String>,
+}
+
+/// Reads the crew in `path` (relative to the source's root).
+pub fn load(source: &dyn Source, path: &str, options: &LoadOptions<'_>) -> Loaded {
+    let mut loader = Loader::new(source, options);
+    let path = if path.ends_with(".toml") { path.to_owned() } else { loader.crew_in(path) };
+    let crew = make::crew(&mut loader, &path, true);
+    loader.finish(crew)
+}
+
+/// What is shared by a crew and its sub-crews while they are read.
+pub(crate) struct Loader<'a> {
+    files: source::Recorder<'a>,
+    options: &'a LoadOptions<'a>,
+    problems: Vec<Problem>,
+    providers: BTreeMap<Name, ProviderTable>,
+    prices: BTreeMap<String, Pricing>,
+    notes: BTreeSet<String>,
+    /// Crew files that are being read, outermost first.
+    stack: Vec<String>,
+}
+
+impl<'a> Loader<'a> {
+    fn new(source: &'a dyn Source, options: &'a LoadOptions<'a>) -> Loader<'a> {
+        Loader {
+            files: source::Recorder::new(source),
+            options,
+            problems: Vec::new(),
+            providers: BTreeMap::new(),
+            prices: BTreeMap::new(),
+            notes: BTreeSet::new(),
+            stack: Vec::new(),
+        }
+    }
+
+    /// A folder with `crew.toml` is a crew.
+    fn crew_in(&self, folder: &str) -> String {
+        let inside = source::below(folder, "crew.toml").filter(|path| self.files.exists(path));
+        inside.unwrap_or_else(|| folder.to_owned())
+    }
+
+    fn report(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    fn finish(mut self, crew: Option<Arc<Crew>>) -> Loaded {
+        self.problems.sort_by(|a, b| {
+            let key = |p: &Problem| (p.file.clone(), p.span.start, p.span.end, p.code, p.message.clone());
+            key(a).cmp(&key(b))
+        });
+        self.problems.dedup();
+        let failed = self.problems.iter().any(|problem| problem.severity == Severity::Error);
+        Loaded {
+            crew: crew.filter(|_| !failed),
+            problems: self.problems,
+            pins: self.files.pins(),
+            providers: self.providers,
+            prices: self.prices,
+            notes: self.notes.into_iter().collect(),
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! `[providers]` and `[models]`. Invariant: a model that comes out of here has a provider that is
+//! built, and a price or a reason to have none.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::doc::{Node, Table};
+use super::problem::{At, Problem};
+use super::values::{milli, time};
+use super::{Loader, ProviderTable, budget};
+use crate::core::chat::Settings;
+use crate::core::crew::{Model, Pricing};
+use crate::core::ids::Name;
+use crate::core::money::Price;
+use crate::core::nearest::nearest;
+
+/// Most tokens of one call where nobody says.
+const MAX_OUTPUT: u64 = 4096;
+/// Providers that are known and not built yet.
+const LATER: [&str; 2] = ["anthropic", "gemini"];
+/// What `--offline` calls.
+pub(super) const STAND_IN: &str = "offline/stand-in";
+
+/// Settings that a layer states; the nearest to the task wins.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Layer {
+    pub model: Option<(String, At)>,
+    pub temperature: Option<crate::core::chat::Milli>,
+    pub max_output: Option<u64>,
+}
+
+impl Layer {
+    pub fn of(table: &Table) -> Layer {
+        Layer {
+            model: table.get("model").and_then(|node| Some((node.text()?.to_owned(), node.at.clone()))),
+            temperature: table.get("temperature").and_then(|node| milli(node.decimal()?, 2000).ok()),
+            max_output: table.int("max_output"),
+        }
+    }
+}
+
+/// The models and providers of one crew.
+pub(super) struct Models<'d> {
+    aliases: Option<&'d Table>,
+    providers: BTreeMap<Name, ProviderTable>,
+    allow_unpriced: bool,
+}
+
+impl<'d> Models<'d> {
+    pub fn read(loader: &mut Loader<'_>, doc: &'d Table, allow_unpriced: bool) -> Models<'d> {
+        let mut providers = loader.options.providers.clone();
+        for entry in doc.table("providers").map(|table| table.entries.as_slice()).unwrap_or_default() {
+            let (Ok(name), Some(table)) = (Name::new(&entry.key), entry.node.table()) else { continue };
+            let known = providers.get(&name).cloned();
+            if table.get("kind").is_none() && known.is_none() {
+                let message = format!("the provider `{name}` has no `kind`");
+                let help = "one of: openai, ollama, openai-compatible, offline, scripted";
+                loader.report(Problem::error("E0106", &entry.key_at, message).help(help));
+            }
+            providers.insert(name, merged(known.unwrap_or_default(), table));
+            for (key, kind) in [("base_url", "openai-compatible"), ("file", "scripted")] {
+                if table.text("kind") == Some(kind) && table.get(key).is_none() {
+                    let message = format!("a provider of the kind `{kind}` needs `{key}`");
+                    loader.report(Problem::error("E0106", &entry.key_at, message));
+                }
+            }
+        }
+        let models = Models { aliases: doc.table("models"), providers, allow_unpriced };
+        models.check_aliases(loader);
+        models
+    }
+
+    /// Every alias is checked, used or not, unless another model replaces it anyway.
+    fn check_aliases(&self, loader: &mut Loader<'_>) {
+        for entry in self.aliases.map(|table| table.entries.as_slice()).unwrap_or_default() {
+            let node = entry.node.table().map_or(Some(&entry.node), |table| table.get("id"));
+            let Some((id, at)) = node.and_then(|node| Some((node.text()?, &node.at))) else {
+                if entry.node.table().is_some() {
+                    let message = format!("the model `{}` has no `id`", entry.key);
+                    loader.report(
+                        Problem::error("E0106", &entry.key_at, message).help("write `id = \"provider/model\"`"),
+                    );
+                }
+                continue;
+            };
+            if !id.contains('/') {
+                let message = format!("`{id}` is not a model");
+                let help = "write `provider/model-id`, such as `openai/gpt-4.1-mini`";
+                loader.report(Problem::error("E0204", at, message).help(help));
+            }
+            let price = entry.node.table().and_then(|table| table.get("price"));
+            if let Some((at, table)) = price.and_then(|node| Some((&node.at, node.table()?))) {
+                for key in ["input", "output"].into_iter().filter(|key| table.get(key).is_none()) {
+                    loader.report(Problem::error("E0106", at, format!("the price has no `{key}`")));
+                }
+            }
+        }
+    }
+
+    /// The model that the nearest of `layers` names, with the settings of all, the first one winning.
+    pub fn resolve(&self, loader: &mut Loader<'_>, layers: &[&Layer]) -> Option<Arc<Model>> {
+        let overrides = loader.options.overrides;
+        let named = layers.iter().find_map(|layer| layer.model.clone());
+        let replaced = if overrides.offline { Some(STAND_IN.to_owned()) } else { overrides.model.clone() };
+        if let (Some(_), Some((spec, at))) = (&replaced, &named) {
+            self.exists(loader, spec, at);
+        }
+        let (spec, at) = match replaced {
+            Some(spec) => (spec, At::file("--model")),
+            None => named?,
+        };
+        let mut model = self.find(loader, &spec, &at)?;
+        for layer in layers.iter().rev() {
+            model.settings.temperature = layer.temperature.or(model.settings.temperature);
+            model.settings.max_output = layer.max_output.unwrap_or(model.settings.max_output);
+        }
+        if let Some(most) = overrides.max_output {
+            model.settings.max_output = model.settings.max_output.min(most);
+        }
+        Some(Arc::new(model))
+    }
+
+    /// Reports a name that no alias has; `provider/model-id` is taken as it is.
+    fn exists(&self, loader: &mut Loader<'_>, spec: &str, at: &At) -> bool {
+        let known = || self.aliases.map(|table| table.entries.as_slice()).unwrap_or_default();
+        if spec.contains('/') || known().iter().any(|entry| entry.key == spec) {
+            return true;
+        }
+        let all = known().iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>();
+        let help = match nearest(spec, all.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if all.is_empty() => "write `provider/model-id`, such as `openai/gpt-4.1-mini`".to_owned(),
+            None => format!("one of {}, or `provider/model-id`", all.join(", ")),
+        };
+        loader.report(Problem::error("E0204", at, format!("there is no model `{spec}`")).help(help));
+        false
+    }
+
+    fn find(&self, loader: &mut Loader<'_>, spec: &str, at: &At) -> Option<Model> {
+        if !self.exists(loader, spec, at) {
+            return None;
+        }
+        let alias = self.aliases.and_then(|table| table.get(spec));
+        let table = alias.and_then(Node::table);
+        let written = match alias {
+            Some(node) => table.map_or(Some(node), |table| table.get("id")),
+            None => None,
+        };
+        let (full, at) = match written {
+            Some(node) => (node.text()?.to_owned(), node.at.clone()),
+            None if alias.is_some() => return None,
+            None => (spec.to_owned(), at.clone()),
+        };
+        let (provider, id) = full.split_once('/')?;
+        let provider_table = self.provider(loader, provider, &at)?;
+        let provider = Name::new(provider).ok()?;
+        let listed = (loader.options.price)(provider.as_str(), id);
+        let stated = table.and_then(|table| table.table("price")).and_then(price);
+        let price = match (stated, provider_table.kind.as_str(), listed) {
+            (Some(price), _, _) => Pricing::Priced(price),
+            (None, "ollama" | "offline" | "scripted", _) => Pricing::Local,
+            (None, _, Some(listed)) => Pricing::Priced(listed.price),
+            (None, _, None) if self.allow_unpriced => Pricing::Unknown,
+            (None, _, None) => {
+                let message = format!("no price is known for `{full}`, so the budget cannot hold its calls");
+                let help = "write `[models.NAME]` with `id` and `price = { input = …, output = … }` (USD per million \
+                            tokens; 0 if it is free), or `unpriced = \"allow\"` in [budget]";
+                loader.report(Problem::error("E0301", &at, message).help(help));
+                return None;
+            }
+        };
+        loader.prices.insert(full.clone(), price);
+        let place = match (&provider_table.base_url, &provider_table.kind) {
+            (Some(url), _) => url.clone(),
+            (None, kind) => format!("the address of `{kind}`"),
+        };
+        let key = provider_table.api_key_env.as_ref().or(provider_table.api_key_file.as_ref());
+        if let Some(key) = key {
+            loader.notes.insert(format!("the key in {key} goes to {place} (provider `{provider}`)"));
+        }
+        loader.providers.insert(provider.clone(), provider_table);
+        let window = table.and_then(|table| table.int("context_window"));
+        Some(Model {
+            name: spec.to_owned(),
+            provider,
+            id: id.into(),
+            price,
+            context_window: window.or(listed.and_then(|listed| listed.context_window)),
+            settings: settings(table),
+            extra: Arc::new(match table.and_then(|table| table.get("extra")).map(Node::json) {
+                Some(serde_json::Value::Object(extra)) => extra,
+                Some(_) | None => serde_json::Map::new(),
+            }),
+        })
+    }
+
+    fn provider(&self, loader: &mut Loader<'_>, name: &str, at: &At) -> Option<ProviderTable> {
+        if let Some(table) = self.providers.get(name) {
+            return Some(table.clone());
+        }
+        let problem = if LATER.contains(&name) {
+            let help = "an openai-compatible address of it works: `[providers.NAME]` with `kind` and `base_url`";
+            Problem::error("E0107", at, format!("not supported yet: the provider `{name}`")).help(help)
+        } else {
+            let all = self.providers.keys().map(Name::as_str).collect::<Vec<_>>();
+            let help = match nearest(name, all.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known: {}; write `[providers.{name}]` for another", all.join(", ")),
+            };
+            Problem::error("E0204", at, format!("there is no provider `{name}`")).help(help)
+        };
+        loader.report(problem);
+        None
+    }
+}
+
+fn merged(known: ProviderTable, table: &Table) -> ProviderTable {
+    let text = |key: &str, known: Option<String>| table.text(key).map(str::to_owned).or(known);
+    ProviderTable {
+        kind: table.text("kind").map_or(known.kind, str::to_owned),
+        base_url: text("base_url", known.base_url),
+        api_key_env: text("api_key_env", known.api_key_env),
+        api_key_file: text("api_key_file", known.api_key_file),
+        file: text("file", known.file),
+        max_concurrency: table.int("max_concurrency").or(known.max_concurrency),
+        timeout_ms: table.text("timeout").and_then(|text| time(text).ok()).or(known.timeout_ms),
+    }
+}
+
+fn price(table: &Table) -> Option<Price> {
+    let of = |key: &str| table.get(key).and_then(budget::money).map(|money| money.0);
+    let (input, output) = (of("input")?, of("output")?);
+    let (read, write) = (of("cache_read").unwrap_or(input), of("cache_write").unwrap_or(input));
+    Some(Price { input, output, cache_read: read, cache_write: write })
+}
+
+fn settings(table: Option<&Table>) -> Settings {
+    let Some(table) = table else { return Settings { max_output: MAX_OUTPUT, ..Settings::default() } };
+    let fraction = |key: &str, most| table.get(key).and_then(|node| milli(node.decimal()?, most).ok());
+    Settings {
+        max_output: table.int("max_output").unwrap_or(MAX_OUTPUT),
+        temperature: fraction("temperature", 2000),
+        top_p: fraction("top_p", 1000),
+        seed: table.get("seed").and_then(|node| node.decimal()?.parse().ok()),
+        reasoning: table.text("reasoning").map(str::to_owned),
+    }
+}

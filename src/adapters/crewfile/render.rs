@@ -1,0 +1,138 @@
+//! What `check` prints. Invariant: every problem shows its file, line and column; control characters
+//! of a file never reach the terminal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use super::source::Pin;
+use super::{Loaded, Problem, Severity};
+
+/// Longest line that is shown; of a longer one (a row, a pasted text) the part around the place.
+const LINE_MAX: usize = 300;
+
+/// Line and column, both from 1, of a byte of a text. Columns are characters.
+fn position(text: &str, byte: usize) -> (usize, usize) {
+    let before = text.get(..byte.min(text.len())).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    (line, column)
+}
+
+/// All problems as rustc shows its own, with the closing line.
+pub fn text(loaded: &Loaded, colors: bool) -> String {
+    let files: BTreeMap<&str, &Arc<str>> = loaded.pins.iter().map(|pin| (pin.path.as_str(), &pin.text)).collect();
+    let renderer = if colors { Renderer::styled() } else { Renderer::plain() };
+    let renderer = renderer.decor_style(DecorStyle::Ascii).term_width(120);
+    let mut out = String::new();
+    for problem in &loaded.problems {
+        out.push_str(&renderer.render(&groups(problem, &files)));
+        out.push_str("\n\n");
+    }
+    out.push_str(&summary(loaded));
+    out.push('\n');
+    out
+}
+
+/// `4 errors in 5 files, nothing was sent to a model`.
+pub fn summary(loaded: &Loaded) -> String {
+    let count = |severity| loaded.problems.iter().filter(|problem| problem.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let mut files: BTreeSet<&str> = loaded.pins.iter().map(|pin| pin.path.as_str()).collect();
+    files.extend(loaded.problems.iter().map(|problem| &*problem.file));
+    let many = |count: usize, word: &str| if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") };
+    let warned = if warnings == 0 { String::new() } else { format!(" and {}", many(warnings, "warning")) };
+    let errors = if errors == 0 { "no errors".to_owned() } else { many(errors, "error") };
+    format!("{errors}{warned} in {}, nothing was sent to a model", many(files.len(), "file"))
+}
+
+fn groups<'a>(problem: &'a Problem, files: &BTreeMap<&'a str, &'a Arc<str>>) -> Vec<Group<'a>> {
+    let level = match problem.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let title = level.primary_title(clean(&problem.message)).id(problem.code);
+    let mut places: Vec<(&str, std::ops::Range<usize>, &str, AnnotationKind)> =
+        vec![(&problem.file, problem.span.clone(), &problem.label, AnnotationKind::Primary)];
+    for (at, what) in &problem.secondary {
+        places.push((&at.file, at.span.start..at.span.end, what, AnnotationKind::Context));
+    }
+    let mut group = Group::with_title(title);
+    let mut shown: Vec<&str> = Vec::new();
+    for (file, _, _, _) in places.clone() {
+        if shown.contains(&file) {
+            continue;
+        }
+        shown.push(file);
+        let Some(text) = files.get(file).filter(|text| !text.is_empty()) else {
+            group = group.element(annotate_snippets::Origin::path(file));
+            continue;
+        };
+        let whole = problem.span.is_empty() && problem.span.start == 0 && file == &*problem.file;
+        if whole {
+            group = group.element(annotate_snippets::Origin::path(file).line(1).char_column(1));
+            continue;
+        }
+        let own = places.iter().filter(|(other, _, _, _)| *other == file);
+        group = snippets(group, file, text, own);
+    }
+    if let Some(help) = &problem.help {
+        group = group.element(Level::HELP.message(clean(help)));
+    }
+    vec![group]
+}
+
+/// One snippet per file, or one per place where the lines are too long to be shown whole.
+fn snippets<'a, 'p>(
+    mut group: Group<'a>,
+    file: &'a str,
+    text: &'a str,
+    places: impl Iterator<Item = &'p (&'a str, std::ops::Range<usize>, &'a str, AnnotationKind)>,
+) -> Group<'a>
+where
+    'a: 'p,
+{
+    let places: Vec<_> = places.collect();
+    let start = places.iter().map(|(_, span, _, _)| span.start).min().unwrap_or(0);
+    let end = places.iter().map(|(_, span, _, _)| span.end).max().unwrap_or(0);
+    let first = text.get(..start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+    let last = text.get(end..).and_then(|rest| rest.find('\n')).map_or(text.len(), |at| end + at);
+    let lines = text.get(first..last).unwrap_or_default();
+    let long = lines.lines().any(|line| line.len() > LINE_MAX);
+    if long {
+        let (line, column) = position(text, places.first().map_or(0, |(_, span, _, _)| span.start));
+        return group.element(annotate_snippets::Origin::path(file).line(line).char_column(column));
+    }
+    let (line, _) = position(text, first);
+    let mut snippet = Snippet::source(lines).path(file).line_start(line).fold(true);
+    for (_, span, label, kind) in places {
+        let range = span.start - first..span.end.min(last).saturating_sub(first).max(span.start - first);
+        snippet = snippet.annotation(kind.span(range).label(clean(label)).highlight_source(false));
+    }
+    group = group.element(snippet);
+    group
+}
+
+fn clean(text: &str) -> String {
+    annotate_snippets::normalize_untrusted_str(text)
+}
+
+/// One JSON object per problem: `{code, severity, message, file, line, column, help}`.
+pub fn json(loaded: &Loaded) -> Vec<serde_json::Value> {
+    let text = |file: &str| loaded.pins.iter().find(|pin: &&Pin| pin.path == file).map_or("", |pin| &*pin.text);
+    let one = |problem: &Problem| {
+        let (line, column) = position(text(&problem.file), problem.span.start);
+        serde_json::json!({
+            "code": problem.code,
+            "severity": match problem.severity { Severity::Error => "error", Severity::Warning => "warning" },
+            "message": problem.message,
+            "file": &*problem.file,
+            "line": line,
+            "column": column,
+            "help": problem.help,
+        })
+    };
+    loaded.problems.iter().map(one).collect()
+}

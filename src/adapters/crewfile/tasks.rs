@@ -1,0 +1,315 @@
+//! `[tasks]`. Invariant: every task has exactly one who does it, and waits only for tasks there are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::agents::unknown;
+use super::doc::{Entry, Node, Table, Val};
+use super::make::Making;
+use super::models::Layer;
+use super::problem::{At, Problem};
+use super::values::time;
+use super::{Loader, budget, checks, tools};
+use crate::core::crew::{Task, ToolArg, Who};
+use crate::core::ids::Name;
+use crate::core::schema::{Schema, expand};
+use crate::core::template::{Fences, Ty};
+
+/// A task in the making.
+pub(super) struct Draft<'d> {
+    pub task: Task,
+    /// Its name in the file; of a judge made by `review`, that key.
+    pub at: At,
+    pub table: &'d Table,
+    /// Made by `review` of the task at this index.
+    pub judges: Option<usize>,
+    /// Type of its result (of one item).
+    pub ty: Ty,
+    /// Type of `item`, on a `for_each` task.
+    pub item: Option<Ty>,
+    /// Are the items another agent's words?
+    pub item_is_data: bool,
+    /// Source of the items, for tasks that must repeat alike.
+    pub over: Option<String>,
+    /// Places where it names other tasks.
+    pub named: BTreeMap<Name, At>,
+}
+
+impl<'d> Draft<'d> {
+    /// What other tasks see of it.
+    pub fn result(&self) -> Ty {
+        let one = self.ty.clone();
+        Ty::Result(Box::new(if self.item.is_some() { Ty::List(Box::new(one)) } else { one }))
+    }
+    pub fn node(&self, key: &str) -> Option<&'d Node> {
+        self.table.get(key).filter(|_| self.judges.is_none())
+    }
+}
+
+/// Names of all tasks, those made by `review` included.
+pub(super) fn names(doc: &Table) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in doc.table("tasks").map(|table| table.entries.as_slice()).unwrap_or_default() {
+        names.push(entry.key.clone());
+        if entry.node.table().is_some_and(|table| table.get("review").is_some()) {
+            names.push(format!("{}_review", entry.key));
+        }
+    }
+    names
+}
+
+pub(super) fn read<'d>(loader: &mut Loader<'_>, making: &mut Making<'d>) {
+    let doc: &'d Table = making.doc;
+    let known = names(doc);
+    let entries = doc.table("tasks").map(|table| table.entries.as_slice()).unwrap_or_default();
+    if entries.is_empty() {
+        let at = doc.entry("tasks").map_or_else(|| At::file(&making.file), |entry| entry.key_at.clone());
+        loader.report(Problem::error("E0106", &at, "the crew has no tasks").help("write `[tasks.NAME]`"));
+    }
+    for entry in entries {
+        let (Ok(name), Some(table)) = (Name::new(&entry.key), entry.node.table()) else { continue };
+        if making.input_types.contains_key(&entry.key) {
+            let mut problem = Problem::error("E0209", &entry.key_at, format!("`{name}` is an input and a task"));
+            if let Some(input) = doc.table("inputs").and_then(|inputs| inputs.entry(&entry.key)) {
+                problem = problem.also(&input.key_at, "the input");
+            }
+            loader.report(problem);
+        }
+        let draft = task(loader, making, &known, name, entry, table);
+        making.drafts.push(draft);
+        if let Some(review) = table.entry("review") {
+            judge(loader, making, entry, table, review);
+        }
+    }
+}
+
+fn task<'d>(
+    loader: &mut Loader<'_>,
+    making: &mut Making<'d>,
+    known: &[String],
+    name: Name,
+    entry: &'d Entry,
+    table: &'d Table,
+) -> Draft<'d> {
+    let mut named = BTreeMap::new();
+    let mut list = |loader: &mut Loader<'_>, key: &str| {
+        let mut out: Vec<Name> = Vec::new();
+        for (other, at) in table.texts(key) {
+            if !known.iter().any(|known| known == other) {
+                unknown(loader, "E0202", "task", other, at, known.iter().map(String::as_str).collect());
+            } else if let Ok(other) =
+                Name::new(other).map_err(drop).and_then(|n| if out.contains(&n) { Err(()) } else { Ok(n) })
+            {
+                named.entry(other.clone()).or_insert_with(|| at.clone());
+                out.push(other);
+            }
+        }
+        out
+    };
+    let context = list(loader, "context");
+    let after = list(loader, "after");
+    let schema = table.get("output_schema").and_then(|node| {
+        let file = node.at.file.clone();
+        checks::schema(loader, node, &file, true)
+    });
+    let who = who(loader, making, &name, entry, table);
+    let ty = match (&schema, &who) {
+        (Some(schema), _) => schema.ty(),
+        (None, Who::Crew(_)) => Ty::Any,
+        (None, Who::Agent(_) | Who::Tool { .. }) => Ty::Text,
+    };
+    let own = Layer::of(table);
+    let model = model(loader, making, &who, &own);
+    let narrowed = table.get("tools").map(|_| {
+        let names: Vec<_> = table.texts("tools").into_iter().map(|(tool, at)| (tool.to_owned(), at.clone())).collect();
+        tools::offered(loader, making, &names)
+    });
+    let task = Task {
+        who,
+        prompt: None,
+        expected_output: None,
+        schema: schema.map(Arc::new),
+        output_file: None,
+        guardrails: Vec::new(),
+        context,
+        after,
+        when: None,
+        optional: table.get("optional").and_then(Node::flag).unwrap_or(false),
+        on_error: None,
+        rescues: None,
+        repeat: None,
+        in_loop: None,
+        attempts: table.int("attempts").and_then(|n| u32::try_from(n).ok()).unwrap_or(3),
+        timeout_ms: table.text("timeout").and_then(|text| time(text).ok()),
+        budget: budget::node(table),
+        model,
+        max_output: own.max_output,
+        tools: narrowed,
+        name,
+    };
+    Draft {
+        task,
+        at: entry.key_at.clone(),
+        table,
+        judges: None,
+        ty,
+        item: None,
+        item_is_data: false,
+        over: None,
+        named,
+    }
+}
+
+/// The agent's model with what the task states laid over it.
+fn model(
+    loader: &mut Loader<'_>,
+    making: &Making<'_>,
+    who: &Who,
+    own: &Layer,
+) -> Option<Arc<crate::core::crew::Model>> {
+    let Who::Agent(agent) = who else { return None };
+    if own.model.is_none() && own.max_output.is_none() {
+        return None;
+    }
+    let role = making.agents.get(agent)?;
+    making.models.resolve(loader, &[own, &role.layers[0], &role.layers[1]])
+}
+
+fn who(loader: &mut Loader<'_>, making: &mut Making<'_>, name: &Name, entry: &Entry, table: &Table) -> Who {
+    let nobody = Who::Agent(name.clone());
+    let said: Vec<&Entry> = ["agent", "crew", "tool"].iter().filter_map(|key| table.entry(key)).collect();
+    if let [first, second, ..] = said.as_slice() {
+        let message = format!("the task `{name}` has both `{}` and `{}`", first.key, second.key);
+        let problem = Problem::error("E0206", &second.key_at, message).also(&first.key_at, "one of them is enough");
+        loader.report(problem);
+        return nobody;
+    }
+    if let Some(args) = table.entry("args").filter(|_| table.get("tool").is_none()) {
+        let message = "`args` belong to a task with `tool`";
+        loader.report(Problem::error("E0206", &args.key_at, message));
+    }
+    let Some(said) = said.first() else {
+        let lead = making.doc.table("crew").and_then(|crew| crew.get("lead"));
+        let Some(lead) = lead.filter(|lead| lead.text().is_some()) else {
+            let problem = Problem::error("E0206", &entry.key_at, format!("nobody does the task `{name}`"));
+            loader.report(problem.help("write `agent = `, `crew = ` or `tool = `, or give the crew a `lead`"));
+            return nobody;
+        };
+        return agent(loader, making, lead).unwrap_or(nobody);
+    };
+    let Some(text) = said.node.text() else { return nobody };
+    match said.key.as_str() {
+        "agent" => agent(loader, making, &said.node).unwrap_or(nobody),
+        "crew" => {
+            let all = making.doc.table("crews").map(|t| t.entries.iter().map(|e| e.key.as_str()).collect::<Vec<_>>());
+            let all = all.unwrap_or_default();
+            if !all.contains(&text) {
+                unknown(loader, "E0205", "sub-crew", text, &said.node.at, all);
+            }
+            Name::new(text).map_or(nobody, Who::Crew)
+        }
+        _ => tool(loader, making, name, table, &said.node).unwrap_or(nobody),
+    }
+}
+
+fn agent(loader: &mut Loader<'_>, making: &mut Making<'_>, node: &Node) -> Option<Who> {
+    let text = node.text()?;
+    if let Some(role) = making.agents.get_mut(text) {
+        role.used = true;
+    } else if !making.broken.contains(text) {
+        let all = making.doc.table("agents").map(|t| t.entries.iter().map(|e| e.key.as_str()).collect::<Vec<_>>());
+        unknown(loader, "E0201", "agent", text, &node.at, all.unwrap_or_default());
+        return None;
+    }
+    Name::new(text).ok().map(Who::Agent)
+}
+
+fn tool(loader: &mut Loader<'_>, making: &mut Making<'_>, name: &Name, table: &Table, node: &Node) -> Option<Who> {
+    let text = node.text()?;
+    let found = tools::offered(loader, making, &[(text.to_owned(), node.at.clone())]);
+    let [tool] = found.as_slice() else {
+        if found.len() > 1 {
+            loader.report(Problem::error("E0203", &node.at, "a task calls one tool, not several"));
+        }
+        return None;
+    };
+    let given = table.table("args").map(|table| table.entries.as_slice()).unwrap_or_default();
+    let listed: Vec<_> = given.iter().map(|arg| (arg.key.clone(), arg.key_at.clone(), Some(&arg.node))).collect();
+    if let Some(def) = making.tools.get(tool).cloned() {
+        tools::arguments(loader, &def, &listed, &node.at);
+    }
+    let mut args = BTreeMap::new();
+    for arg in given {
+        let value = match &arg.node.value {
+            Val::Text(text) if text.contains("{{") || text.contains("{%") => {
+                let place = format!("tasks.{name}.args.{}", arg.key);
+                let Some(template) = making.shelf.inline(loader, &place, &arg.node, Fences::None) else { continue };
+                ToolArg::Template(template)
+            }
+            _ => ToolArg::Value(arg.node.json()),
+        };
+        args.insert(arg.key.clone(), value);
+    }
+    Some(Who::Tool { tool: tool.clone(), args })
+}
+
+/// The judging task that `review = { by = … }` stands for.
+fn judge<'d>(loader: &mut Loader<'_>, making: &mut Making<'d>, entry: &Entry, table: &'d Table, review: &'d Entry) {
+    let index = making.drafts.len() - 1;
+    let Some(settings) = review.node.table() else { return };
+    let Some(by) = settings.get("by") else {
+        let problem = Problem::error("E0106", &review.key_at, "`review` does not say who judges");
+        return loader.report(problem.help("write `review = { by = \"AGENT\" }`"));
+    };
+    let who = agent(loader, making, by);
+    let Ok(name) = Name::new(&format!("{}_review", entry.key)) else {
+        let message = format!("`{}_review` is too long for a name", entry.key);
+        return loader.report(Problem::error("E0114", &entry.key_at, message));
+    };
+    if let Some(other) = making.doc.table("tasks").and_then(|tasks| tasks.entry(name.as_str())) {
+        let problem = Problem::error("E0113", &other.key_at, format!("`review` makes a task `{name}` already"));
+        return loader.report(problem.also(&review.key_at, "made here"));
+    }
+    let short = serde_json::json!({"verdict": "approve | revise", "issues": "string[]"});
+    let schema = expand(&short).map_err(|bad| bad.message).and_then(Schema::new);
+    let Ok(schema) = schema else { return };
+    let judged = &making.drafts[index].task;
+    // It reads what the author read, so that it can hold the result against it.
+    let after = judged.context.iter().chain(&judged.after).cloned().collect();
+    let task = Task {
+        who: who.unwrap_or_else(|| Who::Agent(name.clone())),
+        prompt: None,
+        expected_output: None,
+        output_file: None,
+        guardrails: Vec::new(),
+        context: vec![judged.name.clone()],
+        after,
+        when: None,
+        optional: false,
+        on_error: None,
+        rescues: None,
+        repeat: None,
+        in_loop: None,
+        attempts: 3,
+        timeout_ms: None,
+        budget: Default::default(),
+        model: None,
+        max_output: None,
+        tools: None,
+        name,
+        schema: None,
+    };
+    let ty = schema.ty();
+    let task = Task { schema: Some(Arc::new(schema)), ..task };
+    making.drafts.push(Draft {
+        task,
+        at: review.key_at.clone(),
+        table,
+        judges: Some(index),
+        ty,
+        item: None,
+        item_is_data: false,
+        over: None,
+        named: BTreeMap::new(),
+    });
+}

@@ -1,0 +1,243 @@
+//! `[tools]` and the tools that agents name. Invariant: a tool that is offered exists, and its
+//! arguments have a validator.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::agents::unknown;
+use super::doc::{Entry, Node, Table};
+use super::make::Making;
+use super::problem::{At, Problem};
+use super::values::time;
+use super::{Loader, budget};
+use crate::core::chat::{Effect, ToolSpec};
+use crate::core::crew::{ToolDef, ToolSource};
+use crate::core::money::NanoUsd;
+use crate::core::schema::{Schema, expand, is_json_schema};
+
+/// Builtins that are known and not built yet.
+const LATER: &[&str] = &[
+    "files.append",
+    "files.move",
+    "web.fetch",
+    "text.stats",
+    "data.query",
+    "shell.run",
+    "code.python",
+    "memory.save",
+    "memory.search",
+    "knowledge.search",
+    "ask.human",
+];
+
+/// The tools of a crew by name: the builtins, and its own.
+pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str) -> BTreeMap<String, Arc<ToolDef>> {
+    let mut all = BTreeMap::new();
+    for spec in loader.options.builtin_tools {
+        let source = ToolSource::Builtin { name: spec.name.clone(), read: Vec::new(), write: Vec::new() };
+        if let Ok(arguments) = Schema::new(spec.parameters.clone()) {
+            let def = ToolDef { spec: spec.clone(), arguments, max_calls: None, cost_per_call: NanoUsd::ZERO, source };
+            all.insert(spec.name.clone(), Arc::new(def));
+        }
+    }
+    for entry in doc.table("tools").map(|table| table.entries.as_slice()).unwrap_or_default() {
+        let Some(table) = entry.node.table() else { continue };
+        let made = match (table.text("use"), table.text("kind")) {
+            (Some(_), Some("command")) => {
+                let message = format!("the tool `{}` is a command and a builtin at once", entry.key);
+                loader.report(Problem::error("E0203", &entry.key_at, message).help("leave out `use` or `kind`"));
+                None
+            }
+            (Some(_), _) | (None, Some("builtin")) => builtin(loader, entry, table),
+            (None, Some("command")) => command(loader, entry, table, file),
+            (None, Some(_)) => None,
+            (None, None) => {
+                let message = format!("the tool `{}` has neither `use` nor `kind`", entry.key);
+                let help = "write `use = \"files.write\"` for a builtin, or `kind = \"command\"`";
+                loader.report(Problem::error("E0106", &entry.key_at, message).help(help));
+                None
+            }
+        };
+        if let Some(def) = made {
+            all.insert(entry.key.clone(), Arc::new(def));
+        }
+    }
+    all
+}
+
+fn builtin(loader: &mut Loader<'_>, entry: &Entry, table: &Table) -> Option<ToolDef> {
+    let Some(node) = table.get("use") else {
+        let message = format!("the tool `{}` does not say which builtin it is", entry.key);
+        loader.report(Problem::error("E0106", &entry.key_at, message).help("write `use = \"files.write\"`"));
+        return None;
+    };
+    let name = node.text()?;
+    let Some(spec) = loader.options.builtin_tools.iter().find(|spec| spec.name == name).cloned() else {
+        missing(loader, name, &node.at, &[]);
+        return None;
+    };
+    let read = paths(loader, table, "read");
+    let write = paths(loader, table, "write");
+    let source = ToolSource::Builtin { name: spec.name.clone(), read, write };
+    let own = ToolSpec { name: entry.key.clone(), ..limits(table, spec) };
+    let arguments = Schema::new(own.parameters.clone()).ok()?;
+    Some(ToolDef { spec: own, arguments, max_calls: table.int("max_calls"), cost_per_call: cost(table), source })
+}
+
+fn cost(table: &Table) -> NanoUsd {
+    table.get("cost_per_call").and_then(budget::money).unwrap_or(NanoUsd::ZERO)
+}
+
+fn limits(table: &Table, spec: ToolSpec) -> ToolSpec {
+    ToolSpec {
+        description: table.text("description").map_or(spec.description, str::to_owned),
+        effect: match table.text("effect") {
+            Some("read") => Effect::Read,
+            Some("idempotent") => Effect::Idempotent,
+            Some("once") => Effect::Once,
+            Some(_) | None => spec.effect,
+        },
+        timeout_ms: table.text("timeout").and_then(|text| time(text).ok()).unwrap_or(spec.timeout_ms),
+        max_result: table.int("max_result").unwrap_or(spec.max_result),
+        ..spec
+    }
+}
+
+/// Folders of a tool, which stay inside the project.
+fn paths(loader: &mut Loader<'_>, table: &Table, key: &str) -> Vec<String> {
+    let Some(node) = table.get(key) else { return Vec::new() };
+    let all = node.list().unwrap_or(std::slice::from_ref(node));
+    let mut out = Vec::new();
+    for one in all.iter().filter(|one| one.text().is_some()) {
+        match super::source::below("", one.text().unwrap_or_default()) {
+            Some(path) => out.push(if path.is_empty() { ".".to_owned() } else { path }),
+            None => {
+                let problem = Problem::error("E0111", &one.at, "this folder is not inside the project");
+                loader.report(problem.help("write it relative to the project's root, without `..`"));
+            }
+        }
+    }
+    out
+}
+
+fn command(loader: &mut Loader<'_>, entry: &Entry, table: &Table, file: &str) -> Option<ToolDef> {
+    if table.get("isolation").is_none() {
+        let message = format!("the command `{}` does not say how it is isolated", entry.key);
+        let help = "isolation is not built yet: write `isolation = \"none\"` if it may do all that you may do";
+        loader.report(Problem::error("E0106", &entry.key_at, message).help(help));
+    }
+    let Some(node) = table.get("command") else {
+        loader.report(Problem::error("E0106", &entry.key_at, format!("the tool `{}` has no `command`", entry.key)));
+        return None;
+    };
+    let mut argv: Vec<String> = match node.text() {
+        Some(program) => vec![program.to_owned()],
+        None => table.texts("command").into_iter().map(|(text, _)| text.to_owned()).collect(),
+    };
+    let shell = node.text().is_some_and(|program| program.contains(char::is_whitespace));
+    if shell || argv.first().is_none_or(String::is_empty) {
+        let problem = Problem::error("E0111", &node.at, "a command is a program and its arguments, there is no shell");
+        loader.report(problem.help("write `command = [\"program\", \"argument\", \"{placeholder}\"]`"));
+    }
+    argv.extend(table.texts("args").into_iter().map(|(text, _)| text.to_owned()));
+    let holes = argv.iter().flat_map(|text| placeholders(text)).collect::<Vec<_>>();
+    let schema = match table.get("schema") {
+        Some(node) => super::checks::schema(loader, node, file, false)?,
+        None => {
+            let fields = holes.iter().map(|hole| (hole.clone(), json!({"type": "string"})));
+            let properties: serde_json::Map<String, Value> = fields.collect();
+            let names = properties.keys().cloned().collect::<Vec<_>>();
+            let made = json!({"type": "object", "properties": properties, "required": names,
+                "additionalProperties": false});
+            Schema::new(made).ok()?
+        }
+    };
+    let known = schema.json().get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+    if let Some(hole) = holes.iter().find(|hole| !known.contains_key(*hole)) {
+        let message = format!("`{{{hole}}}` in the command is not in the tool's `schema`");
+        loader.report(Problem::error("E0203", &node.at, message));
+    }
+    if table.get("description").is_none() {
+        let message = format!("the tool `{}` has no `description`, which is all that a model knows of it", entry.key);
+        loader.report(Problem::error("E0106", &entry.key_at, message));
+    }
+    let spec = ToolSpec {
+        name: entry.key.clone(),
+        description: String::new(),
+        parameters: schema.json().clone(),
+        effect: Effect::Once,
+        timeout_ms: 60_000,
+        max_result: 4000,
+    };
+    let env = table.texts("env").into_iter().map(|(name, _)| name.to_owned()).collect();
+    let source = ToolSource::Command { argv, env };
+    let spec = limits(table, spec);
+    Some(ToolDef { spec, arguments: schema, max_calls: table.int("max_calls"), cost_per_call: cost(table), source })
+}
+
+/// Names in `{name}`.
+fn placeholders(text: &str) -> Vec<String> {
+    let parts = text.split('{').skip(1).filter_map(|part| part.split_once('}'));
+    let plain = |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    parts.map(|(name, _)| name).filter(plain).map(str::to_owned).collect()
+}
+
+fn missing(loader: &mut Loader<'_>, name: &str, at: &At, own: &[&str]) {
+    if LATER.contains(&name) {
+        return loader.report(Problem::error("E0107", at, format!("not supported yet: the tool `{name}`")));
+    }
+    let builtin = loader.options.builtin_tools.iter().map(|spec| spec.name.as_str());
+    let known = builtin.chain(own.iter().copied()).collect();
+    unknown(loader, "E0203", "tool", name, at, known);
+}
+
+/// The tools that a list names, `files.*` spelt out, in the order of the list.
+pub(super) fn offered(loader: &mut Loader<'_>, making: &Making<'_>, names: &[(String, At)]) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for (name, at) in names {
+        let found: Vec<String> = match name.strip_suffix('*') {
+            Some(prefix) => making.tools.keys().filter(|tool| tool.starts_with(prefix)).cloned().collect(),
+            None => making.tools.keys().filter(|tool| *tool == name).cloned().collect(),
+        };
+        if found.is_empty() {
+            let own = making.doc.table("tools").map(|t| t.entries.iter().map(|e| e.key.as_str()).collect::<Vec<_>>());
+            let own = own.unwrap_or_default();
+            // A table with problems of its own is not also unknown.
+            if !own.contains(&name.as_str()) {
+                missing(loader, name, at, &own);
+            }
+        }
+        for tool in found {
+            if !out.contains(&tool) {
+                out.push(tool);
+            }
+        }
+    }
+    out
+}
+
+/// Arguments of a tool that is called without a model: all that are required, and none that it lacks.
+pub(super) fn arguments(loader: &mut Loader<'_>, def: &ToolDef, args: &[(String, At, Option<&Node>)], at: &At) {
+    let parameters = def.arguments.json();
+    let properties = parameters.get("properties").and_then(Value::as_object);
+    let required = parameters.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    for name in required.filter(|name| !args.iter().any(|(arg, _, _)| arg == name)) {
+        let message = format!("the tool `{}` needs the argument `{name}`", def.spec.name);
+        loader.report(Problem::error("E0203", at, message).help(format!("write `args = {{ {name} = … }}`")));
+    }
+    let closed = parameters.get("additionalProperties") == Some(&Value::Bool(false));
+    let Some(properties) = properties.filter(|_| closed) else { return };
+    for (name, at, _) in args.iter().filter(|(name, _, _)| !properties.contains_key(name)) {
+        unknown(loader, "E0203", "argument", name, at, properties.keys().map(String::as_str).collect());
+    }
+}
+
+/// A schema as JSON Schema, whatever form it was written in.
+pub(super) fn full(value: Value) -> Result<Value, (Vec<String>, String)> {
+    if is_json_schema(&value) {
+        return Ok(value);
+    }
+    expand(&value).map_err(|bad| (bad.path, bad.message))
+}
