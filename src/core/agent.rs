@@ -176,6 +176,9 @@ impl Agent {
 
     pub fn next(&self) -> Vec<AgentStep> {
         let Some(job) = &self.job else { return Vec::new() };
+        if self.control == Control::Ended {
+            return Vec::new();
+        }
         let halted = self.control.is_halted();
         match &job.phase {
             Phase::Ready | Phase::Queued if halted => Vec::new(),

@@ -3,7 +3,7 @@
 
 use super::prompt::NoPrompt;
 use super::*;
-use crate::core::crew::{OnLimit, Repeat};
+use crate::core::crew::{MemoryScope, OnLimit, Repeat, Who};
 use crate::core::event::{Event, PauseCause, RoundOutcome, RunEnd, RunEvent, TaskError, TaskEvent, TaskStatus, Work};
 use crate::core::machine::{Decided, Refusal, World};
 use crate::core::money::Amount;
@@ -103,6 +103,9 @@ impl Plan {
     fn free_agent(&self, name: &Name, unit: &Unit) -> AgentRef {
         if let Some(agent) = &unit.agent {
             return agent.clone();
+        }
+        if self.crew.agents.get(name).is_some_and(|role| role.memory == MemoryScope::Run) {
+            return AgentRef { scope: self.state.scope.clone(), name: name.clone(), number: 1 };
         }
         let none = BTreeSet::new();
         let busy = self.state.busy.get(name).unwrap_or(&none);
@@ -307,7 +310,14 @@ impl Plan {
         let result = match output {
             Some(result) if result.status.has_result() && !self.state.failed => TaskResult { spent, ..result },
             Some(result) => TaskResult {
-                status: if result.status == TaskStatus::Skipped { TaskStatus::Skipped } else { TaskStatus::Failed },
+                status: match result.status {
+                    TaskStatus::Cancelled => TaskStatus::Cancelled,
+                    TaskStatus::Skipped => TaskStatus::Skipped,
+                    TaskStatus::OverBudget => TaskStatus::OverBudget,
+                    TaskStatus::Failed | TaskStatus::Done | TaskStatus::Partial | TaskStatus::Replaced => {
+                        if cancelled { TaskStatus::Cancelled } else { TaskStatus::Failed }
+                    }
+                },
                 text: None,
                 typed: false,
                 error: result.error.or_else(|| failed(ErrorClass::Upstream, "a task of the crew failed").error),

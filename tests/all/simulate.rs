@@ -1,0 +1,117 @@
+//! Whole runs without actors: every machine of the core, a journal in memory, a world that lies,
+//! fails, crashes and changes its mind. Invariant of each run: it ends or parks with a cause, replay
+//! derives every byte again, the budget holds at every prefix, and every delegation comes back.
+
+mod crews;
+mod driver;
+mod random;
+mod script;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use boatswain::core::event::RunEnd;
+
+use crews::{SHAPES, THREE, crew};
+use driver::{End, Sim};
+use script::Mood;
+
+const FAIR: Mood = Mood {
+    fail: 0,
+    final_fail: 0,
+    lost: 0,
+    unusable: 0,
+    tools: 400,
+    bad_tools: 0,
+    tool_fail: 0,
+    unknown_usage: 0,
+    triple_usage: 0,
+    approve: 500,
+    crash: 0,
+    pause: 0,
+    cancel: 0,
+    raise: 0,
+    panic: 0,
+    settle: 0,
+    retry: 0,
+    file_fail: 0,
+    long: 200,
+};
+
+/// Moods by name: from a fair day to a hostile one.
+const MOODS: &[(&str, Mood)] = &[
+    ("fair", FAIR),
+    ("long", Mood { long: 3000, tools: 600, ..FAIR }),
+    ("failing", Mood { fail: 150, lost: 30, unusable: 150, bad_tools: 150, tool_fail: 150, ..FAIR }),
+    ("broken", Mood { fail: 300, final_fail: 30, unusable: 500, tool_fail: 500, file_fail: 300, retry: 20, ..FAIR }),
+    ("crashing", Mood { crash: 60, fail: 50, tool_fail: 50, ..FAIR }),
+    ("meddling", Mood { pause: 25, raise: 5, panic: 30, settle: 30, retry: 30, crash: 15, lost: 30, ..FAIR }),
+    ("cancelled", Mood { cancel: 15, pause: 10, crash: 15, lost: 30, ..FAIR }),
+    ("lying", Mood { unknown_usage: 200, triple_usage: 30, raise: 10, ..FAIR }),
+    ("hostile", Mood {
+        fail: 100, final_fail: 10, lost: 50, unusable: 100, bad_tools: 100, tool_fail: 100, unknown_usage: 50,
+        triple_usage: 10, crash: 20, pause: 10, cancel: 2, raise: 5, panic: 15, settle: 20, retry: 20, file_fail: 100,
+        ..FAIR
+    }),
+];
+
+#[test]
+fn three_tasks_run_to_their_end() {
+    let crew = crew(&[("a.toml", THREE)]);
+    let mut sim = Sim::new(&crew, &[], FAIR, 1);
+    assert_eq!(sim.go(), End::Finished(RunEnd::Completed));
+}
+
+/// Every shape in every mood; all failures of a batch at once, one line each.
+fn sweep(seeds: std::ops::Range<u64>) {
+    let mut failures: BTreeMap<String, (u32, String)> = BTreeMap::new();
+    let (mut runs, mut entries) = (0u64, 0u64);
+    let mut ends: BTreeMap<String, u64> = BTreeMap::new();
+    let crews: Vec<_> = SHAPES.iter().map(|(shape, files)| (shape, crew(files))).collect();
+    std::panic::set_hook(Box::new(|_| {}));
+    for (shape, crew) in &crews {
+        for (mood, chances) in MOODS {
+            for seed in seeds.clone() {
+                let mut sim = Sim::new(crew, &[], *chances, seed);
+                let end = catch_unwind(AssertUnwindSafe(|| sim.go()));
+                runs += 1;
+                entries += sim.journal.len() as u64;
+                let (name, why) = match end {
+                    Ok(End::Finished(end)) => (format!("{end:?}"), None),
+                    Ok(End::Parked(_)) => ("Parked".into(), None),
+                    Err(panic) => {
+                        let text = panic.downcast_ref::<String>().cloned();
+                        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                        ("Broken".into(), text.or_else(|| Some("?".into())))
+                    }
+                };
+                *ends.entry(name).or_default() += 1;
+                if let Some(why) = why {
+                    let line: String = why.lines().next().unwrap_or_default().chars().take(160).collect();
+                    let entry = failures.entry(format!("{shape} {mood}: {line}")).or_insert((0, format!("seed {seed}\n{why}")));
+                    entry.0 += 1;
+                }
+            }
+        }
+    }
+    let _ = std::panic::take_hook();
+    println!("{runs} runs, {entries} entries, {ends:?}");
+    if let Ok(wanted) = std::env::var("SIMULATE_WHY")
+        && let Some((line, (_, why))) = failures.iter().find(|(line, _)| line.contains(&wanted))
+    {
+        println!("{line}\n{why}");
+    }
+    let lines: Vec<String> = failures.iter().map(|(line, (count, why))| format!("{count} x {line} ({})", why.lines().next().unwrap_or_default())).collect();
+    assert!(lines.is_empty(), "{}", lines.join("\n"));
+}
+
+#[test]
+fn every_shape_in_every_mood_keeps_its_promises() {
+    sweep(0..12);
+}
+
+#[test]
+#[ignore = "a minute or more: the wide sweep"]
+fn a_thousand_seeds_of_every_shape_and_mood() {
+    sweep(0..1000);
+}
