@@ -70,6 +70,8 @@ pub struct Job {
     /// Turns taken in this attempt.
     pub turns: u32,
     pub phase: Phase,
+    /// The call that a tool task is, whatever phase it is in.
+    tool: Option<(String, BlobId)>,
     pub variation: Variation,
     /// Index in the memory of the task's user message.
     base: usize,

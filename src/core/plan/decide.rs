@@ -276,7 +276,10 @@ impl Plan {
             let error =
                 TaskError { class: ErrorClass::Cancelled, message: "the run was cancelled".into(), attempts: 0 };
             let result = TaskResult::failed(TaskStatus::Cancelled, error, Amount::default());
-            Event::Task(TaskEvent::Finished { step: unit.step(address), agent: unit.agent.clone(), result })
+            // The step of a round that is over has ended already; its unit has not.
+            let over = unit.phase == Phase::RoundOver;
+            let step = if over { address.clone() } else { unit.step(address) };
+            Event::Task(TaskEvent::Finished { step, agent: unit.agent.clone(), result })
         });
         Decided { events: events.collect(), blobs: Vec::new() }
     }
@@ -284,7 +287,8 @@ impl Plan {
     fn counts(&self, unit: &Unit) -> bool {
         let idle_rescue = unit.task.is_some_and(|index| self.crew.tasks[index as usize].rescues.is_some())
             && matches!(unit.phase, Phase::Waiting);
-        !unit.is_over() && !idle_rescue
+        // One that is being stood in for ends with the task that stands in.
+        !unit.is_over() && !idle_rescue && unit.phase != Phase::Rescue
     }
 
     fn finish(&self) -> Result<Decided, Refusal> {

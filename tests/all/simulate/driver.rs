@@ -213,6 +213,11 @@ impl Sim {
             }
         }
         actions.extend(self.flying.iter().cloned().map(Action::Answer));
+        // Held, and its task is over before it was sent.
+        let unsent = self.run.open_calls.iter().filter(|(call, who)| {
+            !self.flying.contains(call) && !self.run.agents[*who].next().contains(&AgentStep::Send((*call).clone()))
+        });
+        actions.extend(unsent.map(|(call, _)| Action::Answer(call.clone())));
         (actions, park)
     }
 
@@ -305,8 +310,11 @@ impl Sim {
                 true
             }
             Action::Answer(call) => {
-                self.flying.remove(&call);
-                self.outcome(&call);
+                if self.flying.remove(&call) {
+                    self.outcome(&call);
+                } else {
+                    self.drop_unsent(call);
+                }
                 true
             }
             Action::Tool(call, index) => self.tool(call, index),
@@ -408,6 +416,13 @@ impl Sim {
             elapsed_ms: 20,
         };
         self.append(Event::Call(CallEvent::Answered(Box::new(answered))));
+    }
+
+    fn drop_unsent(&mut self, call: CallId) {
+        let agent = self.held[&call].agent.clone();
+        let failure =
+            CallFailure { class: FailureClass::NotSent, status: None, message: "its task is over".into(), retry_after_ms: None };
+        self.append(Event::Call(CallEvent::Failed { call, agent, failure, elapsed_ms: 0 }));
     }
 
     /// Usage within the bound, or a lie.
@@ -551,10 +566,13 @@ impl Sim {
     }
 
     fn check_end(&mut self, status: RunEnd) {
-        for call in std::mem::take(&mut self.flying) {
-            let agent = self.held[&call].agent.clone();
-            let lost = CallEvent::Lost { call, agent, cause: LostCause::Aborted, elapsed_ms: 1 };
-            self.append(Event::Call(lost));
+        for (call, agent) in self.run.open_calls.clone() {
+            if self.flying.remove(&call) {
+                let lost = CallEvent::Lost { call, agent, cause: LostCause::Aborted, elapsed_ms: 1 };
+                self.append(Event::Call(lost));
+            } else {
+                self.drop_unsent(call);
+            }
         }
         for (scope, plan) in &self.run.plans {
             assert_eq!(plan.next(), Vec::new(), "`{scope}` goes on after the end\n{}", self.tail());
