@@ -253,7 +253,7 @@ impl Plan {
     }
 
     fn crashed(&self) -> impl Iterator<Item = Step> + '_ {
-        let running = self.state.units.iter().filter(|(_, unit)| unit.crashes > MAX_CRASHES && !unit.is_over());
+        let running = self.state.units.iter().filter(|(_, unit)| unit.crashes > MAX_CRASHES && unit.is_at_work());
         running.map(|(step, unit)| unit.step(step))
     }
 

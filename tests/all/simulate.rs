@@ -48,11 +48,28 @@ const MOODS: &[(&str, Mood)] = &[
     ("meddling", Mood { pause: 25, raise: 5, panic: 30, settle: 30, retry: 30, crash: 15, lost: 30, ..FAIR }),
     ("cancelled", Mood { cancel: 15, pause: 10, crash: 15, lost: 30, ..FAIR }),
     ("lying", Mood { unknown_usage: 200, triple_usage: 30, raise: 10, ..FAIR }),
-    ("hostile", Mood {
-        fail: 100, final_fail: 10, lost: 50, unusable: 100, bad_tools: 100, tool_fail: 100, unknown_usage: 50,
-        triple_usage: 10, crash: 20, pause: 10, cancel: 2, raise: 5, panic: 15, settle: 20, retry: 20, file_fail: 100,
-        ..FAIR
-    }),
+    (
+        "hostile",
+        Mood {
+            fail: 100,
+            final_fail: 10,
+            lost: 50,
+            unusable: 100,
+            bad_tools: 100,
+            tool_fail: 100,
+            unknown_usage: 50,
+            triple_usage: 10,
+            crash: 20,
+            pause: 10,
+            cancel: 2,
+            raise: 5,
+            panic: 15,
+            settle: 20,
+            retry: 20,
+            file_fail: 100,
+            ..FAIR
+        },
+    ),
 ];
 
 #[test]
@@ -67,6 +84,7 @@ fn sweep(seeds: std::ops::Range<u64>) {
     let mut failures: BTreeMap<String, (u32, String)> = BTreeMap::new();
     let (mut runs, mut entries) = (0u64, 0u64);
     let mut ends: BTreeMap<String, u64> = BTreeMap::new();
+    let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
     let crews: Vec<_> = SHAPES.iter().map(|(shape, files)| (shape, crew(files))).collect();
     std::panic::set_hook(Box::new(|_| {}));
     for (shape, crew) in &crews {
@@ -76,6 +94,7 @@ fn sweep(seeds: std::ops::Range<u64>) {
                 let end = catch_unwind(AssertUnwindSafe(|| sim.go()));
                 runs += 1;
                 entries += sim.journal.len() as u64;
+                sim.kinds().into_iter().for_each(|kind| *kinds.entry(kind).or_default() += 1);
                 let (name, why) = match end {
                     Ok(End::Finished(end)) => (format!("{end:?}"), None),
                     Ok(End::Parked(_)) => ("Parked".into(), None),
@@ -88,26 +107,32 @@ fn sweep(seeds: std::ops::Range<u64>) {
                 *ends.entry(name).or_default() += 1;
                 if let Some(why) = why {
                     let line: String = why.lines().next().unwrap_or_default().chars().take(160).collect();
-                    let entry = failures.entry(format!("{shape} {mood}: {line}")).or_insert((0, format!("seed {seed}\n{why}")));
+                    let entry =
+                        failures.entry(format!("{shape} {mood}: {line}")).or_insert((0, format!("seed {seed}\n{why}")));
                     entry.0 += 1;
                 }
             }
         }
     }
     let _ = std::panic::take_hook();
-    println!("{runs} runs, {entries} entries, {ends:?}");
+    println!("{runs} runs, {entries} entries, {ends:?}\n{kinds:?}");
+    assert_eq!(kinds.len(), 35, "a kind of event that no run has: {kinds:?}");
     if let Ok(wanted) = std::env::var("SIMULATE_WHY")
         && let Some((line, (_, why))) = failures.iter().find(|(line, _)| line.contains(&wanted))
     {
         println!("{line}\n{why}");
     }
-    let lines: Vec<String> = failures.iter().map(|(line, (count, why))| format!("{count} x {line} ({})", why.lines().next().unwrap_or_default())).collect();
+    let lines: Vec<String> = failures
+        .iter()
+        .map(|(line, (count, why))| format!("{count} x {line} ({})", why.lines().next().unwrap_or_default()))
+        .collect();
     assert!(lines.is_empty(), "{}", lines.join("\n"));
 }
 
 #[test]
 fn every_shape_in_every_mood_keeps_its_promises() {
-    sweep(0..12);
+    let seeds = std::env::var("SIMULATE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(6);
+    sweep(0..seeds);
 }
 
 #[test]

@@ -139,7 +139,9 @@ impl Plan {
                 }
             }
             TaskEvent::Crashed { step, .. } => {
-                if let Some(unit) = self.state.units.get_mut(&step.with_round(None)) {
+                let unit = self.state.units.get_mut(&step.with_round(None));
+                // What panics after its task's end has nothing to lose.
+                if let Some(unit) = unit.filter(|unit| unit.is_at_work()) {
                     unit.crashes += 1;
                 }
             }

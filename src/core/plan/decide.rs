@@ -257,7 +257,7 @@ impl Plan {
     }
 
     fn fail_crashed(&self, step: &Step) -> Result<Decided, Refusal> {
-        let unit = self.unit(&step.with_round(None)).filter(|unit| unit.crashes > MAX_CRASHES && !unit.is_over());
+        let unit = self.unit(&step.with_round(None)).filter(|unit| unit.crashes > MAX_CRASHES && unit.is_at_work());
         let unit = unit.ok_or_else(|| Refusal::NotDue(format!("{step} has not crashed so often")))?;
         let message = format!("its agent panicked {} times", unit.crashes);
         let error = TaskError { class: ErrorClass::Crashed, message, attempts: unit.crashes };
@@ -277,7 +277,7 @@ impl Plan {
                 TaskError { class: ErrorClass::Cancelled, message: "the run was cancelled".into(), attempts: 0 };
             let result = TaskResult::failed(TaskStatus::Cancelled, error, Amount::default());
             // The step of a round that is over has ended already; its unit has not.
-            let over = unit.phase == Phase::RoundOver;
+            let over = unit.result.is_some();
             let step = if over { address.clone() } else { unit.step(address) };
             Event::Task(TaskEvent::Finished { step, agent: unit.agent.clone(), result })
         });
@@ -319,7 +319,11 @@ impl Plan {
                     TaskStatus::Skipped => TaskStatus::Skipped,
                     TaskStatus::OverBudget => TaskStatus::OverBudget,
                     TaskStatus::Failed | TaskStatus::Done | TaskStatus::Partial | TaskStatus::Replaced => {
-                        if cancelled { TaskStatus::Cancelled } else { TaskStatus::Failed }
+                        if cancelled {
+                            TaskStatus::Cancelled
+                        } else {
+                            TaskStatus::Failed
+                        }
                     }
                 },
                 text: None,

@@ -11,6 +11,10 @@ impl Plan {
         let Some(unit) = self.unit(&address).filter(|unit| !unit.is_over()) else { return };
         let (task, good) = (unit.task.map(|index| index as usize), result.status.has_result());
         let cancelled = result.status == TaskStatus::Cancelled;
+        // It has failed already and is being stood in for.
+        if unit.phase == Phase::Rescue && !cancelled {
+            return;
+        }
         let looped = unit.round > 0 && !cancelled;
         let whole = !matches!(unit.kind, Kind::Item { .. });
         self.state.full.remove(&address);

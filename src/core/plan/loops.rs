@@ -143,10 +143,16 @@ impl Plan {
     /// A list that judges another item by item was left out: what it would judge stands as it is.
     pub(super) fn judges_left_out(&mut self, address: &Step) {
         let Some(index) = self.unit(address).and_then(|unit| unit.task).map(|index| index as usize) else { return };
-        let judged: Vec<Step> = self.state.loops.iter().filter(|(judge, run)| {
-            let looped = &self.crew.loops[run.index as usize];
-            !run.over && looped.per_item && looped.body.contains(&index) && self.unit(judge).is_none()
-        }).map(|(judge, _)| judge.clone()).collect();
+        let judged: Vec<Step> = self
+            .state
+            .loops
+            .iter()
+            .filter(|(judge, run)| {
+                let looped = &self.crew.loops[run.index as usize];
+                !run.over && looped.per_item && looped.body.contains(&index) && self.unit(judge).is_none()
+            })
+            .map(|(judge, _)| judge.clone())
+            .collect();
         for judge in judged {
             let body = self.body(&judge);
             self.close_loop(&judge, &body);

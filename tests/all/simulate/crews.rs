@@ -41,7 +41,8 @@ pub fn crew(files: &[(&str, &str)]) -> Arc<Crew> {
     }
     let source = PinnedSource(pins);
     let overrides = Overrides::default();
-    let price = Price { input: 2_000_000_000, output: 8_000_000_000, cache_read: 2_000_000_000, cache_write: 2_000_000_000 };
+    let price =
+        Price { input: 2_000_000_000, output: 8_000_000_000, cache_read: 2_000_000_000, cache_write: 2_000_000_000 };
     let listed = |_: &str, _: &str| Some(ListedPrice { price, context_window: None });
     let table = ProviderTable { kind: "openai".into(), ..ProviderTable::default() };
     let providers = BTreeMap::from([("openai".parse().unwrap(), table)]);

@@ -7,8 +7,8 @@ use boatswain::core::agent::AgentStep;
 use boatswain::core::chat::{Blob, CallFailure, Effect, FailureClass, Finish, Message, ModelRequest};
 use boatswain::core::crew::Crew;
 use boatswain::core::event::{
-    Answered, CallEvent, ErrorClass, Event, Held, LedgerEvent, LostCause, Msg, Outcome, ParkCause, PauseCause,
-    RunEnd, RunEvent, Started, TaskEvent, ToolEvent,
+    Answered, CallEvent, ErrorClass, Event, Held, LedgerEvent, LostCause, Msg, Outcome, ParkCause, PauseCause, RunEnd,
+    RunEvent, Started, TaskEvent, ToolEvent,
 };
 use boatswain::core::ids::{AgentRef, BlobId, CallId, RunId, Seq, Step};
 use boatswain::core::ledger::{LedgerStep, NodeId, path};
@@ -169,6 +169,18 @@ impl Sim {
         }
     }
 
+    /// Everything that has not ended.
+    fn states(&self) -> String {
+        let plans = self.run.plans.values().flat_map(|plan| plan.state.units.iter());
+        let open = plans.filter(|(_, unit)| !unit.is_over());
+        let lines = open.map(|(step, unit)| format!("{step}: {:?} round {} {:?}", unit.phase, unit.round, unit.agent));
+        let agents =
+            self.run.agents.iter().filter_map(|(who, agent)| {
+                agent.job.as_ref().map(|job| format!("{who}: {} {:?}", job.step, job.phase))
+            });
+        lines.chain(agents).collect::<Vec<_>>().join("\n")
+    }
+
     pub fn tail(&self) -> String {
         let from = self.journal.len().saturating_sub(40);
         let lines = self.journal[from..].iter().map(|(entry, bytes)| {
@@ -181,7 +193,8 @@ impl Sim {
     /// `settled + held + ambiguous <= cap` at every node, but for overruns.
     fn check_budget(&self) {
         for (node, sums) in &self.run.ledger.nodes {
-            let caps = if *node == NodeId::Crew(Step::root()) { Some(&self.run.ledger.caps) } else { self.caps.get(node) };
+            let caps =
+                if *node == NodeId::Crew(Step::root()) { Some(&self.run.ledger.caps) } else { self.caps.get(node) };
             let used = sums.used().minus(sums.overrun);
             if let Some(limit) = caps.and_then(|caps| caps.broken_by(used)) {
                 panic!("{node} is over its {limit} cap: {sums:?} {caps:?}\n{}", self.tail());
@@ -240,7 +253,9 @@ impl Sim {
             if park {
                 assert!(self.run.open_calls.is_empty(), "parked with open calls\n{}", self.tail());
                 let decided = self.run.decide_plan(self.world(), &Step::root(), &PlanStep::Park);
-                let decided = decided.unwrap_or_else(|why| panic!("{}: nothing goes on: {why}\n{:#?}\n{}", self.id, self.run.plans, self.tail()));
+                let decided = decided.unwrap_or_else(|why| {
+                    panic!("{}: nothing goes on: {why}\n{}\n{}", self.id, self.states(), self.tail())
+                });
                 self.record(decided);
             }
             match self.events().last() {
@@ -263,7 +278,7 @@ impl Sim {
                     self.check_end(status);
                     return End::Finished(status);
                 }
-                last => panic!("stuck after {last:?}\n{:#?}\n{}", self.run.plans, self.tail()),
+                last => panic!("stuck after {last:?}\n{}\n{}", self.states(), self.tail()),
             }
         }
     }
@@ -420,8 +435,12 @@ impl Sim {
 
     fn drop_unsent(&mut self, call: CallId) {
         let agent = self.held[&call].agent.clone();
-        let failure =
-            CallFailure { class: FailureClass::NotSent, status: None, message: "its task is over".into(), retry_after_ms: None };
+        let failure = CallFailure {
+            class: FailureClass::NotSent,
+            status: None,
+            message: "its task is over".into(),
+            retry_after_ms: None,
+        };
         self.append(Event::Call(CallEvent::Failed { call, agent, failure, elapsed_ms: 0 }));
     }
 
@@ -458,8 +477,7 @@ impl Sim {
             self.crash();
         }
         if self.random.per_mille(mood.pause) {
-            let causes =
-                [PauseCause::Interrupted, PauseCause::Terminated, PauseCause::Asked, PauseCause::Deadline];
+            let causes = [PauseCause::Interrupted, PauseCause::Terminated, PauseCause::Asked, PauseCause::Deadline];
             let cause = self.random.pick(&causes).clone();
             self.append(Event::Run(RunEvent::PauseAsked { cause, by: "test".into() }));
         }
@@ -470,7 +488,8 @@ impl Sim {
             self.raise();
         }
         if self.random.per_mille(mood.panic) {
-            let busy = self.run.agents.iter().filter_map(|(who, agent)| Some((who.clone(), agent.job.as_ref()?.step.clone())));
+            let busy =
+                self.run.agents.iter().filter_map(|(who, agent)| Some((who.clone(), agent.job.as_ref()?.step.clone())));
             let busy: Vec<_> = busy.collect();
             if !busy.is_empty() {
                 let (agent, step) = self.random.pick(&busy).clone();
@@ -478,7 +497,8 @@ impl Sim {
             }
         }
         if self.random.per_mille(mood.settle) {
-            let doubtful = self.run.ledger.holds.iter().filter(|(_, hold)| hold.ambiguous).map(|(call, _)| call.clone());
+            let doubtful =
+                self.run.ledger.holds.iter().filter(|(_, hold)| hold.ambiguous).map(|(call, _)| call.clone());
             let doubtful: Vec<_> = doubtful.collect();
             if !doubtful.is_empty() {
                 let call = self.random.pick(&doubtful).clone();
@@ -511,7 +531,10 @@ impl Sim {
         for plan in self.run.plans.values() {
             for (address, unit) in &plan.state.units {
                 if let boatswain::core::plan::Phase::Review(class, _) = &unit.phase {
-                    let agent = unit.agent.clone().filter(|_| !matches!(class, ErrorClass::Template | ErrorClass::TooManyItems));
+                    let agent = unit
+                        .agent
+                        .clone()
+                        .filter(|_| !matches!(class, ErrorClass::Template | ErrorClass::TooManyItems));
                     steps.push((unit.step(address), agent));
                 }
             }
@@ -629,7 +652,9 @@ impl Sim {
         self.check_sums();
         let mut ended = BTreeSet::new();
         for event in self.events() {
-            let Event::Task(TaskEvent::Finished { step, .. } | TaskEvent::Skipped { step, .. }) = event else { continue };
+            let Event::Task(TaskEvent::Finished { step, .. } | TaskEvent::Skipped { step, .. }) = event else {
+                continue;
+            };
             assert!(ended.insert(step.clone()), "{step} ends twice\n{}", self.tail());
         }
     }
@@ -663,7 +688,11 @@ impl Sim {
                 let here = calls.values().filter(|(_, at, nodes)| *at == state && nodes.contains(node));
                 here.fold(Amount::default(), |sum, (amount, ..)| sum.plus(*amount))
             };
-            assert_eq!((sums.settled, sums.held, sums.ambiguous), (of("settled"), of("held"), of("ambiguous")), "{node}");
+            assert_eq!(
+                (sums.settled, sums.held, sums.ambiguous),
+                (of("settled"), of("held"), of("ambiguous")),
+                "{node}"
+            );
         }
     }
 }
