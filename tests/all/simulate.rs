@@ -10,10 +10,11 @@ mod script;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use boatswain::core::event::RunEnd;
+use boatswain::core::estimate::{Spend, estimate};
+use boatswain::core::event::{CallEvent, Event, RunEnd};
 
 use crews::{SHAPES, THREE, crew};
-use driver::{End, Sim};
+use driver::{Bytes, End, Sim};
 use script::Mood;
 
 const FAIR: Mood = Mood {
@@ -116,7 +117,7 @@ fn sweep(seeds: std::ops::Range<u64>) {
     }
     let _ = std::panic::take_hook();
     println!("{runs} runs, {entries} entries, {ends:?}\n{kinds:?}");
-    assert_eq!(kinds.len(), 35, "a kind of event that no run has: {kinds:?}");
+    assert_eq!(kinds.len(), 37, "a kind of event that no run has: {kinds:?}");
     if let Ok(wanted) = std::env::var("SIMULATE_WHY")
         && let Some((line, (_, why))) = failures.iter().find(|(line, _)| line.contains(&wanted))
     {
@@ -139,4 +140,45 @@ fn every_shape_in_every_mood_keeps_its_promises() {
 #[ignore = "a minute or more: the wide sweep"]
 fn a_thousand_seeds_of_every_shape_and_mood() {
     sweep(0..1000);
+}
+
+/// What runs use lies within what was foreseen. A token is a byte here, so that sizes bound usage.
+#[test]
+fn no_run_uses_more_than_the_worst_case() {
+    let mood = Mood { fail: 100, unusable: 150, bad_tools: 100, tool_fail: 100, tools: 600, long: 15, ..FAIR };
+    for (shape, files) in SHAPES.iter().filter(|(shape, _)| !shape.starts_with("broke") && *shape != "tight") {
+        let crew = crew(files);
+        let foreseen = estimate(&crew, &BTreeMap::new());
+        let mut most = Spend::default();
+        for seed in 0..25 {
+            let mut sim = Sim::new(&crew, &[], Mood { approve: 200, ..mood }, seed).resumes(0);
+            sim.sizes = Bytes(1);
+            sim.go();
+            let used = used(&sim);
+            let worst = foreseen.total.worst;
+            let within = used.calls <= worst.calls && used.input <= worst.input;
+            let within = within && used.output <= worst.output && used.usd <= worst.usd;
+            assert!(within, "{shape} seed {seed}: used {used:?}, worst {worst:?}");
+            most = Spend { calls: most.calls.max(used.calls), input: most.input.max(used.input), ..most };
+        }
+        println!(
+            "{shape}: most {most:?} of {:?}, expected {:?}, smallest {:?}",
+            foreseen.total.worst, foreseen.total.expected, foreseen.smallest
+        );
+        assert!(foreseen.total.expected.calls <= foreseen.total.worst.calls, "{shape}");
+        assert!(foreseen.smallest.calls <= foreseen.total.expected.calls, "{shape}");
+        assert!(
+            foreseen.pause(foreseen.caps).is_some() || foreseen.caps.broken_by(foreseen.total.worst.amount()).is_none()
+        );
+    }
+}
+
+fn used(sim: &Sim) -> Spend {
+    sim.events().fold(Spend::default(), |sum, event| match event {
+        Event::Call(CallEvent::Answered(answered)) => {
+            let (input, output) = answered.usage.known().unwrap_or_default();
+            sum.plus(Spend { calls: 1, input, output, usd: answered.cost.usd })
+        }
+        _ => sum,
+    })
 }

@@ -94,6 +94,7 @@ pub const SHAPES: &[(&str, &[(&str, &str)])] = &[
     ("broke", &[("a.toml", BROKE)]),
     ("broke_fail", &[("a.toml", BROKE_FAIL)]),
     ("small", &[("a.toml", SMALL)]),
+    ("tight", &[("a.toml", TIGHT), ("rows.csv", "id\none\ntwo\nthree\nfour\nfive\nsix\nseven\neight\n")]),
 ];
 
 pub const THREE: &str = r#"
@@ -440,4 +441,19 @@ critic = { model = "small" }
 agent = "a"
 description = "X"
 review = { by = "critic", max_rounds = 4, on_limit = "fail" }
+"#;
+
+const TIGHT: &str = r#"
+[crew]
+max_parallel = 8
+[budget]
+max_usd = 0.03
+[agents]
+a = { model = "m", budget = { share = 0.7 } }
+[tasks.section]
+agent = "a"
+for_each = "rows.csv"
+key = "id"
+description = "Write {{ item.id }}"
+budget = { share = 0.5 }
 "#;

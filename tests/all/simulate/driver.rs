@@ -30,11 +30,11 @@ impl Texts for Shelf {
     }
 }
 
-/// Four bytes a token.
-pub struct Quarters;
-impl Sizes for Quarters {
+/// So many bytes a token.
+pub struct Bytes(pub u64);
+impl Sizes for Bytes {
     fn tokens(&self, text: &str) -> u64 {
-        (text.len() as u64).div_ceil(4)
+        (text.len() as u64).div_ceil(self.0)
     }
 }
 
@@ -61,6 +61,7 @@ pub struct Sim {
     pub random: Random,
     pub journal: Vec<(Entry, Vec<u8>)>,
     pub shelf: Shelf,
+    pub sizes: Bytes,
     pub run: Run,
     pub says: Says,
     pub held: BTreeMap<CallId, Held>,
@@ -90,6 +91,7 @@ impl Sim {
             random: Random::new(seed),
             journal: Vec::new(),
             shelf: Shelf::default(),
+            sizes: Bytes(4),
             run: Run::new(crew.clone()),
             says: Box::new(|_, _| None),
             held: BTreeMap::new(),
@@ -128,7 +130,7 @@ impl Sim {
     }
 
     fn world(&self) -> World<'_> {
-        World { run: &self.id, crew: &self.crew, texts: &self.shelf, sizes: &Quarters }
+        World { run: &self.id, crew: &self.crew, texts: &self.shelf, sizes: &self.sizes }
     }
 
     pub fn events(&self) -> impl Iterator<Item = &Event> {
@@ -642,7 +644,7 @@ impl Sim {
 
     /// Replay, the sums from first principles, and nothing ends twice.
     pub fn check_journal(&self) {
-        let mut replay = Replay::new(self.id.clone(), self.crew.clone(), &self.shelf, &Quarters);
+        let mut replay = Replay::new(self.id.clone(), self.crew.clone(), &self.shelf, &self.sizes);
         for (entry, bytes) in &self.journal {
             replay.step(entry, bytes).unwrap_or_else(|found| panic!("{found}\n{}", self.tail()));
         }
