@@ -1,5 +1,6 @@
 //! All integration tests, in one binary: it links once.
 
+mod house;
 mod provider;
 mod simulate;
 mod stand_in;

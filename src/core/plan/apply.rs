@@ -95,14 +95,8 @@ impl Plan {
             TaskEvent::Skipped { step, because, upstream } => {
                 let class = if *upstream { ErrorClass::Upstream } else { ErrorClass::Cancelled };
                 let error = TaskError { class, message: because.clone(), attempts: 0 };
-                let error = Some(error).filter(|_| *upstream);
-                let result = TaskResult {
-                    status: TaskStatus::Skipped,
-                    text: None,
-                    typed: false,
-                    error,
-                    spent: Amount::default(),
-                };
+                let whole = TaskResult::failed(TaskStatus::Skipped, error, Amount::default());
+                let result = TaskResult { error: whole.error.filter(|_| *upstream), ..whole };
                 self.skipped(&step.with_round(None), result, *upstream);
             }
             TaskEvent::NeedsReview { step, class, message, .. } => {
