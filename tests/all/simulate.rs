@@ -10,12 +10,14 @@ mod script;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use boatswain::core::chat::ModelRequest;
 use boatswain::core::estimate::{Spend, estimate};
-use boatswain::core::event::{CallEvent, Event, RunEnd};
+use boatswain::core::event::{CallEvent, Event, RunEnd, RunEvent, TaskEvent};
 
 use crews::{SHAPES, THREE, crew};
 use driver::{Bytes, End, Sim};
-use script::Mood;
+use random::Random;
+use script::{Mood, Reply, ask};
 
 const FAIR: Mood = Mood {
     fail: 0,
@@ -181,4 +183,151 @@ fn used(sim: &Sim) -> Spend {
         }
         _ => sum,
     })
+}
+
+/// Runs a crew with `says` and gives the kinds of events and the end; replay is checked on the way.
+fn played(
+    body: &str,
+    mood: Mood,
+    says: impl FnMut(&ModelRequest, &mut Random) -> Option<Reply> + 'static,
+    meddle: impl FnOnce(&mut Sim),
+) -> (Sim, End) {
+    let crew = crew(&[("a.toml", body), ("rows.csv", "id\none\ntwo\n")]);
+    let mut sim = Sim::new(&crew, &[], mood, 7).says(says).resumes(2);
+    meddle(&mut sim);
+    let end = sim.go();
+    (sim, end)
+}
+
+fn step(request: &ModelRequest) -> String {
+    request.call.step.to_string()
+}
+
+fn ends(sim: &Sim) -> BTreeMap<String, &'static str> {
+    let ended = sim.events().filter_map(|event| match event {
+        Event::Task(TaskEvent::Finished { step, result, .. }) => Some((step.to_string(), result.status.as_str())),
+        Event::Task(TaskEvent::Skipped { step, .. }) => Some((step.to_string(), "skipped")),
+        _ => None,
+    });
+    ended.collect()
+}
+
+const A: &str = "[agents]\na = { model = \"m\" }\nb = { model = \"small\" }\n";
+
+/// The judge's list used to start when the judged one had ended, and its loops with it: nothing was reviewed.
+#[test]
+fn items_are_reviewed_one_by_one() {
+    let body = format!(
+        "{A}[tasks.x]\nagent = \"a\"\ndescription = \"X\"\nfor_each = \"rows.csv\"\nkey = \"id\"\nreview = {{ by = \"b\" }}\n"
+    );
+    let (sim, end) = played(&body, Mood { approve: 1000, ..FAIR }, |_, _| None, |_| {});
+    assert_eq!(end, End::Finished(RunEnd::Completed));
+    assert_eq!(sim.kinds().iter().filter(|kind| **kind == "task.round_decided").count(), 2);
+}
+
+/// An item that failed used to start the stand-in, once for each item, and its list never ended.
+#[test]
+fn a_failed_item_is_a_gap_and_a_failed_list_is_stood_in_for() {
+    let body = format!(
+        "{A}[tasks.x]\nagent = \"a\"\ndescription = \"X\"\nfor_each = \"rows.csv\"\nkey = \"id\"\nattempts = 1\n\
+         on_error = \"y\"\n[tasks.y]\nagent = \"b\"\ndescription = \"Y\"\n"
+    );
+    let fails = |prefix: &'static str| {
+        move |request: &ModelRequest, _: &mut Random| {
+            step(request).starts_with(prefix).then(|| Reply::Text(String::new()))
+        }
+    };
+    let (sim, end) = played(&body, FAIR, fails("x[one]"), |_| {});
+    assert_eq!(end, End::Finished(RunEnd::Completed));
+    assert_eq!((ends(&sim)["x[one]"], ends(&sim)["x"], ends(&sim).get("y")), ("failed", "partial", None));
+    let (sim, end) = played(&body, FAIR, fails("x["), |_| {});
+    assert_eq!(end, End::Finished(RunEnd::Completed));
+    assert_eq!((ends(&sim)["x"], ends(&sim)["y"]), ("failed", "done"));
+}
+
+/// A retry at the limit of a loop used to bring back the reviser alone: its judge never ran again.
+#[test]
+fn a_retry_at_the_limit_is_one_more_round() {
+    let body = format!(
+        "{A}[tasks.x]\nagent = \"a\"\ndescription = \"X\"\nreview = {{ by = \"b\", max_rounds = 1, on_limit = \"review\" }}\n"
+    );
+    let says = |request: &ModelRequest, _: &mut Random| {
+        let verdict = if step(request) == "x_review#2" { "approve" } else { "revise" };
+        step(request)
+            .starts_with("x_review")
+            .then(|| Reply::Text(format!("{{\"verdict\":\"{verdict}\",\"issues\":[]}}")))
+    };
+    let crew = crew(&[("a.toml", &body)]);
+    for seed in 0..20 {
+        let mut sim = Sim::new(&crew, &[], Mood { retry: 1000, ..FAIR }, seed).says(says).resumes(5);
+        assert_eq!(sim.go(), End::Finished(RunEnd::Completed));
+        assert!(sim.kinds().contains(&"task.retried"));
+        assert_eq!(ends(&sim)["x_review#2"], "done");
+    }
+}
+
+/// A pause while a delegation was asked for used to refuse it for good.
+#[test]
+fn a_pause_changes_no_delegation() {
+    let body = "[agents]\na = { model = \"m\", delegates = [\"b\"] }\nb = { model = \"small\" }\n\
+                [tasks.x]\nagent = \"a\"\ndescription = \"X\"\n";
+    let says = |request: &ModelRequest, _: &mut Random| {
+        let first = request.call.to_string() == "x.1";
+        first.then(|| Reply::Tools(vec![ask(0, "delegate", &serde_json::json!({"to": "b", "task": "t"}))]))
+    };
+    let crew = crew(&[("a.toml", body)]);
+    for seed in 0..40 {
+        let mut sim = Sim::new(&crew, &[], Mood { pause: 200, tools: 0, ..FAIR }, seed).says(says).resumes(50);
+        assert_eq!(sim.go(), End::Finished(RunEnd::Completed));
+        assert!(!sim.kinds().contains(&"task.delegation_refused"));
+        assert_eq!(ends(&sim)["x/b[1]"], "done");
+    }
+}
+
+/// A crash in the middle of a cancel used to take the cancel back.
+#[test]
+fn a_cancel_survives_the_process() {
+    let (sim, end) = played(
+        THREE,
+        FAIR,
+        |_, _| None,
+        |sim| {
+            sim.append(Event::Run(RunEvent::CancelAsked { by: "me".into() }));
+            sim.crash();
+        },
+    );
+    assert_eq!(end, End::Finished(RunEnd::Cancelled));
+    assert!(!sim.kinds().contains(&"task.assigned"));
+}
+
+/// With one actor for both, the judge used to wait for the reviser and the reviser for the judge.
+#[test]
+fn an_agent_whose_memory_is_the_runs_may_judge_itself() {
+    let body = "[agents]\na = { model = \"m\", memory = \"run\" }\n[tasks.x]\nagent = \"a\"\ndescription = \"X\"\n\
+                review = { by = \"a\", max_rounds = 2 }\n";
+    let (sim, end) = played(body, Mood { approve: 0, ..FAIR }, |_, _| None, |_| {});
+    assert_eq!(end, End::Finished(RunEnd::Completed));
+    assert!(sim.run.agents.keys().all(|agent| agent.number == 1), "one actor");
+}
+
+/// When one branch of a loop failed, the other's task used to be ended under its agent.
+#[test]
+fn a_failed_branch_of_a_loop_lets_the_other_come_to_its_end() {
+    let body = format!(
+        "[crew]\noutput = \"draft\"\n{A}[tasks.draft]\nagent = \"a\"\ndescription = \"D\"\n[tasks.left]\nagent = \"b\"\n\
+         description = \"L\"\ncontext = [\"draft\"]\nattempts = 1\noptional = true\n[tasks.right]\nagent = \"b\"\n\
+         description = \"R\"\ncontext = [\"draft\"]\n[tasks.judge]\nagent = \"a\"\ndescription = \"J\"\n\
+         context = [\"left\", \"right\"]\noutput_schema = {{ ok = \"bool\" }}\n\
+         revise = {{ task = \"draft\", until = \"ok\", max_rounds = 2 }}\n\
+         [tasks.more]\nagent = \"b\"\ndescription = \"M\"\nafter = [\"left\"]\n"
+    );
+    let crew = crew(&[("a.toml", &body)]);
+    for seed in 0..40 {
+        let says = |request: &ModelRequest, _: &mut Random| {
+            step(request).starts_with("left").then(|| Reply::Text(String::new()))
+        };
+        let mut sim = Sim::new(&crew, &[], FAIR, seed).says(says);
+        sim.go();
+        assert_eq!((ends(&sim)["left#1"], ends(&sim)["more"]), ("failed", "done"), "seed {seed}");
+    }
 }
