@@ -70,6 +70,8 @@ pub struct Job {
     /// Turns taken in this attempt.
     pub turns: u32,
     pub phase: Phase,
+    /// The call that a tool task is, whatever phase it is in.
+    tool: Option<(String, BlobId)>,
     pub variation: Variation,
     /// Index in the memory of the task's user message.
     base: usize,
@@ -176,6 +178,9 @@ impl Agent {
 
     pub fn next(&self) -> Vec<AgentStep> {
         let Some(job) = &self.job else { return Vec::new() };
+        if self.control == Control::Ended {
+            return Vec::new();
+        }
         let halted = self.control.is_halted();
         match &job.phase {
             Phase::Ready | Phase::Queued if halted => Vec::new(),

@@ -1,6 +1,8 @@
 //! All integration tests, in one binary: it links once.
 
 mod crewfile;
+mod house;
 mod provider;
+mod simulate;
 mod stand_in;
 mod store;
