@@ -6,5 +6,6 @@ pub mod files;
 pub mod models;
 pub mod prices;
 pub mod settings;
+pub mod sizes;
 pub mod store;
 pub mod tools;

@@ -1,11 +1,14 @@
 //! The command line. Invariant: one file per command; a command gets plain arguments and a
 //! [`Context`], returns an [`Outcome`], and decides nothing about tasks, money or retries.
 
+pub mod append;
+pub mod crew;
 pub mod ends;
 pub mod failure;
 pub mod logging;
 pub mod open;
 pub mod out;
+pub mod progress;
 pub mod screen;
 pub mod tally;
 

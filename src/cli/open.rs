@@ -1,15 +1,23 @@
 //! The read side of a project: settings, store, runs and their journals. Invariant: looking at a
 //! project changes nothing in it; a folder without runs stays without a state folder.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Context;
 use super::failure::{Exit, Failure};
 use super::logging::{self, Log};
+use super::tally::Tally;
+use crate::adapters::models::secrets::Env;
 use crate::adapters::settings::{self, Flags, Settings};
 use crate::adapters::store::SqliteStore;
-use crate::core::ids::RUN_ID_LEN;
-use crate::ports::store::{RunFilter, RunRow, Store};
+use crate::core::chain::{Hash, genesis};
+use crate::core::event::{BadEvent, Event, Started};
+use crate::core::ids::{BlobId, RUN_ID_LEN, RunId, Seq};
+use crate::core::machine::{MissingText, Texts};
+use crate::core::run::Entry;
+use crate::ports::store::{Row, RunFilter, RunRow, Store};
 
 /// A project that is open: its root, its settings, and the log they ask for.
 pub struct Project {
@@ -50,12 +58,12 @@ impl Project {
     }
 
     /// Opens the store, made if it is missing.
-    pub fn store(&self) -> Result<SqliteStore, Failure> {
-        Ok(SqliteStore::open(&self.settings.state_dir)?)
+    pub fn store(&self) -> Result<Arc<dyn Store>, Failure> {
+        Ok(Arc::new(SqliteStore::open(&self.settings.state_dir)?))
     }
 
     /// The store, if there has been a run.
-    pub fn existing_store(&self) -> Result<Option<SqliteStore>, Failure> {
+    pub fn existing_store(&self) -> Result<Option<Arc<dyn Store>>, Failure> {
         let journal = self.settings.state_dir.join("journal.db");
         match std::fs::symlink_metadata(&journal) {
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -66,7 +74,7 @@ impl Project {
     }
 
     /// The store that `run` must be in.
-    pub fn store_of(&self, run: &str) -> Result<SqliteStore, Failure> {
+    pub fn store_of(&self, run: &str) -> Result<Arc<dyn Store>, Failure> {
         self.existing_store()?.ok_or_else(|| {
             Failure::usage(format!("there is no run `{run}`: nothing has run in {} yet", self.root.display()))
                 .hint("bosun demo, or bosun run CREW")
@@ -100,4 +108,99 @@ pub fn find_run(store: &dyn Store, text: &str) -> Result<RunRow, Failure> {
             Err(wrong(&format!("{} begin so: {}; type one more character", found.len(), ids.join(", "))))
         }
     }
+}
+
+/// A run's journal, read and decoded.
+pub struct Journal {
+    pub row: RunRow,
+    pub rows: Vec<Row>,
+    pub entries: Vec<Entry>,
+    pub tally: Tally,
+}
+
+impl Journal {
+    pub fn started(&self) -> Result<&Started, Failure> {
+        self.tally.started.as_deref().ok_or_else(|| {
+            Failure::new(Exit::Audit, format!("the journal of run {} does not begin with run.started", self.row.run))
+                .hint(format!("bosun audit verify {}", self.row.run))
+        })
+    }
+    /// Hash of the last entry.
+    pub fn head(&self) -> Hash {
+        self.rows.last().map_or_else(|| genesis(&self.row.run), |row| row.hash)
+    }
+}
+
+/// Reads a whole run.
+pub fn read_run(store: &dyn Store, row: RunRow) -> Result<Journal, Failure> {
+    let rows = store.read(&row.run, Seq(1))?;
+    let entries = decode(&row.run, &rows)?;
+    let tally = Tally::of(&entries);
+    Ok(Journal { row, rows, entries, tally })
+}
+
+/// Rows as entries. A newer format is named as such; anything else that cannot be read is damage.
+pub fn decode(run: &RunId, rows: &[Row]) -> Result<Vec<Entry>, Failure> {
+    let one = |row: &Row| match Event::decode(&row.kind, &row.payload) {
+        Ok(event) => Ok(Entry { seq: row.seq, at_ms: row.at_ms, event }),
+        Err(bad) => {
+            let exit = match bad {
+                BadEvent::Newer { .. } | BadEvent::UnknownKind(_) => Exit::State,
+                BadEvent::Malformed { .. } => Exit::Audit,
+            };
+            let failure = Failure::new(exit, format!("run {run}, entry {}: {bad}", row.seq));
+            Err(failure.hint(format!("bosun show {run} --events --json prints it as it is stored")))
+        }
+    };
+    rows.iter().map(one).collect()
+}
+
+/// The texts of a store, each read once as long as they fit in memory.
+pub struct StoreTexts {
+    store: Arc<dyn Store>,
+    cache: Mutex<(HashMap<BlobId, Arc<str>>, usize)>,
+}
+
+/// Bytes of texts that are kept; then the cache begins anew.
+const CACHE_MAX: usize = 64 * 1024 * 1024;
+
+impl StoreTexts {
+    pub fn new(store: Arc<dyn Store>) -> StoreTexts {
+        StoreTexts { store, cache: Mutex::default() }
+    }
+}
+
+impl Texts for StoreTexts {
+    fn text(&self, id: &BlobId) -> Result<Arc<str>, MissingText> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(text) = cache.0.get(id) {
+            return Ok(text.clone());
+        }
+        let text = match self.store.blob(id) {
+            Ok(text) => text.ok_or(MissingText(*id))?,
+            Err(error) => {
+                tracing::error!(%error, blob = %id, "a text cannot be read");
+                return Err(MissingText(*id));
+            }
+        };
+        if cache.1 + text.len() > CACHE_MAX {
+            *cache = Default::default();
+        }
+        cache.1 += text.len();
+        cache.0.insert(*id, text.clone());
+        Ok(text)
+    }
+}
+
+/// Wall time in milliseconds since the Unix epoch.
+pub fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Who types this command: `user@host pid N`.
+pub fn whoami(env: &Env) -> String {
+    let user = env.get("USER").or_else(|| env.get("LOGNAME")).map_or("unknown", String::as_str);
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{user}@{host} pid {}", std::process::id())
 }

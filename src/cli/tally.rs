@@ -39,6 +39,8 @@ pub struct StepTally {
     /// Model calls begun.
     pub calls: u64,
     pub tools: u64,
+    /// The tool that was last begun and has not returned.
+    pub tool: Option<String>,
     /// Settled by the step's own calls.
     pub settled: Amount,
     pub started_ms: u64,
@@ -132,12 +134,18 @@ impl Tally {
             Event::Run(event) => self.run(event, at),
             Event::Task(event) => self.task(event, at),
             Event::Call(event) => self.call(event, entry.seq.0, at),
-            Event::Tool(ToolEvent::Started { call, .. }) => {
-                if let Some(step) = self.steps.get_mut(&call.step) {
-                    step.tools += 1;
+            Event::Tool(ToolEvent::Started { call, tool, .. }) => {
+                if let Some(row) = self.steps.get_mut(&call.step) {
+                    row.tools += 1;
+                    row.tool = Some(tool.clone());
                 }
             }
-            Event::Tool(ToolEvent::Refused { .. } | ToolEvent::Returned { .. }) => {}
+            Event::Tool(ToolEvent::Returned { call, .. }) => {
+                if let Some(row) = self.steps.get_mut(&call.step) {
+                    row.tool = None;
+                }
+            }
+            Event::Tool(ToolEvent::Refused { .. }) => {}
             Event::Ledger(LedgerEvent::Alert { .. } | LedgerEvent::Raised { .. }) => {}
         }
         self.last_ms = at;
@@ -174,6 +182,7 @@ impl Tally {
             attempt: 1,
             calls: 0,
             tools: 0,
+            tool: None,
             settled: Amount::default(),
             started_ms: at,
             ended_ms: None,

@@ -1,0 +1,187 @@
+//! Crews from disk, and from what a run has pinned. Invariant: a run's crew is compiled from its own
+//! journal alone; today's files and limits have no say in it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::failure::{Exit, Failure};
+use super::open::Project;
+use crate::adapters::crewfile::{self, ListedPrice, LoadOptions, Loaded, PinnedSource, ProviderTable};
+use crate::adapters::models::secrets::KeySource;
+use crate::adapters::models::{ProviderKind, ProviderSpec};
+use crate::adapters::settings::Settings;
+use crate::adapters::{prices, tools};
+use crate::core::crew::{Crew, Overrides};
+use crate::core::event::Started;
+use crate::core::ids::Name;
+use crate::core::money::{Caps, Tokens};
+use crate::ports::store::Store;
+
+/// The providers of the settings as a crew file reads them.
+pub fn provider_tables(settings: &Settings) -> BTreeMap<Name, ProviderTable> {
+    settings.providers.iter().map(|(name, spec)| (name.clone(), table(spec))).collect()
+}
+
+fn table(spec: &ProviderSpec) -> ProviderTable {
+    let (api_key_env, api_key_file) = match &spec.key {
+        KeySource::Env(variable) => (Some(variable.clone()), None),
+        KeySource::File(path) => (None, Some(path.display().to_string())),
+        KeySource::None => (None, None),
+    };
+    ProviderTable {
+        kind: spec.kind.as_str().to_owned(),
+        base_url: spec.base_url.clone(),
+        api_key_env,
+        api_key_file,
+        file: spec.script.as_ref().map(|path| path.display().to_string()),
+        max_concurrency: Some(spec.max_concurrency as u64),
+        timeout_ms: Some(spec.timeout_ms),
+    }
+}
+
+/// The limits of the settings that cap a whole run.
+pub fn caps(settings: &Settings) -> Caps {
+    let limits = &settings.limits;
+    Caps {
+        usd: limits.max_usd.as_ref().map(|stated| stated.value),
+        tokens: limits.max_tokens.as_ref().map(|stated| Tokens(stated.value)),
+        calls: limits.max_calls.as_ref().map(|stated| stated.value),
+    }
+}
+
+/// The built-in table's price and window.
+pub fn listed(provider: &str, model: &str) -> Option<ListedPrice> {
+    let listed = prices::lookup(provider, model)?;
+    Some(ListedPrice { price: listed.price, context_window: Some(listed.context_window) })
+}
+
+/// Reads a crew of `project` from disk with the machine's providers and limits. `path` is relative to
+/// the project's root.
+pub fn load(project: &Project, path: &str, overrides: &Overrides) -> Loaded {
+    let source = crewfile::DiskSource::new(&project.root);
+    let builtin_tools = tools::builtin_specs();
+    let providers = provider_tables(&project.settings);
+    let limits = caps(&project.settings);
+    let options =
+        LoadOptions { overrides, builtin_tools: &builtin_tools, price: &listed, providers: &providers, limits };
+    crewfile::load(&source, path, &options)
+}
+
+/// `path`, typed in the folder `cwd`, as its project's root names it.
+pub fn relative(root: &Path, cwd: &Path, path: &Path) -> Result<String, Failure> {
+    let full = std::path::absolute(cwd.join(path)).unwrap_or_else(|_| cwd.join(path));
+    // A root may be named through a link; what counts is where it is.
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let inside = full
+        .strip_prefix(root)
+        .map(Path::to_owned)
+        .or_else(|_| real(&full).strip_prefix(real(root)).map(Path::to_owned));
+    let inside = inside.ok().and_then(|inside| inside.to_str().map(str::to_owned));
+    inside.ok_or_else(|| {
+        Failure::usage(format!("{} is not inside the project {}", path.display(), root.display()))
+            .hint("a crew file stands in its project: the nearest folder above it with bosun.toml or prompts/")
+    })
+}
+
+/// What a run's journal pins, read again.
+pub fn load_pinned(project: &Project, store: &dyn Store, started: &Started) -> Result<Loaded, Failure> {
+    let mut files = BTreeMap::new();
+    for (path, blob) in &started.pins {
+        let text = store.blob(blob)?.ok_or_else(|| {
+            Failure::new(Exit::Audit, format!("the journal of run {} has lost {path} ({blob})", started.run))
+                .hint("bosun audit verify RUN says what else is gone")
+        })?;
+        files.insert(path.clone(), text);
+    }
+    let price = |provider: &str, model: &str| {
+        let price = *started.prices.get(&format!("{provider}/{model}"))?;
+        // The window is of the model, not of the day.
+        let context_window = prices::lookup(provider, model).map(|listed| listed.context_window);
+        Some(ListedPrice { price, context_window })
+    };
+    let builtin_tools = tools::builtin_specs();
+    let providers = provider_tables(&project.settings);
+    let options = LoadOptions {
+        overrides: &started.overrides,
+        builtin_tools: &builtin_tools,
+        price: &price,
+        providers: &providers,
+        limits: Caps::default(),
+    };
+    Ok(crewfile::load(&PinnedSource(files), &started.file, &options))
+}
+
+/// The pinned crew, or why it does not compile any more.
+pub fn pinned(project: &Project, store: &dyn Store, started: &Started) -> Result<(Arc<Crew>, Loaded), Failure> {
+    let loaded = load_pinned(project, store, started)?;
+    match &loaded.crew {
+        Some(crew) => Ok((crew.clone(), loaded)),
+        None => {
+            let mut failure = Failure::new(
+                Exit::Crew,
+                format!("the crew that run {} was started with cannot be read any more:", started.run),
+            );
+            failure.message.push_str(&format!("\n{}", crewfile::text(&loaded, false).trim_end()));
+            Err(failure.hint("its providers come from today's settings: see bosun config"))
+        }
+    }
+}
+
+/// What a model is, for lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ModelClass {
+    Priced,
+    /// Runs on this machine; costs nothing that a provider bills.
+    Local,
+    /// `offline` or `scripted`: not a language model.
+    StandIn,
+    /// No price is known: its dollars are unknown, never zero.
+    Unpriced,
+}
+
+impl ModelClass {
+    /// What stands behind the model's name.
+    pub fn mark(self) -> &'static str {
+        match self {
+            ModelClass::Priced => "",
+            ModelClass::Local => " (local)",
+            ModelClass::StandIn => " [offline]",
+            ModelClass::Unpriced => " (no price)",
+        }
+    }
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ModelClass::Priced => "priced",
+            ModelClass::Local => "local",
+            ModelClass::StandIn => "offline",
+            ModelClass::Unpriced => "unpriced",
+        }
+    }
+}
+
+/// Models by what they are. Providers of the crew's own files come before those of the settings.
+pub struct Classes(BTreeMap<String, ProviderKind>);
+
+impl Classes {
+    pub fn new(settings: &Settings, loaded: Option<&Loaded>) -> Classes {
+        let mut kinds: BTreeMap<String, ProviderKind> =
+            settings.providers.iter().map(|(name, spec)| (name.to_string(), spec.kind)).collect();
+        for (name, table) in loaded.iter().flat_map(|loaded| &loaded.providers) {
+            if let Ok(kind) = ProviderKind::parse(&table.kind) {
+                kinds.insert(name.to_string(), kind);
+            }
+        }
+        Classes(kinds)
+    }
+    /// Of `provider/model-id`; `priced` is whether its calls were held with a price.
+    pub fn of(&self, model: &str, priced: bool) -> ModelClass {
+        let provider = model.split_once('/').map_or(model, |(provider, _)| provider);
+        match self.0.get(provider) {
+            Some(kind) if kind.is_stand_in() => ModelClass::StandIn,
+            Some(kind) if kind.is_local() => ModelClass::Local,
+            Some(_) | None if priced => ModelClass::Priced,
+            Some(_) | None => ModelClass::Unpriced,
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! What an entry comes to in words. Invariant: one line per event that matters, and none that a person
+//! could not act on or wait for.
+
+use crate::cli::ends;
+use crate::cli::out::{Out, Tone};
+use crate::cli::screen::{cap, clean, count, excerpt, span, tokens, usd};
+use crate::cli::tally::{StepState, StepTally, Tally};
+use crate::core::event::{
+    AlertAt, CallEvent, Event, LedgerEvent, LostCause, Outcome, RoundOutcome, RunEvent, TaskEvent, TaskResult,
+    TaskStatus, ToolEvent,
+};
+use crate::core::ids::Step;
+use crate::core::money::{Caps, grouped};
+use crate::core::run::Entry;
+
+/// Characters of a message that a line shows.
+const MESSAGE: usize = 160;
+
+/// One line about an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The first word.
+    pub word: &'static str,
+    pub tone: Tone,
+    pub text: String,
+    /// The live region shows as much.
+    pub in_region: bool,
+}
+
+impl Said {
+    fn new(word: &'static str, tone: Tone, text: impl Into<String>) -> Said {
+        Said { word, tone, text: text.into(), in_region: false }
+    }
+    pub fn plain(&self) -> String {
+        format!("{} {}", self.word, self.text)
+    }
+    /// As it is printed to stderr, with the time in front if there is one.
+    pub fn print(&self, out: &Out, time: Option<String>) -> String {
+        let time = time.filter(|_| self.word != "run").map(|time| format!("{time} ")).unwrap_or_default();
+        format!("{time}{} {}", out.paint_err(self.tone, self.word), self.text)
+    }
+}
+
+/// The lines of an entry that `tally` has just folded.
+pub fn said(tally: &Tally, entry: &Entry, verdict: Option<&str>) -> Vec<Said> {
+    match &entry.event {
+        Event::Run(event) => run(tally, event).into_iter().collect(),
+        Event::Task(event) => task(tally, event, verdict).into_iter().collect(),
+        Event::Call(event) => call(tally, event).into_iter().collect(),
+        Event::Tool(event) => match event {
+            ToolEvent::Returned { call, outcome: Outcome::Unknown, .. } => {
+                vec![Said::new("unknown", Tone::Bad, format!("{call}: whether a tool took effect is not known"))]
+            }
+            ToolEvent::Started { .. } | ToolEvent::Refused { .. } | ToolEvent::Returned { .. } => Vec::new(),
+        },
+        Event::Ledger(event) => vec![ledger(event)],
+    }
+}
+
+fn run(tally: &Tally, event: &RunEvent) -> Option<Said> {
+    match event {
+        RunEvent::Started(_) => Some(Said::new("run", Tone::Strong, head(tally)?)),
+        RunEvent::Resumed { by } => {
+            let done = tally.steps.values().filter(|row| matches!(row.state, StepState::Ended(_))).count() as u64;
+            let text = format!(
+                "{} by {} · {} reused · {}",
+                tally.short(),
+                clean(by),
+                count(done, "ended step"),
+                ends::money(tally)
+            );
+            Some(Said::new("resumed", Tone::Strong, text))
+        }
+        RunEvent::PauseAsked { .. } => {
+            let calls = tally.in_flight();
+            let names: Vec<String> = calls.iter().take(3).map(|call| call.step.to_string()).collect();
+            let more = if calls.len() > 3 { ", …" } else { "" };
+            let text = match calls.len() {
+                0 => "no call is in flight".to_owned(),
+                n => format!(
+                    "{} in flight ({}{more}); waiting up to 30 s. Ctrl-C again drops them (they may still be billed)",
+                    count(n as u64, "call"),
+                    names.join(", ")
+                ),
+            };
+            Some(Said::new("pausing", Tone::Warn, text))
+        }
+        RunEvent::CancelAsked { by } => Some(Said::new("cancelling", Tone::Warn, format!("asked by {}", clean(by)))),
+        // The last lines say how it ended.
+        RunEvent::Parked { .. } | RunEvent::Finished { .. } => None,
+    }
+}
+
+/// `7Q3M report · cap $1.00 (default) · 1,000,000 tokens · Ctrl-C pauses safely`.
+fn head(tally: &Tally) -> Option<String> {
+    let started = tally.started.as_deref()?;
+    let Caps { usd, tokens, calls } = started.caps;
+    let mut parts = vec![format!("{} {}", started.run.short(), clean(&started.crew))];
+    if started.offline {
+        parts[0].push_str(" [offline]");
+    }
+    let money = usd.map_or("no cap in USD".to_owned(), |usd| format!("cap {}", cap(usd)));
+    parts.push(format!("{money} ({})", clean(&started.cap_origin)));
+    parts.extend(tokens.map(|tokens| format!("{tokens} tokens")));
+    // The default of 1000 calls is not news.
+    parts.extend(calls.filter(|calls| *calls != 1000).map(|calls| count(calls, "call")));
+    parts.push("Ctrl-C pauses safely".to_owned());
+    Some(parts.join(" · "))
+}
+
+fn agent_of(row: Option<&StepTally>) -> String {
+    row.and_then(|row| row.agent.as_ref()).map(|agent| format!(" {agent}")).unwrap_or_default()
+}
+
+fn task(tally: &Tally, event: &TaskEvent, verdict: Option<&str>) -> Option<Said> {
+    let message = |text: &str| excerpt(text, MESSAGE);
+    Some(match event {
+        TaskEvent::FannedOut { step, keys, .. } => {
+            Said::new("split", Tone::Dim, format!("{step} into {}", count(keys.len() as u64, "item")))
+        }
+        TaskEvent::Assigned { step, agent, .. } => {
+            Said { in_region: true, ..Said::new("start", Tone::Dim, format!("{step} {agent}")) }
+        }
+        TaskEvent::CrewStarted { step, .. } => Said::new("start", Tone::Dim, format!("{step} sub-crew")),
+        TaskEvent::Skipped { step, because, .. } => {
+            Said::new("skipped", Tone::Dim, format!("{step}: {}", message(because)))
+        }
+        TaskEvent::AttemptFailed { step, attempt, message: why, .. } => {
+            Said::new("retry", Tone::Warn, format!("{step} attempt {attempt} failed: {}", message(why)))
+        }
+        TaskEvent::NeedsReview { step, message: why, .. } => {
+            Said::new("review", Tone::Warn, format!("{step} needs a person: {}", message(why)))
+        }
+        TaskEvent::Retried { step, by, .. } => Said::new("again", Tone::Dim, format!("{step} by {}", clean(by))),
+        TaskEvent::Finished { step, result, .. } => finished(tally, step, result, verdict),
+        TaskEvent::RoundDecided { judge, round, outcome } => {
+            let outcome = match outcome {
+                RoundOutcome::Again => "again",
+                RoundOutcome::Approved => "approved",
+                RoundOutcome::Accepted => "limit reached, the last result stands unapproved",
+                RoundOutcome::Failed => "limit reached, failed",
+                RoundOutcome::Review => "limit reached, a person decides",
+            };
+            Said::new("round", Tone::Dim, format!("{round} of {}: {outcome}", judge.with_round(None)))
+        }
+        TaskEvent::Delegated { step, from, .. } => {
+            Said::new("delegated", Tone::Dim, format!("{step} by {}", from.step))
+        }
+        TaskEvent::FileWritten { step, path, .. } => {
+            Said::new("wrote", Tone::Good, format!("{} ({step})", clean(path)))
+        }
+        TaskEvent::FileFailed { step, path, message: why } => {
+            Said::new("FAILED", Tone::Bad, format!("to write {} ({step}): {}", clean(path), message(why)))
+        }
+        TaskEvent::Crashed { step, agent, message: why } => {
+            Said::new("crash", Tone::Bad, format!("{step} {agent}: {}", message(why)))
+        }
+        TaskEvent::Shrunk { step, .. } => {
+            Said::new("shrunk", Tone::Dim, format!("{step}: older turns shortened to fit the context"))
+        }
+        TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } | TaskEvent::Parked { .. } => return None,
+        TaskEvent::Woken { .. } | TaskEvent::Concluding { .. } => return None,
+    })
+}
+
+fn finished(tally: &Tally, step: &Step, result: &TaskResult, verdict: Option<&str>) -> Said {
+    let row = tally.steps.get(step);
+    let elapsed = row.map_or(0, |row| row.ended_ms.unwrap_or(row.started_ms).saturating_sub(row.started_ms));
+    let mut text = format!("{step}{}", agent_of(row));
+    if result.spent.calls > 0 {
+        let (calls, used) = (count(result.spent.calls, "call"), tokens(result.spent.tokens.0));
+        text.push_str(&format!(" {calls} {used} {}", usd(result.spent.usd)));
+    }
+    text.push_str(&format!(" {}", span(elapsed)));
+    if let Some(verdict) = verdict {
+        text.push_str(&format!(" verdict={verdict}"));
+    }
+    if let Some(error) = &result.error {
+        text.push_str(&format!(": {}", excerpt(&error.message, MESSAGE)));
+    }
+    text.push_str(&format!(" · {}", ends::money(tally)));
+    let (word, tone) = match result.status {
+        TaskStatus::Done => ("done", Tone::Good),
+        TaskStatus::Partial => ("partial", Tone::Warn),
+        TaskStatus::Replaced => ("replaced", Tone::Warn),
+        TaskStatus::Failed => ("failed", Tone::Bad),
+        TaskStatus::Skipped => ("skipped", Tone::Dim),
+        TaskStatus::Cancelled => ("cancelled", Tone::Warn),
+        TaskStatus::OverBudget => ("over_budget", Tone::Bad),
+    };
+    Said::new(word, tone, text)
+}
+
+fn call(tally: &Tally, event: &CallEvent) -> Option<Said> {
+    Some(match event {
+        CallEvent::Held(_) => return None,
+        CallEvent::Queued { call, node, limit, need, .. } => {
+            let text = format!("{} for budget at {node} ({limit}): the call needs up to {}", call.step, usd(need.usd));
+            Said { in_region: true, ..Said::new("waits", Tone::Dim, text) }
+        }
+        CallEvent::Exhausted { call, node, limit, need, left, .. } => {
+            let (need, left) = (usd(need.usd), usd(left.usd));
+            Said::new("no budget", Tone::Warn, format!("{}: {node} ({limit}): needs {need}, {left} left", call.step))
+        }
+        CallEvent::Answered(answered) if answered.overrun => {
+            let text = format!("{}: {} was billed, more than was held", answered.call, usd(answered.cost.usd));
+            Said::new("OVERRUN", Tone::Bad, text)
+        }
+        CallEvent::Answered(answered) if answered.estimated => {
+            let text = format!("{}: no usable usage reported, booked at the worst case", answered.call);
+            Said::new("estimated", Tone::Warn, text)
+        }
+        CallEvent::Answered(_) => return None,
+        CallEvent::Failed { call, failure, .. } => {
+            let text = format!("{call} not answered: {}", excerpt(&failure.message, MESSAGE));
+            Said::new("failed", Tone::Warn, text)
+        }
+        CallEvent::Lost { call, cause, .. } => {
+            let why = match cause {
+                LostCause::Died => "the process died in it",
+                LostCause::Aborted => "dropped",
+                LostCause::Timeout => "the task's time ran out",
+            };
+            let held = tally.calls.get(call).map(|call| usd(call.held.amount.usd)).unwrap_or_default();
+            Said::new("lost", Tone::Warn, format!("{call}: {why}; it may be billed, {held} stays held"))
+        }
+        CallEvent::Settled { call, cost, by } => {
+            Said::new("settled", Tone::Good, format!("{call} at {} by {}", usd(cost.usd), clean(by)))
+        }
+    })
+}
+
+fn ledger(event: &LedgerEvent) -> Said {
+    match event {
+        LedgerEvent::Alert { node, alert, limit, used, .. } => {
+            let at = match alert {
+                AlertAt::Share(share) => format!("{} % of {limit}", share / 10),
+                AlertAt::Usd(amount) => cap(*amount),
+            };
+            let used = format!("{} and {} tokens spent or held", usd(used.usd), grouped(used.tokens.0));
+            Said::new("alert", Tone::Warn, format!("{node} has reached {at}: {used}"))
+        }
+        LedgerEvent::Raised { caps, by } => {
+            let usd = caps.usd.map_or("none".to_owned(), cap);
+            Said::new("raised", Tone::Strong, format!("cap is now {usd}, by {}", clean(by)))
+        }
+    }
+}
+
+/// What is still going on.
+pub fn still(tally: &Tally, now_ms: u64) -> Vec<String> {
+    let active: Vec<&StepTally> = super::region::active(tally).collect();
+    let one = |row: &&StepTally| format!("{} {}", row.step, span(now_ms.saturating_sub(row.started_ms)));
+    if active.is_empty() {
+        return Vec::new();
+    }
+    let shown: Vec<String> = active.iter().take(4).map(one).collect();
+    let more = if active.len() > 4 { format!(" and {} more", active.len() - 4) } else { String::new() };
+    vec![format!("still {}{more} · {}", shown.join(", "), ends::money(tally))]
+}

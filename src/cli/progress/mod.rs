@@ -1,0 +1,235 @@
+//! Prints entries: as a run commits them, and alike when `show --events` reads them. Invariant: what is
+//! on screen is a fold of the entries seen so far and the time; printing never delays or fails a run.
+
+mod lines;
+mod region;
+
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+
+use super::ends;
+use super::failure::Exit;
+use super::out::{Out, Tone};
+use super::screen::{self, clean, count, span, tokens};
+use super::tally::Tally;
+use crate::core::chain::Hash;
+use crate::core::event::{Event, TaskEvent};
+use crate::core::ids::{BlobId, RunId, Seq};
+use crate::core::machine::Texts;
+use crate::core::run::Entry;
+
+pub use lines::{Said, said};
+use region::Region;
+
+/// How a run shows itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// One line per event that matters, on stderr.
+    Plain,
+    /// The live region, on stderr.
+    Live,
+    /// Events as JSON lines, on stdout.
+    Json,
+    /// Nothing but what a person must do.
+    Quiet,
+}
+
+impl Mode {
+    pub fn choose(out: &Out, json: bool, quiet: bool) -> Mode {
+        match (json, quiet) {
+            (true, _) => Mode::Json,
+            (false, true) => Mode::Quiet,
+            (false, false) if out.stderr_is_terminal() && screen::columns().is_some() => Mode::Live,
+            (false, false) => Mode::Plain,
+        }
+    }
+}
+
+/// Silence after which a plain log says what is still going on.
+const HEARTBEAT_MS: u64 = 30_000;
+
+/// The face of one run.
+pub struct Progress {
+    out: Arc<Out>,
+    mode: Mode,
+    texts: Arc<dyn Texts>,
+    zone: TimeZone,
+    tally: Tally,
+    region: Region,
+    /// When the last line was printed.
+    spoke_ms: u64,
+}
+
+impl Progress {
+    pub fn new(out: Arc<Out>, mode: Mode, texts: Arc<dyn Texts>) -> Progress {
+        let (tally, region) = (Tally::default(), Region::default());
+        Progress { out, mode, texts, zone: TimeZone::system(), tally, region, spoke_ms: 0 }
+    }
+
+    /// The figures so far.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Folds entries of before a resume: nothing is printed (with `--json` they are, so that a reader
+    /// of the stream has all of it: that is the caller's choice, by [`Progress::entry`]).
+    pub fn seen(&mut self, entry: &Entry) {
+        self.tally.apply(entry);
+    }
+
+    /// Folds an entry and prints what there is to say about it.
+    pub fn entry(&mut self, entry: &Entry) {
+        self.tally.apply(entry);
+        match self.mode {
+            Mode::Json => {
+                if let Some(started) = &self.tally.started {
+                    self.out.line(&json_line(&started.run, entry.seq, entry.at_ms, &entry.event.encode()));
+                }
+            }
+            Mode::Quiet => {}
+            Mode::Plain | Mode::Live => {
+                let verdict = verdict(&*self.texts, &entry.event);
+                let said = said(&self.tally, entry, verdict.as_deref());
+                let live = self.mode == Mode::Live;
+                let lines: Vec<String> = said
+                    .iter()
+                    .filter(|said| !live || !said.in_region)
+                    .map(|said| said.print(&self.out, (!live).then(|| screen::clock(entry.at_ms, &self.zone))))
+                    .collect();
+                self.speak(&lines, entry.at_ms);
+            }
+        }
+    }
+
+    /// Call every 100 to 500 ms: elapsed times move on, and a plain log says that it is still alive.
+    pub fn tick(&mut self, now_ms: u64) {
+        match self.mode {
+            Mode::Live => self.speak(&[], now_ms),
+            Mode::Plain => {
+                if self.spoke_ms > 0 && now_ms.saturating_sub(self.spoke_ms) >= HEARTBEAT_MS {
+                    let time = screen::clock(now_ms, &self.zone);
+                    let still = lines::still(&self.tally, now_ms);
+                    let lines: Vec<String> = still.into_iter().map(|line| format!("{time} {line}")).collect();
+                    self.speak(&lines, now_ms);
+                }
+            }
+            Mode::Json | Mode::Quiet => {}
+        }
+    }
+
+    fn speak(&mut self, lines: &[String], now_ms: u64) {
+        if !lines.is_empty() || self.spoke_ms == 0 {
+            self.spoke_ms = now_ms;
+        }
+        if self.mode == Mode::Live {
+            let columns = screen::columns().unwrap_or(80);
+            let rows = region::rows(&self.tally, now_ms, columns);
+            let frame = self.region.frame(lines, &rows, columns);
+            return self.out.err(&frame);
+        }
+        if !lines.is_empty() {
+            self.out.err(&lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+        }
+    }
+
+    /// Takes the live region away, for whoever has something else to say.
+    pub fn clear(&mut self) {
+        let frame = self.region.frame(&[], &[], screen::columns().unwrap_or(80));
+        self.out.err(&frame);
+    }
+
+    /// The last lines: how it ended, what it cost, the head of the journal, the command that goes on.
+    /// Gives the exit code; of a run that is neither parked nor over, as after a third Ctrl-C.
+    pub fn end(&mut self, head: Option<&Hash>) -> Exit {
+        self.clear();
+        let end = ends::of(&self.tally);
+        let exit = end.as_ref().map_or(Exit::Interrupted, |end| end.exit);
+        let silent = match self.mode {
+            Mode::Plain | Mode::Live => false,
+            Mode::Json | Mode::Quiet => exit == Exit::Done,
+        };
+        if !silent {
+            let lines = last_lines(&self.tally, end.as_ref(), head);
+            for (index, line) in lines.iter().enumerate() {
+                let tone = if exit == Exit::Done { Tone::Good } else { Tone::Warn };
+                self.out.note(&if index == 0 { self.out.paint_err(tone, line) } else { line.clone() });
+            }
+        }
+        exit
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.region.is_drawn() {
+            self.clear();
+        }
+    }
+}
+
+/// The last lines of a run.
+fn last_lines(tally: &Tally, end: Option<&ends::End>, head: Option<&Hash>) -> Vec<String> {
+    let started = tally.started.as_deref();
+    let crew = started.map(|started| clean(&started.crew)).unwrap_or_default();
+    let offline = if started.is_some_and(|started| started.offline) { " [offline]" } else { "" };
+    let sums = tally.ledger.total();
+    let figures = format!(
+        "{} {crew}{offline} · {} · {} · {} · {}",
+        tally.short(),
+        count(sums.settled.calls, "call"),
+        tokens(sums.settled.tokens.0),
+        span(tally.running_ms()),
+        ends::money(tally),
+    );
+    let mut lines = Vec::new();
+    match end {
+        None => lines.push(format!("stopped {figures}")),
+        // A finished run's word stands before its figures; causes of a pause are sentences of their own.
+        Some(end) if end.command.is_none() => {
+            let (word, rest) = end.lines.split_first().map_or(("ended", &[][..]), |(word, rest)| (word, rest));
+            lines.push(format!("{word} {figures}"));
+            lines.extend(rest.iter().cloned());
+        }
+        Some(end) => {
+            lines.extend(end.lines.iter().cloned());
+            lines.push(format!("waits {figures}"));
+            lines.push("nothing paid for is repeated".to_owned());
+        }
+    }
+    if let Some(head) = head {
+        lines.push(format!("head {}", BlobId(*head)));
+    }
+    let command = match end {
+        None => Some(ends::resume(tally)),
+        Some(end) => end.command.clone(),
+    };
+    lines.extend(command.map(|command| format!("go on: {command}")));
+    lines
+}
+
+/// An entry as a JSON line: its payload with `seq`, `ts` and `run` behind the version.
+pub fn json_line(run: &RunId, seq: Seq, at_ms: u64, payload: &[u8]) -> String {
+    let payload = String::from_utf8_lossy(payload);
+    let ts = screen::rfc3339(at_ms);
+    match payload.split_once(',') {
+        Some((version, rest)) if version.starts_with("{\"v\":") => {
+            // Its own first entry names the run by itself; a key stands once.
+            let named = rest.starts_with("\"type\":\"run.started\",\"run\":");
+            let run = if named { String::new() } else { format!("\"run\":\"{run}\",") };
+            format!("{version},\"seq\":{seq},\"ts\":\"{ts}\",{run}{rest}")
+        }
+        Some(_) | None => serde_json::json!({"seq": seq.0, "ts": ts, "run": run, "damaged": payload}).to_string(),
+    }
+}
+
+/// What a typed result says of itself, if it says `verdict`.
+pub fn verdict(texts: &dyn Texts, event: &Event) -> Option<String> {
+    let Event::Task(TaskEvent::Finished { result, .. }) = event else { return None };
+    let text = texts.text(result.text.as_ref().filter(|_| result.typed)?).ok()?;
+    let value: serde_json::Value = serde_json::from_str(&text).ok()?;
+    value.get("verdict")?.as_str().map(|verdict| screen::excerpt(verdict, 24))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! The live region: a few rows under the normal scrollback. Invariant: at most [`ROWS`] rows, none wider
+//! than the terminal; what it takes away is exactly what it drew, also after a resize.
+//!
+//! No alternate screen, no raw mode, no hidden cursor: a killed process leaves a usable terminal.
+
+use crate::cli::ends;
+use crate::cli::screen::{clip, count, span, tokens, usd, width};
+use crate::cli::tally::{RunStand, StepState, StepTally, Tally};
+use crate::core::ledger::Ledger;
+
+/// Most rows, the last with money.
+pub const ROWS: usize = 12;
+
+/// What is on screen now.
+#[derive(Debug, Default)]
+pub struct Region {
+    /// Widths of the rows that were drawn.
+    drawn: Vec<usize>,
+}
+
+impl Region {
+    pub fn is_drawn(&self) -> bool {
+        !self.drawn.is_empty()
+    }
+
+    /// One write: the old rows away, `lines` into the scrollback, the new rows below them.
+    pub fn frame(&mut self, lines: &[String], rows: &[String], columns: usize) -> String {
+        let mut out = String::new();
+        // A narrower terminal has wrapped the old rows.
+        let up: usize = self.drawn.iter().map(|wide| wide.div_ceil(columns.max(1)).max(1)).sum();
+        if up > 0 {
+            out.push_str(&format!("\x1b[{up}A\r\x1b[J"));
+        }
+        for line in lines.iter().chain(rows) {
+            out.push_str(line);
+            out.push('\n');
+        }
+        self.drawn = rows.iter().map(|row| width(row)).collect();
+        out
+    }
+}
+
+/// Steps that an agent is at work on, in the order they began.
+pub fn active(tally: &Tally) -> impl Iterator<Item = &StepTally> {
+    let rows = tally.order.iter().filter_map(|step| tally.steps.get(step)).filter(|row| row.agent.is_some());
+    rows.filter(|row| match row.state {
+        StepState::Running | StepState::WaitsBudget => true,
+        StepState::NoBudget | StepState::Review { .. } | StepState::Ended(_) => false,
+    })
+}
+
+/// The rows at a moment.
+pub fn rows(tally: &Tally, now_ms: u64, columns: usize) -> Vec<String> {
+    // The last column stays free: a terminal that wraps early would add a row.
+    let columns = columns.saturating_sub(1).max(1);
+    if tally.started.is_none() || matches!(tally.stand, RunStand::Ended(..) | RunStand::Parked(_)) {
+        return Vec::new();
+    }
+    let active: Vec<&StepTally> = active(tally).collect();
+    let shown = if active.len() < ROWS { active.len() } else { ROWS - 2 };
+    let mut rows: Vec<String> =
+        active.iter().take(shown).map(|row| step(row, &tally.ledger, now_ms, columns)).collect();
+    if active.len() > shown {
+        rows.push(clip(&format!("… and {} more", count((active.len() - shown) as u64, "step")), columns));
+    }
+    rows.push(clip(&money(tally, now_ms), columns));
+    rows
+}
+
+fn step(row: &StepTally, ledger: &Ledger, now_ms: u64, columns: usize) -> String {
+    let elapsed = span(now_ms.saturating_sub(row.started_ms));
+    let agent = row.agent.as_ref().map(|agent| agent.to_string()).unwrap_or_default();
+    let calling = ledger.open().any(|call| call.step == row.step);
+    let what = match (&row.state, &row.tool) {
+        (StepState::WaitsBudget, _) => "waits for budget".to_owned(),
+        _ if calling => format!("calling {}", row.model.as_deref().unwrap_or_default()),
+        (_, Some(tool)) => format!("tool {tool}"),
+        (_, None) => "working".to_owned(),
+    };
+    let settled = row.settled;
+    let right = [
+        format!("{}  {}  {elapsed}", tokens(settled.tokens.0), usd(settled.usd)),
+        format!("{}  {elapsed}", usd(settled.usd)),
+        elapsed,
+        String::new(),
+    ];
+    // The address is what a person needs most, then the time.
+    let left = format!("* {}  {agent}  {what}", row.step);
+    let needed = width(row.step.as_str()) + 2;
+    let right = right.iter().find(|right| needed + 1 + width(right) <= columns).map_or("", String::as_str);
+    let room = columns.saturating_sub(width(right) + usize::from(!right.is_empty()));
+    let left = clip(&left, room);
+    let pad = " ".repeat(columns.saturating_sub(width(&left) + width(right)));
+    format!("{left}{pad}{right}").trim_end().to_owned()
+}
+
+fn money(tally: &Tally, now_ms: u64) -> String {
+    let asked = match tally.stand {
+        RunStand::Pausing => format!("pausing: {} in flight · ", count(tally.in_flight().len() as u64, "call")),
+        RunStand::Cancelling => "cancelling · ".to_owned(),
+        RunStand::Running | RunStand::Parked(_) | RunStand::Ended(..) => String::new(),
+    };
+    let offline = if tally.started.as_ref().is_some_and(|started| started.offline) { " · [offline]" } else { "" };
+    let used = tally.ledger.total().settled.tokens.0;
+    let elapsed = span(tally.running_ms() + now_ms.saturating_sub(tally.last_ms));
+    format!("{asked}{} · {} · {elapsed}{offline}", ends::money(tally), tokens(used))
+}
