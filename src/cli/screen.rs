@@ -13,12 +13,6 @@ pub fn columns() -> Option<usize> {
     crossterm::terminal::size().ok().map(|(columns, _)| usize::from(columns)).filter(|columns| *columns > 0)
 }
 
-/// Columns that data on stdout is laid out for: the terminal's, else COLUMNS, else as wide as it likes.
-pub fn data_columns(terminal: bool, stated: Option<&str>) -> usize {
-    let real = if terminal { columns() } else { None };
-    real.or_else(|| stated?.trim().parse().ok().filter(|columns| *columns > 0)).unwrap_or(usize::MAX)
-}
-
 /// Foreign text as one line: no terminal sequences, no line breaks, runs of white space as one.
 pub fn clean(text: &str) -> String {
     ansi::plain(text).split_whitespace().collect::<Vec<_>>().join(" ")
