@@ -16,6 +16,7 @@ pub mod help;
 pub mod ledger;
 pub mod logging;
 pub mod new;
+pub mod notify;
 pub mod open;
 pub mod out;
 pub mod plan;
