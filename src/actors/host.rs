@@ -10,6 +10,7 @@ use ractor::{Actor, ActorRef};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Ports;
+use super::crash::crash_point;
 use super::journal::JournalHandle;
 use super::run::{Outcome, Root, RootArgs, RunMsg};
 use super::texts::TextCache;
@@ -90,6 +91,7 @@ impl Host {
         watcher: Option<mpsc::UnboundedSender<Arc<Entry>>>,
     ) -> Result<Live, LaunchError> {
         let Launch { id, epoch, crew, rows, opening, time_left } = launch;
+        crash_point!(ports.crash, "launch");
         let corrupt = |why: String| LaunchError::Corrupt { run: id.clone(), why };
         let mut hash = chain::genesis(&id);
         let mut run = Run::new(crew);
@@ -159,9 +161,11 @@ impl Host {
         let batch =
             Batch { run: id.clone(), epoch, after, rows, blobs: decided.blobs, spent: Amount::default(), state };
         let (done, written) = oneshot::channel();
+        crash_point!(ports.crash, "open_append");
         ports.store.append(batch, Box::new(move |result| drop(done.send(result))));
         let ended = || StoreError::WriteFailed { why: "the store has ended".into() };
         written.await.unwrap_or_else(|_| Err(ended()))?;
+        crash_point!(ports.crash, "open_durable");
         if let Some(watcher) = watcher {
             entries.into_iter().for_each(|entry| drop(watcher.send(entry)));
         }
@@ -211,6 +215,7 @@ impl Host {
         if let Some(event) = event {
             let _ = root.cast(RunMsg::Record(vec![event]));
         }
+        crash_point!(ports.crash, "inbox_taken");
         let (store, run, id) = (ports.store.clone(), run.clone(), row.id);
         let forgotten = tokio::task::spawn_blocking(move || store.inbox_done(&run, id)).await;
         if let Ok(Err(error)) = forgotten {

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Ports;
 use super::coordinator::{Coordinator, CoordinatorArgs, CoordinatorMsg, Slices};
+use super::crash::crash_point;
 use super::durable::Durable;
 use super::journal::{Journal, JournalArgs, JournalHandle};
 use super::ledger::{LedgerActor, LedgerMsg};
@@ -245,10 +246,12 @@ impl RootState {
             RunEvent::Finished { status, result } => {
                 let (status, result) = (*status, result.clone());
                 self.context.flights.drop_all();
+                crash_point!(self.context.ports.crash, "finished");
                 if self.context.journal.durable.wait(entry.seq).await.is_err() {
                     let _ = myself.cast(RunMsg::Broken);
                     return;
                 }
+                crash_point!(self.context.ports.crash, "finished_durable");
                 let head = self.head().await;
                 self.end(myself, Outcome::Finished { status, result, head });
             }
@@ -305,6 +308,7 @@ impl RootState {
             let _ = myself.cast(RunMsg::Broken);
             return;
         }
+        crash_point!(self.context.ports.crash, "parked");
         let head = self.head().await;
         self.end(myself, Outcome::Parked { causes, head });
     }

@@ -217,7 +217,10 @@ impl Plan {
         let mut steps: Vec<PlanStep> = state.returns.iter().cloned().map(PlanStep::Return).collect();
         steps.extend(state.full.iter().cloned().map(PlanStep::CloseList));
         steps.extend(state.rounds.iter().cloned().map(PlanStep::DecideRound));
-        steps.extend(state.asked.keys().map(|(call, index)| PlanStep::Delegate { call: call.clone(), index: *index }));
+        if !state.control.is_halted() {
+            let asked = state.asked.keys();
+            steps.extend(asked.map(|(call, index)| PlanStep::Delegate { call: call.clone(), index: *index }));
+        }
         let due = state.files.iter().filter(|(_, failed)| failed.is_none());
         steps.extend(due.map(|(step, _)| PlanStep::WriteFile(step.clone())));
         steps.extend(self.crashed().map(PlanStep::FailCrashed));

@@ -1,6 +1,8 @@
 //! All integration tests, in one binary: it links once.
 
+mod crash;
 mod crewfile;
 mod provider;
 mod stand_in;
 mod store;
+mod support;

@@ -9,6 +9,9 @@ use crate::core::machine::{Decided, Refusal, World};
 
 impl Plan {
     pub(super) fn decide_delegation(&self, world: World<'_>, call: &CallId, index: u32) -> Result<Decided, Refusal> {
+        if self.state.control.is_halted() {
+            return Err(Refusal::Paused);
+        }
         let key = (call.clone(), index);
         let asked = self.state.asked.get(&key).ok_or_else(|| Refusal::NotDue(format!("{call} asked nothing")))?;
         let arguments = world.texts.text(&asked.arguments)?;
@@ -47,9 +50,6 @@ impl Plan {
 
     /// Every limit of a delegation; the words are what the asking model reads.
     fn may_delegate(&self, asked: &Asked, call: &CallId, delegation: &Delegation) -> Result<(), String> {
-        if self.state.control.is_halted() {
-            return Err("not done: the run is ending".into());
-        }
         let role = self.crew.agents.get(&asked.agent.name).ok_or("not done: unknown agent")?;
         if !role.delegates.contains(&delegation.to) {
             return Err(format!("not done: {} may not be asked", delegation.to));
