@@ -103,7 +103,7 @@ impl Host {
         }
         let texts = Arc::new(TextCache::new(ports.store.clone()));
         let mut decided = left_open(&run);
-        decided.events.extend(opening);
+        decided.events.extend(opening.into_iter().filter(|event| may_open(&run, event)));
         if !decided.events.is_empty() {
             hash = self.open(&mut run, &id, epoch, hash, decided, &ports, watcher.as_ref(), &texts).await?;
         }
@@ -202,18 +202,18 @@ impl Host {
     async fn take(&self, ports: &Ports, run: &RunId, row: InboxRow) {
         let Some(root) = self.live.get(run).map(|entry| entry.value().clone()) else { return };
         let by = row.by.clone();
-        let event = match row.kind.as_str() {
-            "pause" => Some(Event::Run(RunEvent::PauseAsked { cause: PauseCause::Asked, by })),
-            "cancel" => Some(Event::Run(RunEvent::CancelAsked { by })),
-            "settle" => settle_event(&row),
+        let message = match row.kind.as_str() {
+            "pause" => Some(RunMsg::Record(vec![Event::Run(RunEvent::PauseAsked { cause: PauseCause::Asked, by })])),
+            "cancel" => Some(RunMsg::Record(vec![Event::Run(RunEvent::CancelAsked { by })])),
+            "settle" => settle_event(&row).map(RunMsg::Settle),
             // A newer bosun's command: left for it, said in the log.
             other => {
                 tracing::warn!(kind = other, "a command this bosun does not know is left in the inbox");
                 None
             }
         };
-        if let Some(event) = event {
-            let _ = root.cast(RunMsg::Record(vec![event]));
+        if let Some(message) = message {
+            let _ = root.cast(message);
         }
         crash_point!(ports.crash, "inbox_taken");
         let (store, run, id) = (ports.store.clone(), run.clone(), row.id);
@@ -248,6 +248,15 @@ pub fn settle_event(row: &InboxRow) -> Option<Event> {
     }
     let Settle { call, cost } = serde_json::from_str(&row.payload).ok()?;
     Some(Event::Call(CallEvent::Settled { call, cost, by: row.by.clone() }))
+}
+
+/// A settlement may come twice: its process died after the event and before the inbox forgot it. The
+/// first counts. Calls that the last process left open are in doubt by the time this is applied.
+fn may_open(run: &Run, event: &Event) -> bool {
+    match event {
+        Event::Call(CallEvent::Settled { call, .. }) => run.ledger.hold(call).is_some(),
+        Event::Call(_) | Event::Run(_) | Event::Task(_) | Event::Tool(_) | Event::Ledger(_) => true,
+    }
 }
 
 /// What the end of the last process left open: its calls may have been sent, its tools may have run.

@@ -27,8 +27,10 @@ use crate::ports::store::{Epoch, StoreError};
 pub enum RunMsg {
     /// An entry that concerns the whole run.
     Committed(Arc<Entry>),
-    /// Facts from people and other processes: pause, cancel, settle.
+    /// Facts from people and other processes: pause, cancel.
     Record(Vec<Event>),
+    /// A person closes an ambiguous hold: the ledger looks whether there still is one.
+    Settle(Event),
     /// A second Ctrl-C, a deadline: calls in flight are dropped and recorded as ambiguous.
     DropCalls,
     /// The table of work under way has emptied while somebody waited for it.
@@ -144,6 +146,7 @@ impl Actor for Root {
             RunMsg::Record(events) => {
                 state.context.journal.record(Decided { events, blobs: Vec::new() }).await.ok_or(Fatal::NoJournal)?;
             }
+            RunMsg::Settle(event) => drop(state.ledger.cast(LedgerMsg::Settle(event))),
             RunMsg::DropCalls => state.drop_calls().await?,
             RunMsg::Drained => {
                 let _ = state.coordinator.cast(CoordinatorMsg::Wake);

@@ -205,6 +205,8 @@ impl Engine {
         watcher: Option<Watcher>,
     ) -> Result<Live, Failure> {
         let ports = self.ports(&ready)?;
+        #[cfg(debug_assertions)]
+        let crash = ports.crash.clone();
         let epoch = self.store.claim(run)?;
         crash_point!(ports.crash, "run_claimed");
         let resumed = async {
@@ -221,6 +223,7 @@ impl Engine {
                 live.cancel("inbox");
             }
             if let Some(last) = inbox.last() {
+                crash_point!(crash, "inbox_opened");
                 self.store.inbox_done(run, last.id)?;
             }
             Ok::<Live, Failure>(live)

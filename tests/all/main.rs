@@ -1,6 +1,7 @@
 //! All integration tests, in one binary: it links once.
 
 mod crash;
+mod crashpoints;
 mod crewfile;
 mod provider;
 mod stand_in;
