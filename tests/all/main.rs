@@ -1,5 +1,6 @@
 //! All integration tests, in one binary: it links once.
 
+mod budget;
 mod crash;
 mod crashpoints;
 mod crewfile;
