@@ -185,6 +185,9 @@ impl Agent {
         match &job.phase {
             Phase::Ready | Phase::Queued if halted => Vec::new(),
             Phase::Ready | Phase::Queued => vec![AgentStep::Decide],
+            // A call or tool is started when its entry is folded, in a run that goes on. Once the run is
+            // halted whatever is not in flight was dropped: it must not be sent a second time.
+            Phase::Calling { .. } | Phase::Tools { .. } if halted => Vec::new(),
             // In flight, or lost with its process; `Lost` follows then.
             Phase::Calling { held } => vec![AgentStep::Send(held.call.clone())],
             Phase::Judging { .. } | Phase::Failed(_) | Phase::OverBudget { .. } => vec![AgentStep::Decide],
@@ -196,7 +199,7 @@ impl Agent {
                 running.map(|(index, _)| AgentStep::RunTool { call: call.clone(), index: *index }).collect()
             }
             Phase::ToolTask { state, .. } => match state {
-                ToolTask::Due if halted => Vec::new(),
+                ToolTask::Due | ToolTask::Running { .. } if halted => Vec::new(),
                 ToolTask::Due | ToolTask::Returned(..) => vec![AgentStep::Decide],
                 ToolTask::Running { call, .. } => vec![AgentStep::RunTool { call: call.clone(), index: 0 }],
             },

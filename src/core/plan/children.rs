@@ -9,6 +9,9 @@ use crate::core::machine::{Decided, Refusal, World};
 
 impl Plan {
     pub(super) fn decide_delegation(&self, world: World<'_>, call: &CallId, index: u32) -> Result<Decided, Refusal> {
+        if self.state.control.is_halted() {
+            return Err(Refusal::Paused);
+        }
         let key = (call.clone(), index);
         let asked = self.state.asked.get(&key).ok_or_else(|| Refusal::NotDue(format!("{call} asked nothing")))?;
         let arguments = world.texts.text(&asked.arguments)?;
