@@ -13,27 +13,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Default)]
 pub struct CrashPoints {
     #[cfg(debug_assertions)]
-    armed: Option<Arc<(String, AtomicU64)>>,
+    armed: Option<Arc<(String, AtomicU64, fn() -> !)>>,
 }
 
 impl CrashPoints {
-    /// As `name:n` says, n from 1. A release build takes it and does not die.
-    pub fn told(text: Option<&String>) -> Result<CrashPoints, String> {
+    /// As `name:n` says, n from 1; `die` ends the process. A release build takes it and does not die.
+    pub fn told(text: Option<&String>, die: fn() -> !) -> Result<CrashPoints, String> {
         let Some(text) = text else { return Ok(CrashPoints::default()) };
         let wrong = || format!("BOSUN_CRASH_AT is `{text}`: expected POINT:PASS, such as call_send:2");
         let (name, pass) = text.split_once(':').ok_or_else(wrong)?;
         let pass: u64 = pass.parse().ok().filter(|pass| *pass > 0).ok_or_else(wrong)?;
-        Ok(CrashPoints::at(name, pass))
+        Ok(CrashPoints::at(name, pass, die))
     }
 
     #[cfg(not(debug_assertions))]
-    fn at(_: &str, _: u64) -> CrashPoints {
+    fn at(_: &str, _: u64, _: fn() -> !) -> CrashPoints {
         CrashPoints::default()
     }
 
     #[cfg(debug_assertions)]
-    fn at(name: &str, pass: u64) -> CrashPoints {
-        CrashPoints { armed: Some(Arc::new((name.to_owned(), AtomicU64::new(pass)))) }
+    fn at(name: &str, pass: u64, die: fn() -> !) -> CrashPoints {
+        CrashPoints { armed: Some(Arc::new((name.to_owned(), AtomicU64::new(pass), die))) }
     }
 
     #[cfg(debug_assertions)]
@@ -41,7 +41,7 @@ impl CrashPoints {
     pub fn pass(&self, name: &str) {
         let Some(armed) = self.armed.as_ref().filter(|armed| armed.0 == name) else { return };
         if armed.1.fetch_sub(1, Ordering::SeqCst) == 1 {
-            std::process::abort();
+            (armed.2)();
         }
     }
 }

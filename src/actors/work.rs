@@ -202,6 +202,7 @@ fn failed(call: CallId, agent: AgentRef, failure: CallFailure, elapsed_ms: u64) 
 fn answered(held: &Held, answer: ModelAnswer, elapsed_ms: u64) -> Decided {
     let settled = settlement(held, &answer.usage);
     let mut decided = Decided::default();
+    let asks = u32::try_from(answer.tool_calls.len()).unwrap_or(u32::MAX);
     let turn = Message::Assistant { content: answer.text, tool_calls: answer.tool_calls };
     let message = decided.message(&turn);
     let mut raw = |raw: Option<Box<serde_json::value::RawValue>>| raw.map(|raw| decided.keep(raw.get()));
@@ -211,6 +212,7 @@ fn answered(held: &Held, answer: ModelAnswer, elapsed_ms: u64) -> Decided {
         agent: held.agent.clone(),
         model: held.model.clone(),
         finish: answer.finish,
+        asks,
         usage: answer.usage,
         cost: settled.cost,
         estimated: settled.estimated,

@@ -109,7 +109,7 @@ impl Engine {
             files: Arc::new(files),
             clock: Arc::new(SystemClock),
             sizes: self.sizes.clone(),
-            crash: CrashPoints::told(self.env.get("BOSUN_CRASH_AT")).map_err(Failure::usage)?,
+            crash: CrashPoints::told(self.env.get("BOSUN_CRASH_AT"), std::process::abort).map_err(Failure::usage)?,
         })
     }
 

@@ -107,6 +107,8 @@ pub enum Phase {
         call: CallId,
         answer: Msg,
         finish: Finish,
+        /// Tool calls it asks for: new work, which starts only in a run that goes on.
+        asks: u32,
         tools: bool,
     },
     Tools {
@@ -190,6 +192,7 @@ impl Agent {
             Phase::Calling { .. } | Phase::Tools { .. } if halted => Vec::new(),
             // In flight, or lost with its process; `Lost` follows then.
             Phase::Calling { held } => vec![AgentStep::Send(held.call.clone())],
+            Phase::Judging { asks, .. } if *asks > 0 && halted => Vec::new(),
             Phase::Judging { .. } | Phase::Failed(_) | Phase::OverBudget { .. } => vec![AgentStep::Decide],
             Phase::Tools { call, asks, .. } => {
                 let running = asks.iter().filter(|(_, ask)| match ask {

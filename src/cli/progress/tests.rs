@@ -97,6 +97,7 @@ impl Told {
             agent: agent(who),
             model: "openai/gpt-4.1-mini".into(),
             finish: Finish::Stop,
+            asks: 0,
             usage: Usage::reported(tokens - 10, 10),
             cost: money(tokens, usd),
             estimated: false,

@@ -182,7 +182,7 @@ impl Agent {
         let Some(job) = &mut self.job else { return };
         let tools = !job.concluding;
         let (answer, finish) = (answered.message, answered.finish);
-        job.phase = Phase::Judging { call: answered.call.clone(), answer, finish, tools };
+        job.phase = Phase::Judging { call: answered.call.clone(), answer, finish, asks: answered.asks, tools };
         // Usage that was estimated says nothing about the prefix.
         if let Some((input, output)) = totals(&answered.usage) {
             let model = answered.model.clone();

@@ -89,6 +89,7 @@ impl Book {
             agent: self.request(call, 2).agent,
             model: "p/m".into(),
             finish: Finish::Stop,
+            asks: 0,
             usage: Usage::ABSENT,
             cost,
             estimated: false,

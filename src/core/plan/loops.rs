@@ -27,12 +27,9 @@ impl Plan {
     }
 
     /// One of the body's tasks is done for this round, or has failed.
-    pub(super) fn round_result(&mut self, judge: &Step, address: &Step, mut result: TaskResult) {
+    pub(super) fn round_result(&mut self, judge: &Step, address: &Step, result: TaskResult) {
         let good = result.status.has_result();
         if let Some(unit) = self.state.units.get_mut(address) {
-            // A unit's cost is that of all its rounds.
-            let before = unit.previous.as_ref().map(|previous| previous.spent).unwrap_or_default();
-            result.spent = result.spent.plus(before);
             unit.result = Some(result.clone());
         }
         if !good {

@@ -413,6 +413,10 @@ impl Sim {
                 return self.append(Event::Call(CallEvent::Lost { call, agent, cause, elapsed_ms: 9 }));
             }
         };
+        let asks = match &message {
+            Message::Assistant { tool_calls, .. } => tool_calls.len() as u32,
+            _ => 0,
+        };
         let blob = message.encode();
         let message = Msg::of(&message, &blob);
         self.blob(blob);
@@ -422,6 +426,7 @@ impl Sim {
             agent,
             model: held.model,
             finish,
+            asks,
             usage,
             cost,
             estimated,
