@@ -4,6 +4,7 @@ mod budget;
 mod crash;
 mod crashpoints;
 mod crewfile;
+mod failures;
 mod house;
 mod provider;
 mod simulate;
