@@ -5,6 +5,7 @@ mod crash;
 mod crashpoints;
 mod crewfile;
 mod failures;
+mod faults;
 mod house;
 mod provider;
 mod simulate;
