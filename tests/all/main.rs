@@ -4,6 +4,8 @@ mod budget;
 mod crash;
 mod crashpoints;
 mod crewfile;
+mod failures;
+mod faults;
 mod house;
 mod provider;
 mod simulate;
