@@ -14,6 +14,7 @@ pub mod tally;
 
 pub mod demo;
 pub mod drive;
+pub mod embed;
 pub mod plan;
 pub mod raise;
 pub mod run;
