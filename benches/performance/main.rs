@@ -42,6 +42,7 @@ max_parallel = {at_once}
 [budget]
 max_usd = 500.0
 max_tokens = 900000000
+max_calls = 1000000
 [providers.local]
 kind = "openai-compatible"
 base_url = "http://127.0.0.1:{port}/v1"

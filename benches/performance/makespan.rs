@@ -25,14 +25,14 @@ fn chain_crew(port: u16, provider: bool) -> String {
         })
         .collect();
     format!(
-        "schema = 1\n[crew]\nmax_parallel = 1\n[budget]\nmax_usd = 500.0\nmax_tokens = 900000000\n{provider}[models.main]\nid = \"local/m\"\n\
+        "schema = 1\n[crew]\nmax_parallel = 1\n[budget]\nmax_usd = 500.0\nmax_tokens = 900000000\nmax_calls = 1000000\n{provider}[models.main]\nid = \"local/m\"\n\
          price = {{ input = 0.4, output = 1.6 }}\nmax_output = 400\n[agents.author]\nmodel = \"main\"\n{tasks}"
     )
 }
 
 fn parent_crew(port: u16) -> String {
     format!(
-        "schema = 1\n[crew]\nmax_parallel = {CREWS}\n[budget]\nmax_usd = 500.0\nmax_tokens = 900000000\n[providers.local]\n\
+        "schema = 1\n[crew]\nmax_parallel = {CREWS}\n[budget]\nmax_usd = 500.0\nmax_tokens = 900000000\nmax_calls = 1000000\n[providers.local]\n\
          kind = \"openai-compatible\"\nbase_url = \"http://127.0.0.1:{port}/v1\"\nmax_concurrency = {CREWS}\n\
          [crews.chain]\nfile = \"chain.toml\"\n[tasks.each]\ncrew = \"chain\"\nfor_each = \"rows.csv\"\nkey = \"id\"\n"
     )

@@ -158,8 +158,10 @@ impl Start<'_> {
     fn ready(&self) -> Result<Ready, Failure> {
         let project = &self.engine.project;
         let (loaded, file) = if self.path.ends_with(".md") {
-            let texts = self.inputs.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
-            crews::load_solo(project, &project.root, &self.path, &texts.collect(), &self.overrides)
+            let given: Vec<(String, bool)> = self.inputs.keys().map(|name| (name.clone(), false)).collect();
+            let loaded = crews::load_prompt(project, &self.path, &given, &self.overrides);
+            let file = loaded.crew.as_ref().map_or_else(|| self.path.clone(), |crew| crew.file.clone());
+            (loaded, file)
         } else {
             let loaded = crews::load(project, &self.path, &self.overrides);
             let file = loaded.crew.as_ref().map_or_else(|| self.path.clone(), |crew| crew.file.clone());
