@@ -18,7 +18,7 @@ use crate::actors::host::Live;
 use crate::actors::run::Outcome as RunOutcome;
 use crate::adapters::crewfile;
 use crate::adapters::crewfile::Source;
-use crate::core::event::{PauseCause, TaskResult};
+use crate::core::event::{CallEvent, Event, PauseCause, TaskResult};
 use crate::core::ids::BlobId;
 use crate::core::run::Entry;
 
@@ -73,7 +73,7 @@ pub async fn drive(
     let mode = Mode::choose(&context.out, show.json, show.quiet);
     let mut progress = Progress::new(context.out.clone(), mode, live.texts.clone());
     before.iter().for_each(|entry| progress.seen(entry));
-    let mut asked = 0u32;
+    let (mut asked, mut drill) = (0u32, engine.drill.clone());
     let mut tick = tokio::time::interval(TICK);
     let mut give_up: Option<tokio::time::Instant> = None;
     let outcome = loop {
@@ -90,7 +90,13 @@ pub async fn drive(
                     _ => return Ok(Exit::Interrupted),
                 }
             }
-            Some(entry) = entries.recv() => progress.entry(&entry),
+            Some(entry) = entries.recv() => {
+                progress.entry(&entry);
+                if drill.as_deref().is_some_and(|step| begins(&entry, step)) {
+                    drill = None;
+                    live.drill().await;
+                }
+            }
             outcome = live.wait() => break outcome,
             _ = tick.tick() => progress.tick(now_ms()),
             () = until(give_up) => {
@@ -104,6 +110,11 @@ pub async fn drive(
     }
     engine.store.release(&live.id);
     end(context, engine, progress, outcome, &show)
+}
+
+/// Is it a call of `step` that begins?
+fn begins(entry: &Entry, step: &str) -> bool {
+    matches!(&entry.event, Event::Call(CallEvent::Held(held)) if held.call.step.as_str() == step)
 }
 
 async fn until(at: Option<tokio::time::Instant>) {
