@@ -18,7 +18,7 @@ use crate::actors::host::Live;
 use crate::actors::run::Outcome as RunOutcome;
 use crate::adapters::crewfile;
 use crate::adapters::crewfile::Source;
-use crate::core::event::{CallEvent, Event, PauseCause, TaskResult};
+use crate::core::event::{CallEvent, Event, PauseCause, Started, TaskResult};
 use crate::core::ids::BlobId;
 use crate::core::run::Entry;
 
@@ -141,7 +141,23 @@ fn end(context: &Context, engine: &Engine, mut progress: Progress, outcome: RunO
     if !show.json {
         print_result(context, engine, result.as_ref())?;
     }
+    let started = progress.tally().started.as_deref();
+    if let (Some(started), false, true) =
+        (started.filter(|started| started.offline), show.json || show.quiet, exit == Exit::Done)
+    {
+        context.out.note(&real_model(started));
+    }
     Ok(exit)
+}
+
+/// What stands under the result of a run without a language model.
+fn real_model(started: &Started) -> String {
+    let place = if started.overrides.offline { "in place of --offline" } else { "to the command" };
+    format!(
+        "[offline] A stand-in made this text, not a language model. For a real one add {place}:\n\
+         \x20 --model openai/gpt-4.1-mini   (first: export OPENAI_API_KEY=...)\n\
+         \x20 --model ollama/llama3.1       (on this machine: ollama pull llama3.1)"
+    )
 }
 
 fn print_result(context: &Context, engine: &Engine, result: Option<&TaskResult>) -> Result<(), Failure> {

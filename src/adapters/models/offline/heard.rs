@@ -118,6 +118,13 @@ impl Heard {
         out
     }
 
+    /// Files that were read.
+    pub fn read(&self) -> Vec<String> {
+        let name = wire_name("files.read");
+        let read = self.asked.iter().filter(|(ask, result)| ask.name == name && result.is_some());
+        read.map(|(ask, _)| read_of(ask).0).collect()
+    }
+
     /// Delegated tasks that have come back: to whom, and the result or what went wrong.
     pub fn delegated(&self) -> impl Iterator<Item = (String, String)> {
         let back = self.asked.iter().filter(|(ask, _)| ask.name == "delegate");

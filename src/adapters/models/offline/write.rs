@@ -27,6 +27,10 @@ pub fn answer(heard: &Heard, room: usize) -> String {
     }
     let task = heard.first_task();
     if passages.is_empty() {
+        let read = heard.read();
+        if !read.is_empty() {
+            return format!("{} holds no sentence to quote.", read.join(", "));
+        }
         return outline(&task, heard.fenced("window").as_deref());
     }
     let shape = Shape::asked(&heard.task());
