@@ -4,6 +4,8 @@ mod budget;
 mod crash;
 mod crashpoints;
 mod crewfile;
+mod crews;
+mod demo;
 mod failures;
 mod faults;
 mod house;

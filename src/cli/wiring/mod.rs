@@ -36,6 +36,11 @@ pub use hosted::Hosted;
 pub use inputs::{Ready, bind, keyed, pinned};
 use inputs::inputs_hash;
 
+/// Names the file in which the stand-in counts its requests; of `bosun demo` alone.
+pub const DEMO_COUNT: &str = "BOSUN_DEMO_COUNT";
+/// Names the step whose agent is to panic once; of `bosun demo` alone.
+pub const DEMO_DRILL: &str = "BOSUN_DEMO_DRILL";
+
 /// Everything a process needs to run crews of one project.
 pub struct Engine {
     pub root: PathBuf,
@@ -45,6 +50,8 @@ pub struct Engine {
     offline_delay: Duration,
     /// Where the stand-in counts its requests, for drills.
     pub count_file: Option<PathBuf>,
+    /// The step whose agent is to panic once, for drills.
+    pub drill: Option<String>,
     sizes: Arc<O200k>,
     hosted: Hosted,
 }
@@ -75,9 +82,10 @@ impl Engine {
             root: project.root.clone(),
             store,
             host: Arc::new(Host::new()),
-            env,
             offline_delay: project.settings.offline_delay,
-            count_file: None,
+            count_file: env.get(DEMO_COUNT).map(PathBuf::from),
+            drill: env.get(DEMO_DRILL).cloned(),
+            env,
             sizes: Arc::new(O200k::new()),
             hosted: project.hosted.clone(),
         }

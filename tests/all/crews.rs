@@ -1,0 +1,164 @@
+//! Every shipped crew and prompt, run as it lies there. Invariant: what is shipped is checked, runs to
+//! its end with the stand-in, and leaves the files it promises.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A copy of what is shipped, in a folder of its own.
+struct Copy(tempfile::TempDir);
+
+/// How a command ended.
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Copy {
+    fn new() -> Copy {
+        let copy = Copy(tempfile::tempdir().unwrap());
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for folder in ["crews", "prompts"] {
+            for file in files(&here.join(folder)) {
+                let to = copy.0.path().join(file.strip_prefix(here).unwrap());
+                std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+                std::fs::copy(&file, to).unwrap();
+            }
+        }
+        std::fs::copy(here.join("README.md"), copy.0.path().join("README.md")).unwrap();
+        copy
+    }
+    fn bosun(&self, args: &[&str]) -> Ran {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bosun"));
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.0.path());
+        let ran = command.args(args).current_dir(self.0.path()).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        Ran { code: ran.status.code(), out: text(&ran.stdout), err: text(&ran.stderr) }
+    }
+    #[track_caller]
+    fn done(&self, args: &[&str]) -> Ran {
+        let ran = self.bosun(args);
+        assert_eq!(ran.code, Some(0), "bosun {args:?}\n{}\n{}", ran.out, ran.err);
+        assert!(ran.err.contains("[offline]"), "a stand-in's run says so: {}", ran.err);
+        ran
+    }
+    #[track_caller]
+    fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.0.path().join(path)).unwrap_or_else(|why| panic!("{path}: {why}"))
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { out.extend(files(&path)) } else { out.push(path) }
+    }
+    out.sort();
+    out
+}
+
+/// Words that stand only in instructions: no answer may hold them.
+#[track_caller]
+fn made_of_material(text: &str) {
+    for word in ["at most 400 words", "<research>", "</", "You are ", "What must be put right", "verdict"] {
+        assert!(!text.contains(word), "`{word}` in:\n{text}");
+    }
+}
+
+#[test]
+fn quickstart_writes_a_brief_with_places_and_says_what_a_real_model_needs() {
+    let copy = Copy::new();
+    let ran = copy.done(&["run", "crews/quickstart.toml", "--input", "source=README.md"]);
+    let brief = copy.read("out/brief.md");
+    assert_eq!(ran.out.trim_end(), brief.trim_end());
+    assert!(brief.starts_with("# Brief on README.md\n"), "{brief}");
+    assert!(brief.matches("(README.md:").count() >= 3, "{brief}");
+    made_of_material(&brief);
+    // Each claim is a sentence of the line it names, or of the lines after it.
+    let source = copy.read("README.md");
+    let source: Vec<&str> = source.lines().collect();
+    for line in brief.lines().filter(|line| line.ends_with(')') && line.contains("(README.md:")) {
+        let (claim, place) = line.trim_start_matches("- ").rsplit_once(" (README.md:").unwrap();
+        let at: usize = place.trim_end_matches(')').parse().unwrap();
+        let first: String = claim.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+        assert!(source[at - 1].contains(&first), "`{first}` is not in line {at}: {}", source[at - 1]);
+    }
+    for said in ["--model openai/gpt-4.1-mini", "OPENAI_API_KEY", "--model ollama/llama3.1", "not a language model"] {
+        assert!(ran.err.contains(said), "`{said}` is missing in {}", ran.err);
+    }
+    assert!(ran.err.contains("round 1 of draft_review: again"), "the first draft is sent back: {}", ran.err);
+    assert!(ran.err.contains("round 2 of draft_review: approved"), "{}", ran.err);
+}
+
+#[test]
+fn report_reads_a_folder_and_cites_it() {
+    let copy = Copy::new();
+    copy.done(&["run", "crews/report.toml", "--offline", "--input", "topic=claims", "--input", "source=prompts"]);
+    let article = copy.read("out/article.md");
+    assert!(article.starts_with("# Article on prompts/") && article.contains("(prompts/"), "{article}");
+    made_of_material(&article.replace("You are ", ""));
+}
+
+#[test]
+fn handbook_writes_all_its_sections_in_order() {
+    let copy = Copy::new();
+    copy.done(&["run", "crews/handbook.toml", "--offline"]);
+    let rows = csv::Reader::from_reader(copy.read("crews/sections.csv").as_bytes()).into_records().count();
+    let sections = files(&copy.0.path().join("out"));
+    assert_eq!((rows, sections.len()), (161, 161));
+    let second = copy.read("out/002-the-ship-in-figures.md");
+    assert!(second.starts_with("## The ship in figures\n\nFollows \"Who this handbook is for\".\n"), "{second}");
+    made_of_material(&second);
+}
+
+#[test]
+fn launch_delegates_to_agents_and_to_legal_and_legal_runs_by_itself() {
+    let copy = Copy::new();
+    let ran = copy.done(&["run", "crews/launch.toml", "--offline", "--input", "product=A pump that never fails"]);
+    let brief = copy.read("out/brief.md");
+    let heads: Vec<&str> = brief.lines().filter(|line| line.starts_with("## ")).collect();
+    assert_eq!(heads, ["## analyst", "## copywriter", "## legal"]);
+    assert!(ran.err.contains("brief/legal[1]/opinion"), "legal has its own agents: {}", ran.err);
+    let legal = brief.split("## legal").nth(1).unwrap();
+    assert!(legal.contains("verdict: change") && legal.contains("\"never\""), "{legal}");
+
+    let ran = copy.done(&[
+        "run",
+        "crews/legal.toml",
+        "--offline",
+        "--input",
+        "copy=Our pump never fails.",
+        "--input",
+        "market=eu",
+    ]);
+    let opinion: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(opinion["verdict"], "change");
+    assert!(opinion["changes"][0].as_str().unwrap().contains("\"never\""), "{opinion}");
+}
+
+#[test]
+fn a_prompt_runs_as_a_crew_of_one() {
+    let copy = Copy::new();
+    let ran = copy.done(&["run", "prompts/summarise.md", "--input", "file=README.md", "--offline"]);
+    assert!(ran.out.contains("(README.md:"), "{}", ran.out);
+    made_of_material(&ran.out);
+}
+
+#[test]
+fn every_role_prompt_is_in_use() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let crews: String = files(&here.join("crews")).iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let names = files(&here.join("prompts")).into_iter().filter(|file| file.parent() == Some(&here.join("prompts")));
+    let names: BTreeSet<String> = names.map(|file| file.file_stem().unwrap().to_string_lossy().into_owned()).collect();
+    let unused: Vec<&String> = names
+        .iter()
+        .filter(|name| {
+            *name != "summarise"
+                && !crews.contains(&format!("\n{name} = {{"))
+                && !crews.contains(&format!("[agents.{name}]"))
+        })
+        .collect();
+    assert!(unused.is_empty(), "no crew has an agent for {unused:?}");
+}
