@@ -127,7 +127,14 @@ impl Mini {
 
     /// Until nothing is due, or the call it dies in.
     pub fn run(&mut self) {
-        while self.step() {}
+        for _ in 0..300 {
+            if !self.step() {
+                return;
+            }
+        }
+        let last: Vec<String> =
+            self.rows.iter().rev().take(6).map(|row| String::from_utf8_lossy(&row.payload).into_owned()).collect();
+        panic!("the machines do not come to rest: {last:#?}");
     }
 
     fn step(&mut self) -> bool {
@@ -143,7 +150,7 @@ impl Mini {
             let world = World { run: &id, crew: &crew, texts: &self.texts, sizes: &self.sizes };
             if let PlanStep::WriteFile(address) = &step {
                 let (path, text) = self.run.plans[&scope].output_file(world, address).unwrap();
-                let step = self.run.plans[&scope].state.units[address].step(address);
+                let step = address.clone();
                 self.push(Event::Task(TaskEvent::FileWritten { step, path, text }));
                 return true;
             }
