@@ -155,7 +155,9 @@ impl Mini {
                 return true;
             }
             if let Ok(decided) = self.run.decide_plan(world, &scope, &step) {
-                decided.blobs.into_iter().for_each(|blob| drop(self.keep(blob)));
+                decided.blobs.into_iter().for_each(|blob| {
+                    self.keep(blob);
+                });
                 decided.events.into_iter().for_each(|event| self.push(event));
                 return true;
             }
@@ -171,7 +173,9 @@ impl Mini {
             match step {
                 AgentStep::Decide => {
                     if let Ok(decided) = self.run.decide_agent(world, &who) {
-                        decided.blobs.into_iter().for_each(|blob| drop(self.keep(blob)));
+                        decided.blobs.into_iter().for_each(|blob| {
+                            self.keep(blob);
+                        });
                         decided.events.into_iter().for_each(|event| self.push(event));
                         return true;
                     }

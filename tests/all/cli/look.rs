@@ -35,7 +35,7 @@ fn show_prints_a_run_step_by_step() {
     let (place, mini) = finished();
     let said = place.run(&["show"]);
     assert_eq!(said.code, 0, "{}", said.err);
-    insta::assert_snapshot!(said.out, @r#"
+    insta::assert_snapshot!(said.out.replace(&mini.head(), "HEAD"), @r#"
     run 7000000000 report completed · 24s · 5 calls · 1,147 tok · spent $0.0006 of $0.25
     crews/report.toml · 2026-11-20 12:00:01 · topic="tides"
     STEP            STATUS  AGENT       MODEL                CALLS  TOKENS       USD  TIME
@@ -44,7 +44,7 @@ fn show_prints_a_run_step_by_step() {
     draft_review#1  done    critic      openai/gpt-4.1-mini      1     306   $0.0002  3.0s
     draft#2         done    writer      openai/gpt-4.1-mini      1     196   $0.0002  3.0s
     draft_review#2  done    critic      openai/gpt-4.1-mini      1     514   $0.0003  3.0s
-    head 46406054afa995360506fb96b08c523fb0242c85763c5499c858999c72963acc
+    head HEAD
     "#);
     assert!(said.out.contains(&mini.head()));
     let json: serde_json::Value = serde_json::from_str(&place.run(&["show", "--json"]).out).unwrap();
