@@ -17,8 +17,7 @@ use std::time::Duration;
 
 /// 4 KB, as a task's instructions are.
 pub fn prompt() -> String {
-    "Write the next part from the notes you were given, in plain words, and leave out what you cannot show. "
-        .repeat(40)
+    "Write the next part from the notes you were given, in plain words, and leave out what you cannot show. ".repeat(40)
 }
 
 /// A project folder in the build's own temporary folder: on the disk that the build is on.

@@ -107,7 +107,11 @@ fn measure(what: &str, port: u16) -> (f64, f64) {
 pub fn run() {
     let server = Elsewhere::start(Duration::from_millis(100));
     let bare = measure("bare-crews", server.port);
-    println!("  bare: {CREWS} chains of 4 calls of 100 ms at once: {:.0} ms, {:.0} KB each", bare.0, bare.1 / CREWS as f64);
+    println!(
+        "  bare: {CREWS} chains of 4 calls of 100 ms at once: {:.0} ms, {:.0} KB each",
+        bare.0,
+        bare.1 / CREWS as f64
+    );
     for (what, name) in [("list", "one for_each over a sub-crew"), ("runs", "as many runs of the embedding API")] {
         let own = measure(what, server.port);
         println!("  {name}: {:.0} ms, {:.0} KB each in flight", own.0, own.1 / CREWS as f64);

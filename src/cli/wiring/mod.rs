@@ -33,8 +33,8 @@ mod hosted;
 mod inputs;
 
 pub use hosted::Hosted;
-pub use inputs::{Ready, bind, keyed, pinned};
 use inputs::inputs_hash;
+pub use inputs::{Ready, bind, keyed, pinned};
 
 /// Names the file in which the stand-in counts its requests; of `bosun demo` alone.
 pub const DEMO_COUNT: &str = "BOSUN_DEMO_COUNT";
