@@ -268,3 +268,15 @@ fn gc_removes_what_is_over_and_old_and_says_so_first() {
     assert!(place.run(&["gc", "--keep", "0s"]).out.starts_with("removed 1 run"));
     assert_eq!(place.run(&["runs"]).out, "");
 }
+
+#[test]
+fn a_state_folder_of_a_newer_bosun_is_named_and_left_as_it_is() {
+    let (place, _) = finished();
+    let path = place.root().join(".bosun/journal.db");
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let said = place.run(&["runs"]);
+    assert!(said.code == 6 && said.err.contains("format 99") && said.err.contains("newer bosun"), "{}", said.err);
+    let format: i64 =
+        rusqlite::Connection::open(&path).unwrap().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(format, 99);
+}
