@@ -196,6 +196,7 @@ impl Mini {
                         agent: who,
                         model: held.model,
                         finish: answer.finish,
+                        asks: 0,
                         usage: answer.usage,
                         cost: Amount { tokens, usd, calls: 1 },
                         estimated: false,
