@@ -5,6 +5,7 @@ use crate::cli::ends;
 use crate::cli::out::{Out, Tone};
 use crate::cli::screen::{cap, clean, count, excerpt, span, tokens, usd};
 use crate::cli::tally::{StepState, StepTally, Tally};
+use crate::core::chat::FailureClass;
 use crate::core::event::{
     AlertAt, CallEvent, Event, LedgerEvent, LostCause, Outcome, RoundOutcome, RunEvent, TaskEvent, TaskResult,
     TaskStatus, ToolEvent,
@@ -195,12 +196,13 @@ fn call(tally: &Tally, event: &CallEvent) -> Option<Said> {
     Some(match event {
         CallEvent::Held(_) => return None,
         CallEvent::Queued { call, node, limit, need, .. } => {
-            let text = format!("{} for budget at {node} ({limit}): the call needs up to {}", call.step, usd(need.usd));
+            let need = ends::in_unit(*limit, *need);
+            let text = format!("{} for budget at {node}: the call needs up to {need} {limit}", call.step);
             Said { in_region: true, ..Said::new("waits", Tone::Dim, text) }
         }
         CallEvent::Exhausted { call, node, limit, need, left, .. } => {
-            let (need, left) = (usd(need.usd), usd(left.usd));
-            Said::new("no budget", Tone::Warn, format!("{}: {node} ({limit}): needs {need}, {left} left", call.step))
+            let (need, left) = (ends::in_unit(*limit, *need), ends::in_unit(*limit, *left));
+            Said::new("no budget", Tone::Warn, format!("{}: needs {need} {limit}, {left} left at {node}", call.step))
         }
         CallEvent::Answered(answered) if answered.overrun => {
             let text = format!("{}: {} was billed, more than was held", answered.call, usd(answered.cost.usd));
@@ -211,6 +213,13 @@ fn call(tally: &Tally, event: &CallEvent) -> Option<Said> {
             Said::new("estimated", Tone::Warn, text)
         }
         CallEvent::Answered(_) => return None,
+        CallEvent::Failed { call, failure, .. }
+            if matches!(failure.class, FailureClass::Transient | FailureClass::NotSent) =>
+        {
+            let after = failure.retry_after_ms.map(|ms| format!(", it asks for {}", span(ms))).unwrap_or_default();
+            let text = format!("{call} and is sent again: {}{after}", excerpt(&failure.message, MESSAGE));
+            Said::new("waits", Tone::Dim, text)
+        }
         CallEvent::Failed { call, failure, .. } => {
             let text = format!("{call} not answered: {}", excerpt(&failure.message, MESSAGE));
             Said::new("failed", Tone::Warn, text)
@@ -241,8 +250,13 @@ fn ledger(event: &LedgerEvent) -> Said {
             Said::new("alert", Tone::Warn, format!("{node} has reached {at}: {used}"))
         }
         LedgerEvent::Raised { caps, by } => {
-            let usd = caps.usd.map_or("none".to_owned(), cap);
-            Said::new("raised", Tone::Strong, format!("cap is now {usd}, by {}", clean(by)))
+            let all = [
+                caps.usd.map(cap),
+                caps.tokens.map(|tokens| format!("{tokens} tokens")),
+                caps.calls.map(|calls| count(calls, "call")),
+            ];
+            let all = all.into_iter().flatten().collect::<Vec<_>>().join(", ");
+            Said::new("raised", Tone::Strong, format!("cap is now {all}, by {}", clean(by)))
         }
     }
 }
