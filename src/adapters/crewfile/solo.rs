@@ -57,7 +57,9 @@ fn crew(prompt: &str, stem: &str, inputs: &BTreeMap<String, bool>, files: bool, 
     for (name, file) in inputs {
         let kind = if *file { "path" } else { "string" };
         out.push_str(&format!("\n[inputs.{name}]\ntype = \"{kind}\"\n"));
-        told.push_str(&format!("\n{name}: {{{{ {name} }}}}"));
+        // A path may hold spaces: its ends are marked.
+        let mark = if *file { "`" } else { "" };
+        told.push_str(&format!("\n{name}: {mark}{{{{ {name} }}}}{mark}"));
     }
     out.push_str(&format!("\n[agents.{stem}]\nprompt = {}\n", quoted(prompt)));
     if files {

@@ -3,7 +3,7 @@
 
 use super::Place;
 use crate::stand_in::Behaviour;
-use crate::support::{Folder, Provider};
+use crate::support::{Folder, Provider, kill9, until, wait};
 
 const KEY: &str = "sk-live-ABCDEF1234567890";
 
@@ -215,4 +215,35 @@ fn a_refusal_for_now_is_a_wait_and_no_failure() {
     assert!(ran.err.contains("waits t.1 and is sent again: HTTP 429: slow down"), "{}", ran.err);
     assert!(!ran.err.contains("failed"), "{}", ran.err);
     folder.verify();
+}
+
+#[test]
+fn a_step_of_a_run_that_nobody_runs_is_not_said_to_run() {
+    let provider = Provider::start();
+    provider.push(Behaviour::Hang);
+    let crew = "[agents.a]\nmodel = \"m\"\n[tasks.t]\nagent = \"a\"\ndescription = \"Say something\"\n";
+    let folder = Folder::new(&format!("schema = 1\n{}{crew}", provider.tables("")));
+    let child = folder.start(&["run", "crew.toml"]);
+    until("the call is sent", || provider.requests() == 1);
+    let running = folder.bosun(&["show", "latest"]).expect(0).out;
+    assert!(running.lines().any(|line| line.starts_with("t ") && line.contains("running")), "{running}");
+    kill9(child.id());
+    wait(child);
+    let stopped = folder.bosun(&["show", "latest"]).expect(0).out;
+    assert!(stopped.lines().any(|line| line.starts_with("t ") && line.contains("stopped")), "{stopped}");
+    let json = folder.bosun(&["runs", "--json"]).expect(0).out;
+    assert!(json.contains("\"budget\":\"1.00\""), "{json}");
+}
+
+#[test]
+fn everything_may_stand_in_a_folder_with_spaces_and_accents() {
+    let place = Place::empty();
+    place.run(&["new", "ü ö/日本 語"]);
+    place.write("ü ö/日本 語/quelle ä.md", "Bosun runs crews of agents. It keeps a journal on disk.\n");
+    let mut command = place.command(&["run", "crews/quickstart.toml", "--input", "source=quelle ä.md"]);
+    let output = command.current_dir(place.root().join("ü ö/日本 語")).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("quelle ä.md:1)"), "{text}");
+    assert!(text.contains("journal on disk"), "{text}");
+    assert!(place.has("ü ö/日本 語/out/brief.md"));
 }
