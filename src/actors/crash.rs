@@ -25,6 +25,17 @@ struct Armed {
 pub struct CrashPoints {
     #[cfg(debug_assertions)]
     armed: Option<Arc<Armed>>,
+<<<<<<< HEAD
+=======
+}
+
+#[cfg(debug_assertions)]
+struct Armed {
+    point: String,
+    /// Passes left before it is time.
+    passes: AtomicU64,
+    die: fn() -> !,
+>>>>>>> main
 }
 
 impl CrashPoints {
@@ -43,15 +54,25 @@ impl CrashPoints {
     }
 
     #[cfg(debug_assertions)]
+<<<<<<< HEAD
     fn at(name: &str, pass: u64, die: Die) -> CrashPoints {
         CrashPoints { armed: Some(Arc::new(Armed { name: name.to_owned(), left: AtomicU64::new(pass), die })) }
+=======
+    fn at(name: &str, pass: u64, die: fn() -> !) -> CrashPoints {
+        CrashPoints { armed: Some(Arc::new(Armed { point: name.to_owned(), passes: AtomicU64::new(pass), die })) }
+>>>>>>> main
     }
 
     /// Dies if this is the point and the pass.
     #[cfg(debug_assertions)]
     pub fn pass(&self, name: &str) {
+<<<<<<< HEAD
         let Some(armed) = self.armed.as_ref().filter(|armed| armed.name == name) else { return };
         if armed.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+=======
+        let Some(armed) = self.armed.as_ref().filter(|armed| armed.point == name) else { return };
+        if armed.passes.fetch_sub(1, Ordering::SeqCst) == 1 {
+>>>>>>> main
             (armed.die)();
         }
     }
