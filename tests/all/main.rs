@@ -1,6 +1,7 @@
 //! All integration tests, in one binary: it links once.
 
 mod budget;
+mod chaos;
 mod cli;
 mod crash;
 mod crashpoints;

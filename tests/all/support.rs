@@ -17,7 +17,7 @@ use boatswain::core::chain;
 use boatswain::core::event::{CallEvent, Event, RunEnd, RunEvent, Started, TaskEvent, ToolEvent};
 use boatswain::core::ids::{CallId, RunId, Seq, Step};
 use boatswain::core::ledger::{Ledger, NodeId, Sums, path};
-use boatswain::core::money::{Amount, Caps};
+use boatswain::core::money::Caps;
 use boatswain::core::run::{Entry, Replay};
 use boatswain::ports::store::{RunFilter, RunRow, Store};
 
@@ -28,7 +28,6 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Folder {
     dir: tempfile::TempDir,
-    env: BTreeMap<String, String>,
 }
 
 /// How a process ended.
@@ -54,7 +53,7 @@ impl Ran {
 impl Folder {
     /// A project whose crew file is `crew.toml`.
     pub fn new(crew: &str) -> Folder {
-        let folder = Folder { dir: tempfile::tempdir().unwrap(), env: BTreeMap::new() };
+        let folder = Folder { dir: tempfile::tempdir().unwrap() };
         folder.file("crew.toml", crew);
         folder
     }
@@ -72,20 +71,16 @@ impl Folder {
     pub fn read(&self, path: &str) -> String {
         std::fs::read_to_string(self.path().join(path)).unwrap_or_default()
     }
-    /// For every process that is started from now on.
-    pub fn env(&mut self, name: &str, value: &str) {
-        self.env.insert(name.into(), value.into());
-    }
     /// `bosun ARGS` in this folder, with nothing of the tester's own environment but the path.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bosun"));
+        let mut command = Command::new(program());
         self.prepare(&mut command);
         command.args(args);
         command
     }
     pub fn prepare(&self, command: &mut Command) {
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("HOME", self.path()).envs(&self.env).current_dir(self.path());
+        command.env("HOME", self.path()).current_dir(self.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     }
     pub fn bosun(&self, args: &[&str]) -> Ran {
@@ -133,6 +128,11 @@ impl Folder {
         let rows = store.runs(&RunFilter::default()).unwrap();
         rows.iter().map(|row| verify_run(&project, store.clone(), row)).collect()
     }
+}
+
+/// The binary under test; another one, such as a release build, by `BOSUN_TEST_BIN`.
+pub fn program() -> String {
+    std::env::var("BOSUN_TEST_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_bosun").to_owned())
 }
 
 /// Waits for the process to end by itself, for a while.
@@ -359,9 +359,4 @@ impl Dice {
 /// A figure that the environment may raise: `BOSUN_TEST_NAME`.
 pub fn size(name: &str, usual: u64) -> u64 {
     std::env::var(format!("BOSUN_TEST_{name}")).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
-}
-
-/// The zero of amounts, for comparisons.
-pub fn nothing() -> Amount {
-    Amount::default()
 }
