@@ -13,7 +13,8 @@ use super::shell::{Commit, Fatal, Shell};
 use super::throttle::Permit;
 use super::work::{Call, Context, ToolRun, Work, start_call, start_tool};
 use crate::core::agent::{Agent, AgentStep, Decision, Phase, Spec};
-use crate::core::event::{Event, Subject, TaskEvent};
+use crate::core::chat::{CallFailure, FailureClass};
+use crate::core::event::{CallEvent, Event, Subject, TaskEvent};
 use crate::core::ids::{CallId, Name, Seq};
 use crate::core::ledger::HoldRequest;
 use crate::core::machine::{Decided, Refusal};
@@ -91,6 +92,7 @@ impl Actor for AgentActor {
             AgentMsg::Committed(entry) => {
                 state.shell.fold(&entry)?;
                 state.asked = None;
+                state.give_back(&entry).await?;
             }
             AgentMsg::Wake => {}
             AgentMsg::Admitted(permit) => {
@@ -101,8 +103,8 @@ impl Actor for AgentActor {
                 let _ = reply.send(());
                 return Ok(());
             }
-            #[expect(clippy::panic, reason = "a drill: supervision is shown by a real panic")]
-            AgentMsg::Drill => panic!("drill: this agent was told to panic"),
+            // A real unwind, without the hook's message on the terminal.
+            AgentMsg::Drill => std::panic::resume_unwind(Box::new("drill: this agent was told to panic")),
         }
         state.pump(&myself).await?;
         Ok(())
@@ -126,6 +128,20 @@ impl AgentState {
                 return Ok(());
             }
         }
+    }
+
+    /// A hold that came after the task's end is never sent: it goes back at once.
+    async fn give_back(&self, entry: &Entry) -> Result<(), Fatal> {
+        let Event::Call(CallEvent::Held(held)) = &entry.event else { return Ok(()) };
+        let phase = self.shell.machine.job.as_ref().map(|job| &job.phase);
+        if matches!(phase, Some(Phase::Calling { held: open }) if open.call == held.call) {
+            return Ok(());
+        }
+        let (class, message) = (FailureClass::NotSent, "its task had ended".to_owned());
+        let failure = CallFailure { class, status: None, message, retry_after_ms: None };
+        let (call, agent) = (held.call.clone(), held.agent.clone());
+        let event = Event::Call(CallEvent::Failed { call, agent, failure, elapsed_ms: 0 });
+        self.context.journal.record(Decided::one(event)).await.ok_or(Fatal::NoJournal).map(drop)
     }
 
     /// `true` if the machine has moved and should be looked at again.

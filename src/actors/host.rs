@@ -10,6 +10,7 @@ use ractor::{Actor, ActorRef};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Ports;
+use super::crash::crash_point;
 use super::journal::JournalHandle;
 use super::run::{Outcome, Root, RootArgs, RunMsg};
 use super::texts::TextCache;
@@ -90,6 +91,7 @@ impl Host {
         watcher: Option<mpsc::UnboundedSender<Arc<Entry>>>,
     ) -> Result<Live, LaunchError> {
         let Launch { id, epoch, crew, rows, opening, time_left } = launch;
+        crash_point!(ports.crash, "launch");
         let corrupt = |why: String| LaunchError::Corrupt { run: id.clone(), why };
         let mut hash = chain::genesis(&id);
         let mut run = Run::new(crew);
@@ -101,7 +103,7 @@ impl Host {
         }
         let texts = Arc::new(TextCache::new(ports.store.clone()));
         let mut decided = left_open(&run);
-        decided.events.extend(opening);
+        decided.events.extend(opening.into_iter().filter(|event| may_open(&run, event)));
         if !decided.events.is_empty() {
             hash = self.open(&mut run, &id, epoch, hash, decided, &ports, watcher.as_ref(), &texts).await?;
         }
@@ -159,9 +161,11 @@ impl Host {
         let batch =
             Batch { run: id.clone(), epoch, after, rows, blobs: decided.blobs, spent: Amount::default(), state };
         let (done, written) = oneshot::channel();
+        crash_point!(ports.crash, "open_append");
         ports.store.append(batch, Box::new(move |result| drop(done.send(result))));
         let ended = || StoreError::WriteFailed { why: "the store has ended".into() };
         written.await.unwrap_or_else(|_| Err(ended()))?;
+        crash_point!(ports.crash, "open_durable");
         if let Some(watcher) = watcher {
             entries.into_iter().for_each(|entry| drop(watcher.send(entry)));
         }
@@ -198,19 +202,20 @@ impl Host {
     async fn take(&self, ports: &Ports, run: &RunId, row: InboxRow) {
         let Some(root) = self.live.get(run).map(|entry| entry.value().clone()) else { return };
         let by = row.by.clone();
-        let event = match row.kind.as_str() {
-            "pause" => Some(Event::Run(RunEvent::PauseAsked { cause: PauseCause::Asked, by })),
-            "cancel" => Some(Event::Run(RunEvent::CancelAsked { by })),
-            "settle" => settle_event(&row),
+        let message = match row.kind.as_str() {
+            "pause" => Some(RunMsg::Record(vec![Event::Run(RunEvent::PauseAsked { cause: PauseCause::Asked, by })])),
+            "cancel" => Some(RunMsg::Record(vec![Event::Run(RunEvent::CancelAsked { by })])),
+            "settle" => settle_event(&row).map(RunMsg::Settle),
             // A newer bosun's command: left for it, said in the log.
             other => {
                 tracing::warn!(kind = other, "a command this bosun does not know is left in the inbox");
                 None
             }
         };
-        if let Some(event) = event {
-            let _ = root.cast(RunMsg::Record(vec![event]));
+        if let Some(message) = message {
+            let _ = root.cast(message);
         }
+        crash_point!(ports.crash, "inbox_taken");
         let (store, run, id) = (ports.store.clone(), run.clone(), row.id);
         let forgotten = tokio::task::spawn_blocking(move || store.inbox_done(&run, id)).await;
         if let Ok(Err(error)) = forgotten {
@@ -243,6 +248,15 @@ pub fn settle_event(row: &InboxRow) -> Option<Event> {
     }
     let Settle { call, cost } = serde_json::from_str(&row.payload).ok()?;
     Some(Event::Call(CallEvent::Settled { call, cost, by: row.by.clone() }))
+}
+
+/// A settlement may come twice: its process died after the event and before the inbox forgot it. The
+/// first counts. Calls that the last process left open are in doubt by the time this is applied.
+fn may_open(run: &Run, event: &Event) -> bool {
+    match event {
+        Event::Call(CallEvent::Settled { call, .. }) => run.ledger.hold(call).is_some(),
+        Event::Call(_) | Event::Run(_) | Event::Task(_) | Event::Tool(_) | Event::Ledger(_) => true,
+    }
 }
 
 /// What the end of the last process left open: its calls may have been sent, its tools may have run.

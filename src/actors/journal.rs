@@ -8,6 +8,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Ports;
+use super::crash::crash_point;
 use super::durable::Durable;
 use super::shell::Deliver;
 use super::texts::TextCache;
@@ -253,16 +254,23 @@ impl JournalState {
         let args = &self.args;
         let (durable, broken, last) = (args.durable.clone(), args.broken.clone(), args.last);
         let batch = Batch { run: args.run.clone(), epoch: args.epoch, after, rows, blobs, spent, state };
+        #[cfg(debug_assertions)]
+        let points = args.ports.crash.clone();
+        crash_point!(args.ports.crash, "append_queue");
         args.ports.store.append(
             batch,
             Box::new(move |written| match written {
-                Ok(()) => durable.reached(last),
+                Ok(()) => {
+                    crash_point!(points, "append_durable");
+                    durable.reached(last);
+                }
                 Err(error) => {
                     durable.fail(error);
                     broken();
                 }
             }),
         );
+        crash_point!(args.ports.crash, "append_queued");
     }
 }
 

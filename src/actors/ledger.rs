@@ -8,10 +8,10 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::shell::{Commit, Fatal, Shell};
 use super::work::Context;
-use crate::core::event::Subject;
+use crate::core::event::{CallEvent, Event, Subject};
 use crate::core::ids::{CallId, Seq};
 use crate::core::ledger::{HoldRequest, Ledger, LedgerStep};
-use crate::core::machine::Refusal;
+use crate::core::machine::{Decided, Refusal};
 use crate::core::run::Entry;
 
 pub enum LedgerMsg {
@@ -20,6 +20,8 @@ pub enum LedgerMsg {
         request: Box<HoldRequest>,
         as_of: Seq,
     },
+    /// `call.settled`, from a person. Void unless the call is in doubt.
+    Settle(Event),
     Committed(Arc<Entry>),
     /// Replies when everything before it has been handled.
     Quiet(tokio::sync::oneshot::Sender<()>),
@@ -33,6 +35,8 @@ pub struct LedgerState {
     /// Requests that wait or met a ledger that had moved.
     asked: BTreeMap<CallId, (Box<HoldRequest>, Seq)>,
     stale: Vec<CallId>,
+    /// Settlements that met a ledger that had moved.
+    settles: Vec<Event>,
 }
 
 impl Actor for LedgerActor {
@@ -49,7 +53,7 @@ impl Actor for LedgerActor {
         let subject = Subject::Ledger;
         context.journal.subscribe(subject.clone(), Some(last), deliver).await.ok_or(Fatal::NoJournal)?;
         let shell = Shell { machine, last, subject, journal: context.journal.clone() };
-        Ok(LedgerState { shell, context, asked: BTreeMap::new(), stale: Vec::new() })
+        Ok(LedgerState { shell, context, asked: BTreeMap::new(), stale: Vec::new(), settles: Vec::new() })
     }
 
     async fn handle(
@@ -66,9 +70,15 @@ impl Actor for LedgerActor {
             }
             LedgerMsg::Committed(entry) => {
                 state.shell.fold(&entry)?;
+                state.settle().await?;
                 for call in std::mem::take(&mut state.stale) {
                     state.hold(&call).await?;
                 }
+                state.try_waiting().await?;
+            }
+            LedgerMsg::Settle(event) => {
+                state.settles.push(event);
+                state.settle().await?;
                 state.try_waiting().await?;
             }
             LedgerMsg::Quiet(reply) => drop(reply.send(())),
@@ -78,6 +88,24 @@ impl Actor for LedgerActor {
 }
 
 impl LedgerState {
+    /// Books what people settled, each on a hold that is in doubt now: a second settlement is void.
+    async fn settle(&mut self) -> Result<(), Fatal> {
+        while let Some(event) = self.settles.first().cloned() {
+            let call = match &event {
+                Event::Call(CallEvent::Settled { call, .. }) => Some(call),
+                Event::Call(_) | Event::Run(_) | Event::Task(_) | Event::Tool(_) | Event::Ledger(_) => None,
+            };
+            let hold = call.and_then(|call| self.shell.machine.hold(call));
+            if !hold.is_some_and(|hold| hold.ambiguous) {
+                tracing::warn!(?call, "a settlement of a call that is not in doubt is void");
+            } else if self.shell.commit(Decided::one(event), None).await? != Commit::Done {
+                return Ok(());
+            }
+            self.settles.remove(0);
+        }
+        Ok(())
+    }
+
     async fn hold(&mut self, call: &CallId) -> Result<(), Fatal> {
         let Some((request, as_of)) = self.asked.get(call) else { return Ok(()) };
         let decided = match self.shell.machine.decide(self.context.world(), request) {
@@ -89,10 +117,7 @@ impl LedgerState {
                 return Ok(());
             }
         };
-        let waits = matches!(
-            &decided.events[..],
-            [crate::core::event::Event::Call(crate::core::event::CallEvent::Queued { .. })]
-        );
+        let waits = matches!(&decided.events[..], [Event::Call(CallEvent::Queued { .. })]);
         let agent = Subject::Agent(request.agent.clone());
         match self.shell.commit(decided, Some((agent, *as_of))).await? {
             // The agent hears of the queue, and its request is from then on as of that.

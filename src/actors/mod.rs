@@ -13,6 +13,7 @@
 
 pub mod agent;
 pub mod coordinator;
+pub mod crash;
 pub mod durable;
 pub mod host;
 pub mod journal;
@@ -41,4 +42,6 @@ pub struct Ports {
     pub files: Arc<dyn Files>,
     pub clock: Arc<dyn Clock>,
     pub sizes: Arc<dyn Sizes>,
+    /// Where a debug build dies when it is told to.
+    pub crash: crash::CrashPoints,
 }

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Ports;
 use super::coordinator::{Coordinator, CoordinatorArgs, CoordinatorMsg, Slices};
+use super::crash::crash_point;
 use super::durable::Durable;
 use super::journal::{Journal, JournalArgs, JournalHandle};
 use super::ledger::{LedgerActor, LedgerMsg};
@@ -26,8 +27,10 @@ use crate::ports::store::{Epoch, StoreError};
 pub enum RunMsg {
     /// An entry that concerns the whole run.
     Committed(Arc<Entry>),
-    /// Facts from people and other processes: pause, cancel, settle.
+    /// Facts from people and other processes: pause, cancel.
     Record(Vec<Event>),
+    /// A person closes an ambiguous hold: the ledger looks whether there still is one.
+    Settle(Event),
     /// A second Ctrl-C, a deadline: calls in flight are dropped and recorded as ambiguous.
     DropCalls,
     /// The table of work under way has emptied while somebody waited for it.
@@ -143,6 +146,7 @@ impl Actor for Root {
             RunMsg::Record(events) => {
                 state.context.journal.record(Decided { events, blobs: Vec::new() }).await.ok_or(Fatal::NoJournal)?;
             }
+            RunMsg::Settle(event) => drop(state.ledger.cast(LedgerMsg::Settle(event))),
             RunMsg::DropCalls => state.drop_calls().await?,
             RunMsg::Drained => {
                 let _ = state.coordinator.cast(CoordinatorMsg::Wake);
@@ -245,10 +249,12 @@ impl RootState {
             RunEvent::Finished { status, result } => {
                 let (status, result) = (*status, result.clone());
                 self.context.flights.drop_all();
+                crash_point!(self.context.ports.crash, "finished");
                 if self.context.journal.durable.wait(entry.seq).await.is_err() {
                     let _ = myself.cast(RunMsg::Broken);
                     return;
                 }
+                crash_point!(self.context.ports.crash, "finished_durable");
                 let head = self.head().await;
                 self.end(myself, Outcome::Finished { status, result, head });
             }
@@ -305,6 +311,7 @@ impl RootState {
             let _ = myself.cast(RunMsg::Broken);
             return;
         }
+        crash_point!(self.context.ports.crash, "parked");
         let head = self.head().await;
         self.end(myself, Outcome::Parked { causes, head });
     }

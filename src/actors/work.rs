@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::Ports;
+use super::crash::crash_point;
 use super::durable::Broken;
 use super::journal::JournalHandle;
 use super::texts::TextCache;
@@ -52,6 +53,8 @@ struct Flight {
     agent: Option<AgentRef>,
     started: Instant,
     abort: Option<AbortHandle>,
+    /// It has ended, and records so itself: too late to stop it.
+    ended: bool,
 }
 
 /// The table of work under way.
@@ -79,7 +82,7 @@ impl Flights {
     }
 
     fn start(&self, work: Work, agent: Option<AgentRef>, task: impl Future<Output = ()> + Send + 'static) {
-        self.table.insert(work.clone(), Flight { agent, started: Instant::now(), abort: None });
+        self.table.insert(work.clone(), Flight { agent, started: Instant::now(), abort: None, ended: false });
         let abort = tokio::spawn(task).abort_handle();
         // It may have ended already.
         if let Some(mut flight) = self.table.get_mut(&work) {
@@ -87,13 +90,18 @@ impl Flights {
         }
     }
 
-    /// Takes the work out: `true` for the one party that records its end.
-    fn finish(&self, work: &Work) -> bool {
-        let mine = self.table.remove(work).is_some();
+    /// `true` if the work is the one party that records its end. It stays in the table until that is
+    /// done, so that a run does not park without it.
+    fn claim(&self, work: &Work) -> bool {
+        let flight = self.table.get_mut(work);
+        flight.is_some_and(|mut flight| !std::mem::replace(&mut flight.ended, true))
+    }
+
+    fn finish(&self, work: &Work) {
+        self.table.remove(work);
         if self.awaited.load(Ordering::SeqCst) && self.table.is_empty() {
             self.drained.notify_one();
         }
-        mine
     }
 
     /// Stops everything. Calls are lost, not undone: the events say so. Tools likewise, by their effect.
@@ -101,7 +109,7 @@ impl Flights {
         let keys: Vec<Work> = self.table.iter().map(|entry| entry.key().clone()).collect();
         let mut events = Vec::new();
         for work in keys {
-            let Some((work, flight)) = self.table.remove(&work) else { continue };
+            let Some((work, flight)) = self.table.remove_if(&work, |_, flight| !flight.ended) else { continue };
             if let Some(abort) = flight.abort {
                 abort.abort();
             }
@@ -111,7 +119,7 @@ impl Flights {
                 events.push(Event::Call(CallEvent::Lost { call, agent, cause, elapsed_ms }));
             }
         }
-        if self.awaited.load(Ordering::SeqCst) {
+        if self.awaited.load(Ordering::SeqCst) && self.table.is_empty() {
             self.drained.notify_one();
         }
         events
@@ -146,8 +154,9 @@ pub fn start_call(context: &Arc<Context>, call: Call) {
             return;
         };
         drop(permit);
-        if shared.flights.table.contains_key(&key) {
+        if shared.flights.claim(&key) {
             shared.journal.record(decided).await;
+            crash_point!(shared.ports.crash, "call_recorded");
         }
         shared.flights.finish(&key);
     });
@@ -171,7 +180,9 @@ async fn make_call(context: &Context, call: &Call) -> Result<(Decided, Option<Pe
         };
         return Ok((failed(id, agent, failure, 0), permit));
     };
+    crash_point!(context.ports.crash, "call_send");
     let answer = tokio::time::timeout(call.time, model.call(&call.request)).await;
+    crash_point!(context.ports.crash, "call_answer");
     let elapsed_ms = millis(started.elapsed());
     let decided = match answer {
         Ok(Ok(answer)) => answered(&call.held, answer, elapsed_ms),
@@ -191,6 +202,7 @@ fn failed(call: CallId, agent: AgentRef, failure: CallFailure, elapsed_ms: u64) 
 fn answered(held: &Held, answer: ModelAnswer, elapsed_ms: u64) -> Decided {
     let settled = settlement(held, &answer.usage);
     let mut decided = Decided::default();
+    let asks = u32::try_from(answer.tool_calls.len()).unwrap_or(u32::MAX);
     let turn = Message::Assistant { content: answer.text, tool_calls: answer.tool_calls };
     let message = decided.message(&turn);
     let mut raw = |raw: Option<Box<serde_json::value::RawValue>>| raw.map(|raw| decided.keep(raw.get()));
@@ -200,6 +212,7 @@ fn answered(held: &Held, answer: ModelAnswer, elapsed_ms: u64) -> Decided {
         agent: held.agent.clone(),
         model: held.model.clone(),
         finish: answer.finish,
+        asks,
         usage: answer.usage,
         cost: settled.cost,
         estimated: settled.estimated,
@@ -240,8 +253,9 @@ pub fn start_tool(context: &Arc<Context>, run: ToolRun) {
             let started = Instant::now();
             let (outcome, max_result) = run_tool(&shared, &run).await;
             let decided = returned(&*shared.ports.sizes, run, outcome, max_result, millis(started.elapsed()));
-            if shared.flights.table.contains_key(&key) {
+            if shared.flights.claim(&key) {
                 shared.journal.record(decided).await;
+                crash_point!(shared.ports.crash, "tool_recorded");
             }
         }
         shared.flights.finish(&key);
@@ -260,7 +274,10 @@ async fn run_tool(context: &Context, run: &ToolRun) -> (ToolOutcome, u64) {
     let call = ToolCall { arguments, idempotency_key: run.key.clone() };
     let max_result = tool.spec().max_result;
     let limit = run.time.min(Duration::from_millis(tool.spec().timeout_ms).saturating_add(Duration::from_secs(1)));
-    match tokio::time::timeout(limit, try_tool(&*tool, call)).await {
+    crash_point!(context.ports.crash, "tool_run");
+    let outcome = tokio::time::timeout(limit, try_tool(&*tool, call)).await;
+    crash_point!(context.ports.crash, "tool_ran");
+    match outcome {
         Ok(outcome) => (outcome, max_result),
         Err(_) if tool.spec().effect == Effect::Once => {
             (ToolOutcome::Unknown(format!("{} did not end in {} s", run.tool, limit.as_secs())), max_result)
@@ -328,15 +345,18 @@ pub fn start_file(context: &Arc<Context>, step: Step, seq: Seq, path: String, te
     context.flights.start(work, None, async move {
         if shared.journal.durable.wait(seq).await.is_ok() {
             let content = shared.texts.text(&text).map_err(|error| error.to_string());
+            crash_point!(shared.ports.crash, "file_write");
             let written = match content {
                 Ok(content) => shared.ports.files.write(&path, &content).await,
                 Err(error) => Err(error),
             };
+            crash_point!(shared.ports.crash, "file_written");
             let event = match written {
                 Ok(()) => TaskEvent::FileWritten { step, path, text },
                 Err(message) => TaskEvent::FileFailed { step, path, message },
             };
             shared.journal.record(Decided::one(Event::Task(event))).await;
+            crash_point!(shared.ports.crash, "file_recorded");
         }
         shared.flights.finish(&key);
     });

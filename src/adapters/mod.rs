@@ -5,6 +5,7 @@ pub mod clock;
 pub mod crewfile;
 pub mod files;
 pub mod models;
+pub mod notify;
 pub mod prices;
 pub mod settings;
 pub mod sizes;

@@ -59,35 +59,26 @@ pub fn listed(provider: &str, model: &str) -> Option<ListedPrice> {
 /// Reads a crew of `project` from disk with the machine's providers and limits. `path` is relative to
 /// the project's root.
 pub fn load(project: &Project, path: &str, overrides: &Overrides) -> Loaded {
-    let source = crewfile::DiskSource::new(&project.root);
-    let builtin_tools = tools::builtin_specs();
-    let providers = provider_tables(&project.settings);
-    let limits = caps(&project.settings);
-    let options =
-        LoadOptions { overrides, builtin_tools: &builtin_tools, price: &listed, providers: &providers, limits };
-    crewfile::load(&source, path, &options)
+    from_disk(project, overrides, |source, options| crewfile::load(source, path, options))
 }
 
-/// Reads a role prompt as a crew of one; gives also the made-up crew file's name, which the run pins.
-pub fn load_solo(
+/// Reads a role prompt as a crew of one. `given` are the inputs of the command line, true for files.
+pub fn load_prompt(project: &Project, path: &str, given: &[(String, bool)], overrides: &Overrides) -> Loaded {
+    from_disk(project, overrides, |source, options| crewfile::load_prompt(source, path, given, options))
+}
+
+fn from_disk(
     project: &Project,
-    cwd: &Path,
-    path: &str,
-    texts: &BTreeMap<String, String>,
     overrides: &Overrides,
-) -> (Loaded, String) {
+    read: impl FnOnce(&crewfile::DiskSource, &LoadOptions<'_>) -> Loaded,
+) -> Loaded {
     let source = crewfile::DiskSource::new(&project.root);
     let builtin_tools = tools::builtin_specs();
     let providers = provider_tables(&project.settings);
     let limits = caps(&project.settings);
     let options =
         LoadOptions { overrides, builtin_tools: &builtin_tools, price: &listed, providers: &providers, limits };
-    // An input whose value names something on disk is a path: the agent may read it.
-    let given: Vec<(String, bool)> =
-        texts.iter().map(|(name, value)| (name.clone(), !value.is_empty() && cwd.join(value).exists())).collect();
-    let loaded = crewfile::load_prompt(&source, path, &given, &options);
-    let file = loaded.crew.as_ref().map_or_else(|| path.to_owned(), |crew| crew.file.clone());
-    (loaded, file)
+    read(&source, &options)
 }
 
 /// `path`, typed in the folder `cwd`, as its project's root names it.

@@ -2,21 +2,34 @@
 //! [`Context`], returns an [`Outcome`], and decides nothing about tasks, money or retries.
 
 pub mod append;
+pub mod audit;
+pub mod check;
+pub mod config;
+pub mod control;
+pub mod cost;
 pub mod crew;
-pub mod ends;
-pub mod failure;
-pub mod logging;
-pub mod open;
-pub mod out;
-pub mod progress;
-pub mod screen;
-pub mod tally;
-
 pub mod demo;
 pub mod drive;
+pub mod ends;
+pub mod failure;
+pub mod gc;
+pub mod help;
+pub mod ledger;
+pub mod logging;
+pub mod new;
+pub mod notify;
+pub mod open;
+pub mod out;
 pub mod plan;
+pub mod progress;
+pub mod prompts;
 pub mod raise;
+pub mod replay;
 pub mod run;
+pub mod runs;
+pub mod screen;
+pub mod show;
+pub mod tally;
 pub mod wiring;
 
 use std::ffi::OsString;
@@ -88,25 +101,94 @@ pub struct Context {
     pub cwd: PathBuf,
 }
 
+impl Context {
+    /// Columns that data on stdout is laid out for.
+    pub fn columns(&self) -> usize {
+        let real = if self.out.stdout_is_terminal() { screen::columns() } else { None };
+        let stated = || self.env.get("COLUMNS")?.trim().parse().ok().filter(|columns| *columns > 0);
+        real.or_else(stated).unwrap_or(usize::MAX)
+    }
+    /// A table on stdout, as wide as fits.
+    pub fn table(&self, table: &screen::Table) {
+        table.lines(self.columns()).iter().for_each(|line| self.out.line(line));
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a small crew on a text that comes along: no key, no network, no cost
     Demo(demo::DemoArgs),
-    /// Check a crew and everything it names; nothing is sent
+    /// Make a small project that runs as it is
+    New(new::NewArgs),
+    /// Find everything that is wrong with a crew; nothing is sent
+    Check(check::CheckArgs),
+    /// Show the task graph, the expected cost and the worst case; nothing is spent
     Plan(plan::PlanArgs),
     /// Run a crew, or a role prompt as a crew of one
     Run(run::RunArgs),
     /// Go on with a run from its last recorded event
     Resume(run::ResumeArgs),
+    /// Finish the calls in flight, start nothing new
+    #[command(hide = true)]
+    Pause(control::ControlArgs),
+    /// End a run for good
+    #[command(hide = true)]
+    Cancel(control::ControlArgs),
+    /// Derive every decision of a run again from its journal; sends nothing, costs nothing
+    #[command(hide = true)]
+    Replay(replay::ReplayArgs),
+    /// Print a run or a step of it: what it did, why, with which prompt, at what cost
+    Show(show::ShowArgs),
+    /// List the runs, newest first
+    Runs(runs::RunsArgs),
+    /// What runs have used, by agent, model or task
+    #[command(hide = true)]
+    Cost(cost::CostArgs),
+    /// The budget tree, and closing holds in doubt
+    #[command(hide = true, subcommand)]
+    Ledger(ledger::LedgerCommand),
+    /// Is the journal what was written, and who did what
+    #[command(hide = true, subcommand)]
+    Audit(audit::AuditCommand),
+    /// Every prompt: list, print, or copy out a built-in one
+    #[command(hide = true, subcommand)]
+    Prompts(prompts::PromptsCommand),
+    /// The settings in force and where each is from
+    #[command(hide = true)]
+    Config(config::ListArgs),
+    /// The built-in price table
+    #[command(hide = true)]
+    Prices(config::ListArgs),
+    /// Remove runs that are over and old
+    #[command(hide = true)]
+    Gc(gc::GcArgs),
+    /// Help on a command, a code such as E0104, or: all, exit-codes, environment, addresses
+    #[command(hide = true)]
+    Help(help::HelpArgs),
 }
 
 impl Command {
     fn execute(self, context: &Context) -> Outcome {
         match self {
             Command::Demo(args) => demo::demo(context, args),
+            Command::New(args) => new::new(context, args),
+            Command::Check(args) => check::check(context, args),
             Command::Plan(args) => plan::plan(context, args),
             Command::Run(args) => run::run(context, args),
             Command::Resume(args) => run::resume(context, args),
+            Command::Pause(args) => control::pause(context, args),
+            Command::Cancel(args) => control::cancel(context, args),
+            Command::Replay(args) => replay::replay(context, args),
+            Command::Show(args) => show::show(context, args),
+            Command::Runs(args) => runs::runs(context, args),
+            Command::Cost(args) => cost::cost(context, args),
+            Command::Ledger(command) => ledger::ledger(context, command),
+            Command::Audit(command) => audit::audit(context, command),
+            Command::Prompts(command) => prompts::prompts(context, command),
+            Command::Config(args) => config::config(context, args),
+            Command::Prices(args) => config::prices(context, args),
+            Command::Gc(args) => gc::gc(context, args),
+            Command::Help(args) => help::help(context, args, Cli::command()),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::open::{self, Journal, Project};
 use super::tally::StepState;
 use super::wiring::{self, Engine, Ready};
 use super::{Context, crew as crews, drive, raise};
-use crate::adapters::crewfile;
+use crate::adapters::crewfile::{self, Loaded};
 use crate::adapters::settings::{Flags, Stated};
 use crate::core::crew::Overrides;
 use crate::core::event::{Event, LedgerEvent, RunEvent, TaskEvent};
@@ -139,7 +139,7 @@ pub fn prepare(context: &Context, project: &Project, args: &RunArgs) -> Result<R
     let typed = typed_inputs(context, args.inputs.inputs.as_deref())?;
     let path = crews::relative(&project.root, &context.cwd, &args.crew)?;
     let (loaded, file) = if path.ends_with(".md") {
-        crews::load_solo(project, &context.cwd, &path, &texts, &overrides)
+        solo(context, project, &path, &texts, &overrides)
     } else {
         let loaded = crews::load(project, &path, &overrides);
         let folder = loaded.crew.as_ref().map(|crew| crew.file.clone());
@@ -152,6 +152,22 @@ pub fn prepare(context: &Context, project: &Project, args: &RunArgs) -> Result<R
     let mut ready = wiring::bind(&project.root, &context.cwd, loaded, file, &texts, &typed, overrides)?;
     ready.key = args.key.clone();
     Ok(ready)
+}
+
+/// A role prompt as a crew of one, and the name of the crew file that is made for it.
+fn solo(
+    context: &Context,
+    project: &Project,
+    path: &str,
+    texts: &BTreeMap<String, String>,
+    overrides: &Overrides,
+) -> (Loaded, String) {
+    // An input whose value names something on disk is a path: the agent may read it.
+    let on_disk = |value: &str| !value.is_empty() && context.cwd.join(value).exists();
+    let given: Vec<(String, bool)> = texts.iter().map(|(name, value)| (name.clone(), on_disk(value))).collect();
+    let loaded = crews::load_prompt(project, path, &given, overrides);
+    let file = loaded.crew.as_ref().map_or_else(|| path.to_owned(), |crew| crew.file.clone());
+    (loaded, file)
 }
 
 fn limit(stated: &Option<Stated<u64>>) -> Option<u32> {

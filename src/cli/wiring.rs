@@ -12,6 +12,7 @@ use super::crew as crews;
 use super::failure::{Exit, Failure};
 use super::open::Project;
 use crate::actors::Ports;
+use crate::actors::crash::{CrashPoints, crash_point};
 use crate::actors::host::{Host, Launch, LaunchError, Live};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::crewfile::{Loaded, ProviderTable};
@@ -116,6 +117,7 @@ impl Engine {
             files: Arc::new(files),
             clock: Arc::new(SystemClock),
             sizes: self.sizes.clone(),
+            crash: CrashPoints::told(self.env.get("BOSUN_CRASH_AT"), std::process::abort).map_err(Failure::usage)?,
         })
     }
 
@@ -193,6 +195,7 @@ impl Engine {
             state: Some(RunState::Running),
         };
         let epoch = self.store.create(new, batch)?;
+        crash_point!(ports.crash, "run_created");
         if let (Some(watcher), Ok(entry)) = (&watcher, Entry::decode(row.seq, row.at_ms, &row.kind, &row.payload)) {
             let _ = watcher.send(Arc::new(entry));
         }
@@ -210,7 +213,10 @@ impl Engine {
         watcher: Option<Watcher>,
     ) -> Result<Live, Failure> {
         let ports = self.ports(&ready)?;
+        #[cfg(debug_assertions)]
+        let crash = ports.crash.clone();
         let epoch = self.store.claim(run)?;
+        crash_point!(ports.crash, "run_claimed");
         let resumed = async {
             let rows = self.store.read(run, Seq(1))?;
             let ran = running_ms(&rows);
@@ -225,6 +231,7 @@ impl Engine {
                 live.cancel("inbox");
             }
             if let Some(last) = inbox.last() {
+                crash_point!(crash, "inbox_opened");
                 self.store.inbox_done(run, last.id)?;
             }
             Ok::<Live, Failure>(live)

@@ -70,6 +70,8 @@ pub struct Job {
     /// Turns taken in this attempt.
     pub turns: u32,
     pub phase: Phase,
+    /// The call that a tool task is, whatever phase it is in.
+    tool: Option<(String, BlobId)>,
     pub variation: Variation,
     /// Index in the memory of the task's user message.
     base: usize,
@@ -105,6 +107,8 @@ pub enum Phase {
         call: CallId,
         answer: Msg,
         finish: Finish,
+        /// Tool calls it asks for: new work, which starts only in a run that goes on.
+        asks: u32,
         tools: bool,
     },
     Tools {
@@ -176,12 +180,19 @@ impl Agent {
 
     pub fn next(&self) -> Vec<AgentStep> {
         let Some(job) = &self.job else { return Vec::new() };
+        if self.control == Control::Ended {
+            return Vec::new();
+        }
         let halted = self.control.is_halted();
         match &job.phase {
             Phase::Ready | Phase::Queued if halted => Vec::new(),
             Phase::Ready | Phase::Queued => vec![AgentStep::Decide],
+            // A call or tool is started when its entry is folded, in a run that goes on. Once the run is
+            // halted whatever is not in flight was dropped: it must not be sent a second time.
+            Phase::Calling { .. } | Phase::Tools { .. } if halted => Vec::new(),
             // In flight, or lost with its process; `Lost` follows then.
             Phase::Calling { held } => vec![AgentStep::Send(held.call.clone())],
+            Phase::Judging { asks, .. } if *asks > 0 && halted => Vec::new(),
             Phase::Judging { .. } | Phase::Failed(_) | Phase::OverBudget { .. } => vec![AgentStep::Decide],
             Phase::Tools { call, asks, .. } => {
                 let running = asks.iter().filter(|(_, ask)| match ask {
@@ -191,7 +202,7 @@ impl Agent {
                 running.map(|(index, _)| AgentStep::RunTool { call: call.clone(), index: *index }).collect()
             }
             Phase::ToolTask { state, .. } => match state {
-                ToolTask::Due if halted => Vec::new(),
+                ToolTask::Due | ToolTask::Running { .. } if halted => Vec::new(),
                 ToolTask::Due | ToolTask::Returned(..) => vec![AgentStep::Decide],
                 ToolTask::Running { call, .. } => vec![AgentStep::RunTool { call: call.clone(), index: 0 }],
             },

@@ -384,6 +384,9 @@ pub struct Answered {
     /// As held: `provider/model-id`.
     pub model: String,
     pub finish: Finish,
+    /// Tool calls it asks for.
+    #[serde(default)]
+    pub asks: u32,
     pub usage: Usage,
     /// Booked: the usage at the hold's price, or the hold where the usage is unknown.
     pub cost: Amount,

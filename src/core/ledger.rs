@@ -189,7 +189,10 @@ impl Ledger {
             CallEvent::Failed { call, failure, .. } => match failure.class.money() {
                 super::chat::Money::Release => {
                     if let Some(hold) = self.holds.remove(call) {
-                        self.each(&hold.nodes, |sums| sums.held = sums.held.minus(hold.amount));
+                        self.each(&hold.nodes, |sums| {
+                            let from = if hold.ambiguous { &mut sums.ambiguous } else { &mut sums.held };
+                            *from = from.minus(hold.amount);
+                        });
                     }
                     if failure.class.stops_the_run() {
                         let quota = failure.class != super::chat::FailureClass::Credentials;

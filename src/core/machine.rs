@@ -104,10 +104,13 @@ impl Control {
     }
     pub fn apply(&mut self, event: &RunEvent) {
         match event {
+            // A cancel is not taken back by the process that comes after.
+            RunEvent::Resumed { .. } if matches!(self, Control::Cancelling | Control::Ended) => {}
             RunEvent::Resumed { .. } | RunEvent::Started(_) => *self = Control::Running,
             RunEvent::PauseAsked { cause, .. } if *self == Control::Running => *self = Control::Pausing(cause.clone()),
             // The first cause stands; a cancel is stronger than a pause.
             RunEvent::PauseAsked { .. } | RunEvent::Parked { .. } => {}
+            RunEvent::CancelAsked { .. } if *self == Control::Ended => {}
             RunEvent::CancelAsked { .. } => *self = Control::Cancelling,
             RunEvent::Finished { .. } => *self = Control::Ended,
         }

@@ -17,10 +17,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::crew::{Crew, MemoryScope, Over, Who};
+use super::crew::{Crew, MemoryScope, Over};
 use super::event::{ErrorClass, ParkCause, TaskResult};
 use super::ids::{AgentRef, BlobId, CallId, Key, Name, Segment, Step};
 use super::machine::Control;
+use super::money::Amount;
 
 mod apply;
 mod children;
@@ -28,6 +29,7 @@ mod decide;
 mod ends;
 mod loops;
 mod prompt;
+mod start;
 
 /// Panics of one unit's agent after which its task fails.
 pub const MAX_CRASHES: u32 = 3;
@@ -50,8 +52,10 @@ pub struct State {
     ready: BTreeSet<(u32, u32, Step)>,
     /// Units that hold one of `max_parallel` slots.
     slots: u32,
-    /// Numbers in use by agent name.
+    /// Numbers in use by agent name: an actor is kept over the rounds of a loop.
     busy: BTreeMap<Name, BTreeSet<u32>>,
+    /// Actors that have a task in hand, by agent name.
+    working: BTreeMap<Name, u32>,
     /// Delegations asked and not yet answered.
     asked: BTreeMap<(CallId, u32), Asked>,
     /// Children whose result is due to their parent.
@@ -90,6 +94,8 @@ pub struct Unit {
     crashes: u32,
     open_children: u32,
     file_written: bool,
+    /// Settled in earlier rounds of its loop.
+    earlier: Amount,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -185,6 +191,7 @@ impl Plan {
             ready: BTreeSet::new(),
             slots: 0,
             busy: BTreeMap::new(),
+            working: BTreeMap::new(),
             asked: BTreeMap::new(),
             returns: BTreeSet::new(),
             rounds: BTreeSet::new(),
@@ -212,16 +219,22 @@ impl Plan {
             return Vec::new();
         }
         if state.control == Control::Cancelling {
+            // Leaves first: a sub-crew ends its own tasks, then itself.
+            if state.units.values().any(|unit| matches!(unit.phase, Phase::Crew | Phase::CrewParked(_))) {
+                return Vec::new();
+            }
             return vec![if state.open > 0 { PlanStep::Cancel } else { PlanStep::Finish }];
         }
         let mut steps: Vec<PlanStep> = state.returns.iter().cloned().map(PlanStep::Return).collect();
         steps.extend(state.full.iter().cloned().map(PlanStep::CloseList));
         steps.extend(state.rounds.iter().cloned().map(PlanStep::DecideRound));
-        steps.extend(state.asked.keys().map(|(call, index)| PlanStep::Delegate { call: call.clone(), index: *index }));
+        // What was asked before a pause is decided after it: a pause changes no result.
+        let asked = state.asked.keys().filter(|_| !state.control.is_halted());
+        steps.extend(asked.map(|(call, index)| PlanStep::Delegate { call: call.clone(), index: *index }));
         let due = state.files.iter().filter(|(_, failed)| failed.is_none());
         steps.extend(due.map(|(step, _)| PlanStep::WriteFile(step.clone())));
         steps.extend(self.crashed().map(PlanStep::FailCrashed));
-        if !state.control.is_halted() && !self.stopping() {
+        if !state.control.is_halted() {
             steps.extend(self.startable().into_iter().map(PlanStep::Start));
         }
         if steps.is_empty() {
@@ -240,73 +253,8 @@ impl Plan {
     }
 
     fn crashed(&self) -> impl Iterator<Item = Step> + '_ {
-        let running = self.state.units.iter().filter(|(_, unit)| unit.crashes > MAX_CRASHES && !unit.is_over());
+        let running = self.state.units.iter().filter(|(_, unit)| unit.crashes > MAX_CRASHES && unit.is_at_work());
         running.map(|(step, unit)| unit.step(step))
-    }
-
-    /// Ready units that fit the limits, in order: at most as many as there are free slots.
-    fn startable(&self) -> Vec<Step> {
-        let state = &self.state;
-        let mut free = (self.crew.max_parallel as u32).saturating_sub(state.slots);
-        let mut chosen = Vec::new();
-        // Agents that this very batch takes; lists likewise.
-        let mut taken: BTreeMap<&Name, usize> = BTreeMap::new();
-        let mut started: BTreeMap<u32, u32> = BTreeMap::new();
-        let mut from = (0, 0, Step::root());
-        while free > 0 {
-            let Some((rank, item, step)) = state.ready.range(from.clone()..).next() else { break };
-            let Some(unit) = state.units.get(step) else { break };
-            let open = self.room_in_list(unit, started.get(rank).copied().unwrap_or(0));
-            // A full list: none of its items can start, so the next rank is looked at.
-            let Some(()) = open else {
-                from = (rank + 1, 0, Step::root());
-                continue;
-            };
-            from = (*rank, *item, step.just_after());
-            if let Some(role) = self.role_of(step, unit) {
-                let used = state.busy.get(role).map_or(0, BTreeSet::len) + taken.get(role).copied().unwrap_or(0);
-                if unit.agent.is_none() && used >= self.agent_limit(role) {
-                    continue;
-                }
-                *taken.entry(role).or_default() += 1;
-            }
-            *started.entry(*rank).or_default() += 1;
-            chosen.push(step.clone());
-            free -= 1;
-        }
-        chosen
-    }
-
-    fn room_in_list(&self, unit: &Unit, started: u32) -> Option<()> {
-        let Kind::Item { .. } = unit.kind else { return Some(()) };
-        let task = self.crew.tasks.get(unit.task? as usize)?;
-        let repeat = task.repeat.as_ref()?;
-        let list = self.state.units.get(&self.address(unit.task? as usize, None))?;
-        let Kind::List { running, .. } = &list.kind else { return None };
-        let most = if repeat.window.is_some() { 1 } else { repeat.max_parallel.unwrap_or(usize::MAX) };
-        ((*running + started) < u32::try_from(most).unwrap_or(u32::MAX)).then_some(())
-    }
-
-    fn agent_limit(&self, role: &Name) -> usize {
-        let Some(agent) = self.crew.agents.get(role) else { return usize::MAX };
-        match agent.memory {
-            MemoryScope::Run => 1,
-            MemoryScope::Task => agent.max_parallel.unwrap_or(usize::MAX),
-        }
-    }
-
-    /// The agent name a unit needs, if it needs one.
-    fn role_of<'a>(&'a self, step: &Step, unit: &'a Unit) -> Option<&'a Name> {
-        match unit.task {
-            Some(index) => match &self.crew.tasks.get(index as usize)?.who {
-                Who::Agent(name) if !matches!(unit.kind, Kind::List { .. }) => Some(name),
-                Who::Agent(_) | Who::Crew(_) | Who::Tool { .. } => None,
-            },
-            None => {
-                let name = step.last()?.name;
-                self.crew.agents.get_key_value(&name).map(|(name, _)| name)
-            }
-        }
     }
 
     /// Nothing is due: the crew is done, or it waits for the world, or nothing can go on.
@@ -383,10 +331,19 @@ impl Unit {
             crashes: 0,
             open_children: 0,
             file_written: false,
+            earlier: Amount::default(),
         }
     }
     pub fn is_over(&self) -> bool {
         self.phase == Phase::Ended
+    }
+    /// Has it begun and not ended?
+    fn is_busy(&self) -> bool {
+        self.is_at_work() || matches!(self.phase, Phase::Items | Phase::Crew | Phase::CrewParked(_) | Phase::Rescue)
+    }
+    /// Does its agent have it in hand?
+    fn is_at_work(&self) -> bool {
+        matches!(self.phase, Phase::Running | Phase::Waits | Phase::Blocked | Phase::Review(..))
     }
     /// The step of the unit's present round.
     pub fn step(&self, address: &Step) -> Step {

@@ -1,8 +1,14 @@
 //! All integration tests, in one binary: it links once.
 
+mod budget;
+mod crash;
+mod crashpoints;
 mod crewfile;
 mod crews;
 mod demo;
+mod house;
 mod provider;
+mod simulate;
 mod stand_in;
 mod store;
+mod support;

@@ -47,9 +47,13 @@ pub struct Billed {
     pub output: u64,
 }
 
+/// What a request gets, from its body and its number; and how long it takes.
+pub type Responder = dyn Fn(&str, usize) -> (Duration, Behaviour) + Send + Sync;
+
 #[derive(Default)]
 struct Inner {
     queue: VecDeque<Behaviour>,
+    responder: Option<Arc<Responder>>,
     seen: Vec<Seen>,
     billed: Billed,
     latency: Duration,
@@ -82,6 +86,10 @@ impl StandIn {
     /// What the next request that has none in front of it gets; with an empty queue, a plain answer.
     pub fn push(&self, behaviour: Behaviour) {
         self.inner.lock().unwrap().queue.push_back(behaviour);
+    }
+    /// What requests get once the queue is empty.
+    pub fn respond(&self, responder: impl Fn(&str, usize) -> (Duration, Behaviour) + Send + Sync + 'static) {
+        self.inner.lock().unwrap().responder = Some(Arc::new(responder));
     }
     /// Before each answer; billing comes before it.
     pub fn latency(&self, latency: Duration) {
@@ -121,14 +129,18 @@ async fn serve(
     let input = (body.len() as u64 / 4).max(1);
     let (behaviour, number, latency) = {
         let mut inner = inner.lock().unwrap();
+        let number = inner.seen.len() + 1;
+        let (latency, behaviour) = match (inner.queue.pop_front(), &inner.responder) {
+            (Some(behaviour), _) => (inner.latency, behaviour),
+            (None, Some(respond)) => respond(&body, number),
+            (None, None) => (inner.latency, Behaviour::Answer(format!("Answer {number}."))),
+        };
         inner.seen.push(Seen { path: uri.path().to_owned(), headers, body });
-        let number = inner.seen.len();
-        let behaviour = inner.queue.pop_front().unwrap_or_else(|| Behaviour::Answer(format!("Answer {number}.")));
         if !matches!(behaviour, Behaviour::Status(..)) {
             let Billed { requests, input: before, output } = inner.billed;
             inner.billed = Billed { requests: requests + 1, input: before + input, output: output + OUTPUT };
         }
-        (behaviour, number, inner.latency)
+        (behaviour, number, latency)
     };
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;

@@ -78,12 +78,11 @@ fn step(row: &StepTally, ledger: &Ledger, now_ms: u64, columns: usize) -> String
         (_, None) => "working".to_owned(),
     };
     let settled = row.settled;
-    let right = [
-        format!("{}  {}  {elapsed}", tokens(settled.tokens.0), usd(settled.usd)),
-        format!("{}  {elapsed}", usd(settled.usd)),
-        elapsed,
-        String::new(),
-    ];
+    let mut right = vec![elapsed.clone(), String::new()];
+    if settled.calls > 0 {
+        let (tokens, usd) = (tokens(settled.tokens.0), usd(settled.usd));
+        right.splice(0..0, [format!("{tokens}  {usd}  {elapsed}"), format!("{usd}  {elapsed}")]);
+    }
     // The address is what a person needs most, then the time.
     let left = format!("* {}  {agent}  {what}", row.step);
     let needed = width(row.step.as_str()) + 2;

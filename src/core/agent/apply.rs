@@ -93,6 +93,7 @@ impl Agent {
     /// Starts a task. `carries` keeps the turns of the last round; a clean start forgets them, unless
     /// the agent's memory is the run's.
     fn begin(&mut self, step: Step, work: &Work) {
+        let mut once = None;
         let phase = match work {
             Work::Prompt { system, user, carries } => {
                 if !carries || self.memory.is_empty() {
@@ -107,6 +108,7 @@ impl Agent {
                 Phase::Ready
             }
             Work::Tool { tool, arguments } => {
+                once = Some((tool.clone(), *arguments));
                 Phase::ToolTask { tool: tool.clone(), arguments: *arguments, state: ToolTask::Due }
             }
         };
@@ -116,6 +118,7 @@ impl Agent {
             calls: 0,
             turns: 0,
             phase,
+            tool: once,
             variation: Variation::default(),
             base: self.memory.len().saturating_sub(1),
             concluding: false,
@@ -179,7 +182,7 @@ impl Agent {
         let Some(job) = &mut self.job else { return };
         let tools = !job.concluding;
         let (answer, finish) = (answered.message, answered.finish);
-        job.phase = Phase::Judging { call: answered.call.clone(), answer, finish, tools };
+        job.phase = Phase::Judging { call: answered.call.clone(), answer, finish, asks: answered.asks, tools };
         // Usage that was estimated says nothing about the prefix.
         if let Some((input, output)) = totals(&answered.usage) {
             let model = answered.model.clone();
@@ -286,10 +289,10 @@ impl Job {
         self.looped = false;
         self.seen.clear();
         self.variation = variation;
-        match &mut self.phase {
-            Phase::ToolTask { state, .. } => *state = ToolTask::Due,
-            phase => *phase = Phase::Ready,
-        }
+        self.phase = match self.tool.clone() {
+            Some((tool, arguments)) => Phase::ToolTask { tool, arguments, state: ToolTask::Due },
+            None => Phase::Ready,
+        };
     }
 
     fn ask(&mut self, call: &CallId, index: u32, of: u32, ask: Ask) {

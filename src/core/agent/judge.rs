@@ -37,6 +37,10 @@ impl Agent {
                 let class = if job.concluding { ErrorClass::TurnLimit } else { ErrorClass::UnknownTool };
                 return Ok(self.fail_attempt(job, spec, class, "it asked for tools where none are offered"));
             }
+            // Tools are new work: they start after a resume.
+            if self.halted() {
+                return Err(Refusal::Paused);
+            }
             return self.take_turn(world, job, spec, asks);
         }
         if content.trim().is_empty() {

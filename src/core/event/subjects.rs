@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{CallEvent, Event, LedgerEvent, RunEvent, Subject, TaskEvent, TaskStatus, ToolEvent};
+use super::{CallEvent, ErrorClass, Event, LedgerEvent, RunEvent, Subject, TaskEvent, TaskStatus, ToolEvent};
 use crate::core::agent::DELEGATE;
 use crate::core::chat::FailureClass;
 use crate::core::ids::{AgentRef, Step};
@@ -58,7 +58,9 @@ impl Event {
                 TaskEvent::Finished { step, agent: who, result } => {
                     let mut all = if scopes.contains(step) { with_inner(step) } else { vec![plan(step)] };
                     all.extend(who.as_ref().map(agent));
-                    if result.status == TaskStatus::Cancelled {
+                    // Ended from above: a call of it may stand in a queue.
+                    let crashed = result.error.as_ref().is_some_and(|error| error.class == ErrorClass::Crashed);
+                    if result.status == TaskStatus::Cancelled || crashed {
                         all.push(Subject::Ledger);
                     }
                     all

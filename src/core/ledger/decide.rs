@@ -116,7 +116,7 @@ impl Ledger {
                 usd: caps.usd.unwrap_or(crate::core::money::NanoUsd(u64::MAX)).minus(firm.usd),
                 calls: caps.calls.unwrap_or(u64::MAX).saturating_sub(firm.calls),
             };
-            if self.stopped.contains(&request.agent.scope) {
+            if self.stopped.iter().any(|scope| request.agent.scope.is_within(scope)) {
                 return Some((node.clone(), Limit::Usd, left()));
             }
             caps.broken_by(firm.plus(need)).map(|limit| (node.clone(), limit, left()))
@@ -132,7 +132,7 @@ impl Ledger {
         let first = sums.queue.first()?;
         // A waiter blocks only later waiters of the node that refused it; one that already waits
         // elsewhere came before this queue's end and is not blocked by it.
-        let blocked = first != call && !self.waiting.contains_key(call);
+        let blocked = first != call && self.waiting.get(call).is_none_or(|(at, _)| at == node);
         blocked.then(|| (node, caps.broken_by(sums.used().plus(need)).unwrap_or(Limit::Calls)))
     }
 }

@@ -95,26 +95,15 @@ impl Plan {
             TaskEvent::Skipped { step, because, upstream } => {
                 let class = if *upstream { ErrorClass::Upstream } else { ErrorClass::Cancelled };
                 let error = TaskError { class, message: because.clone(), attempts: 0 };
-                let error = Some(error).filter(|_| *upstream);
-                let result = TaskResult {
-                    status: TaskStatus::Skipped,
-                    text: None,
-                    typed: false,
-                    error,
-                    spent: Amount::default(),
-                };
-                self.ended(&step.with_round(None), result);
+                let whole = TaskResult::failed(TaskStatus::Skipped, error, Amount::default());
+                let result = TaskResult { error: whole.error.filter(|_| *upstream), ..whole };
+                self.skipped(&step.with_round(None), result, *upstream);
             }
             TaskEvent::NeedsReview { step, class, message, .. } => {
                 self.set(&step.with_round(None), Phase::Review(*class, message.clone()));
             }
             TaskEvent::Retried { step, agent, .. } => {
-                let address = step.with_round(None);
-                if let Some(unit) = self.state.units.get_mut(&address) {
-                    unit.crashes = 0;
-                }
-                let phase = if agent.is_some() { Phase::Running } else { Phase::Ready };
-                self.set(&address, phase);
+                self.retried(&step.with_round(None), agent.is_some());
             }
             TaskEvent::Finished { step, .. } if *step == self.state.scope && !step.is_root() => self.state.over = true,
             TaskEvent::Finished { step, result, .. } => self.finished(step, result.clone()),
@@ -144,7 +133,9 @@ impl Plan {
                 }
             }
             TaskEvent::Crashed { step, .. } => {
-                if let Some(unit) = self.state.units.get_mut(&step.with_round(None)) {
+                let unit = self.state.units.get_mut(&step.with_round(None));
+                // What panics after its task's end has nothing to lose.
+                if let Some(unit) = unit.filter(|unit| unit.is_at_work()) {
                     unit.crashes += 1;
                 }
             }
@@ -185,15 +176,16 @@ impl Plan {
         let Some(index) = task.map(|index| index as usize) else { return Ok(()) };
         self.set(step, Phase::Items);
         let in_loop = self.crew.tasks[index].in_loop;
+        let looped = in_loop.map(|at| (at, &self.crew.loops[at])).filter(|(_, looped)| looped.per_item);
         for (item, key) in keys.iter().enumerate() {
             let mut unit = Unit::new(task, Kind::Item { index: item as u32 });
             unit.round = u32::from(in_loop.is_some());
             self.state.units.insert(self.address(index, Some(key)), unit);
             self.state.open += 1;
-            let judge = in_loop.map(|at| (at, &self.crew.loops[at])).filter(|(_, looped)| looped.judge == index);
-            if let Some((at, looped)) = judge.filter(|(_, looped)| looped.per_item) {
+            // With the first list of the body: its items may be done before the judge's list is there.
+            if let Some((at, looped)) = looped {
                 let run = LoopRun { index: at as u32, item: Some(item as u32), round: 1, over: false };
-                self.state.loops.insert(self.address(looped.judge, Some(key)), run);
+                self.state.loops.entry(self.address(looped.judge, Some(key))).or_insert(run);
             }
         }
         if keys.is_empty() {
@@ -202,12 +194,14 @@ impl Plan {
         for key in keys {
             self.consider(&self.address(index, Some(key)));
         }
-        // Items of tasks that are joined to this one may have waited for these to exist.
+        // Lists that are joined to this one, and their items, may have waited for these to exist.
         for other in 0..self.crew.tasks.len() {
-            if other != index && self.joined(other, index) && self.keys(other).is_some() {
-                for key in keys {
-                    self.consider(&self.address(other, Some(key)));
-                }
+            if other == index || !self.joined(other, index) {
+                continue;
+            }
+            self.consider(&self.address(other, None));
+            for key in keys {
+                self.consider(&self.address(other, Some(key)));
             }
         }
         Ok(())
@@ -222,10 +216,18 @@ impl Plan {
         let at_work = |phase: &Phase| !matches!(phase, Phase::Waiting | Phase::Ready | Phase::Ended);
         let (was, is) = (at_work(&unit.phase), at_work(&phase));
         let ready = phase == Phase::Ready;
+        let worked = unit.agent.clone().filter(|_| unit.is_at_work());
         unit.phase = phase;
+        let works = unit.agent.clone().filter(|_| unit.is_at_work());
         let (task, rank) = (unit.task, rank(unit));
         let is_item = matches!(unit.kind, Kind::Item { .. });
         self.state.slots = self.state.slots + u32::from(now) - u32::from(before);
+        if let Some(agent) = works {
+            *self.state.working.entry(agent.name).or_default() += 1;
+        }
+        if let Some(agent) = worked {
+            *self.state.working.entry(agent.name).or_default() -= 1;
+        }
         let key = (rank.0, rank.1, address.clone());
         if ready {
             self.state.ready.insert(key);
@@ -249,22 +251,30 @@ impl Plan {
 
     /// A unit's last word: result recorded, agent freed, dependents looked at.
     pub(super) fn ended(&mut self, address: &Step, result: TaskResult) {
+        let crew = self.crew.clone();
+        let Some(unit) = self.state.units.get(address) else { return };
+        let definition = unit.task.map(|index| &crew.tasks[index as usize]);
+        let rescues = definition.and_then(|task| task.rescues.clone()).and_then(|name| self.crew.index_of(&name));
+        // A rescuing task is counted from the failure it answers to.
+        let counted = rescues.is_none_or(|failed| {
+            let failed = self.state.scope.child(&Segment::task(self.crew.tasks[failed].name.clone()));
+            self.state.units.get(&failed).is_some_and(|unit| unit.phase == Phase::Rescue)
+        });
         let Some(unit) = self.state.units.get_mut(address) else { return };
-        let counted = unit.task.is_none_or(|index| self.crew.tasks[index as usize].rescues.is_none());
         let (task, kind) = (unit.task, unit.kind.clone());
         if unit.is_over() {
             return;
         }
         let good = result.status.has_result();
         let bad = matches!(result.status, TaskStatus::Failed | TaskStatus::OverBudget | TaskStatus::Cancelled);
-        unit.result = Some(result);
+        let result = TaskResult { spent: result.spent.plus(unit.earlier), ..result };
+        unit.result = Some(result.clone());
         let agent = unit.agent.clone();
         self.set(address, Phase::Ended);
         self.state.open -= u32::from(counted);
         if let Some(agent) = agent {
             self.state.busy.entry(agent.name).or_default().remove(&agent.number);
         }
-        let definition = task.map(|index| &self.crew.tasks[index as usize]);
         // A list fails as a whole, its items do not count again.
         let optional = definition.is_none_or(|task| task.optional) || matches!(kind, Kind::Item { .. });
         self.state.failed |= bad && !optional;
@@ -279,6 +289,9 @@ impl Plan {
             Kind::Single | Kind::List { .. } => {}
         }
         self.wake_dependents(address);
+        if let Some(failed) = rescues {
+            self.stand_in(&self.address(failed, None), result);
+        }
         let stop = self.crew.on_failure == OnFailure::Stop && self.state.failed;
         debug_assert!(!stop || self.stopping());
     }

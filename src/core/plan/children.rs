@@ -9,6 +9,9 @@ use crate::core::machine::{Decided, Refusal, World};
 
 impl Plan {
     pub(super) fn decide_delegation(&self, world: World<'_>, call: &CallId, index: u32) -> Result<Decided, Refusal> {
+        if self.state.control.is_halted() {
+            return Err(Refusal::Paused);
+        }
         let key = (call.clone(), index);
         let asked = self.state.asked.get(&key).ok_or_else(|| Refusal::NotDue(format!("{call} asked nothing")))?;
         let arguments = world.texts.text(&asked.arguments)?;
@@ -47,9 +50,6 @@ impl Plan {
 
     /// Every limit of a delegation; the words are what the asking model reads.
     fn may_delegate(&self, asked: &Asked, call: &CallId, delegation: &Delegation) -> Result<(), String> {
-        if self.state.control.is_halted() {
-            return Err("not done: the run is ending".into());
-        }
         let role = self.crew.agents.get(&asked.agent.name).ok_or("not done: unknown agent")?;
         if !role.delegates.contains(&delegation.to) {
             return Err(format!("not done: {} may not be asked", delegation.to));
@@ -69,6 +69,9 @@ impl Plan {
         )) {
             return Err(format!("not done: {} was already given this very task; use its result", delegation.to));
         }
+        if self.all_wait_for_children(&delegation.to) || self.asks_itself(asked, &delegation.to) {
+            return Err(format!("not done: {} waits for work that it gave out itself", delegation.to));
+        }
         if let Some(sub) = self.crew.crews.get(&delegation.to) {
             let missing: Vec<&str> = open_inputs(sub)
                 .filter(|input| input.default.is_none() && !delegation.inputs.contains_key(&input.name))
@@ -79,6 +82,11 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// Is the one who asks the only actor that the role may have?
+    fn asks_itself(&self, asked: &Asked, to: &Name) -> bool {
+        asked.agent.name == *to && self.agent_limit(to) <= 1
     }
 
     /// What a sub-crew is given: the open inputs that were named, their defaults, and the task's text

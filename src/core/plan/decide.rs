@@ -3,7 +3,7 @@
 
 use super::prompt::NoPrompt;
 use super::*;
-use crate::core::crew::{OnLimit, Repeat};
+use crate::core::crew::{MemoryScope, OnLimit, Repeat, Who};
 use crate::core::event::{Event, PauseCause, RoundOutcome, RunEnd, RunEvent, TaskError, TaskEvent, TaskStatus, Work};
 use crate::core::machine::{Decided, Refusal, World};
 use crate::core::money::Amount;
@@ -103,6 +103,9 @@ impl Plan {
     fn free_agent(&self, name: &Name, unit: &Unit) -> AgentRef {
         if let Some(agent) = &unit.agent {
             return agent.clone();
+        }
+        if self.crew.agents.get(name).is_some_and(|role| role.memory == MemoryScope::Run) {
+            return AgentRef { scope: self.state.scope.clone(), name: name.clone(), number: 1 };
         }
         let none = BTreeSet::new();
         let busy = self.state.busy.get(name).unwrap_or(&none);
@@ -254,7 +257,7 @@ impl Plan {
     }
 
     fn fail_crashed(&self, step: &Step) -> Result<Decided, Refusal> {
-        let unit = self.unit(&step.with_round(None)).filter(|unit| unit.crashes > MAX_CRASHES && !unit.is_over());
+        let unit = self.unit(&step.with_round(None)).filter(|unit| unit.crashes > MAX_CRASHES && unit.is_at_work());
         let unit = unit.ok_or_else(|| Refusal::NotDue(format!("{step} has not crashed so often")))?;
         let message = format!("its agent panicked {} times", unit.crashes);
         let error = TaskError { class: ErrorClass::Crashed, message, attempts: unit.crashes };
@@ -273,7 +276,10 @@ impl Plan {
             let error =
                 TaskError { class: ErrorClass::Cancelled, message: "the run was cancelled".into(), attempts: 0 };
             let result = TaskResult::failed(TaskStatus::Cancelled, error, Amount::default());
-            Event::Task(TaskEvent::Finished { step: unit.step(address), agent: unit.agent.clone(), result })
+            // The step of a round that is over has ended already; its unit has not.
+            let over = unit.result.is_some();
+            let step = if over { address.clone() } else { unit.step(address) };
+            Event::Task(TaskEvent::Finished { step, agent: unit.agent.clone(), result })
         });
         Decided { events: events.collect(), blobs: Vec::new() }
     }
@@ -281,7 +287,8 @@ impl Plan {
     fn counts(&self, unit: &Unit) -> bool {
         let idle_rescue = unit.task.is_some_and(|index| self.crew.tasks[index as usize].rescues.is_some())
             && matches!(unit.phase, Phase::Waiting);
-        !unit.is_over() && !idle_rescue
+        // One that is being stood in for ends with the task that stands in.
+        !unit.is_over() && !idle_rescue && unit.phase != Phase::Rescue
     }
 
     fn finish(&self) -> Result<Decided, Refusal> {
@@ -307,7 +314,18 @@ impl Plan {
         let result = match output {
             Some(result) if result.status.has_result() && !self.state.failed => TaskResult { spent, ..result },
             Some(result) => TaskResult {
-                status: if result.status == TaskStatus::Skipped { TaskStatus::Skipped } else { TaskStatus::Failed },
+                status: match result.status {
+                    TaskStatus::Cancelled => TaskStatus::Cancelled,
+                    TaskStatus::Skipped => TaskStatus::Skipped,
+                    TaskStatus::OverBudget => TaskStatus::OverBudget,
+                    TaskStatus::Failed | TaskStatus::Done | TaskStatus::Partial | TaskStatus::Replaced => {
+                        if cancelled {
+                            TaskStatus::Cancelled
+                        } else {
+                            TaskStatus::Failed
+                        }
+                    }
+                },
                 text: None,
                 typed: false,
                 error: result.error.or_else(|| failed(ErrorClass::Upstream, "a task of the crew failed").error),

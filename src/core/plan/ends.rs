@@ -2,7 +2,7 @@
 //! and a task that failed in spite of `on_error` has failed.
 
 use super::*;
-use crate::core::event::{TaskError, TaskStatus};
+use crate::core::event::{RoundOutcome, TaskError, TaskStatus};
 
 impl Plan {
     /// A step reported its result.
@@ -11,34 +11,65 @@ impl Plan {
         let Some(unit) = self.unit(&address).filter(|unit| !unit.is_over()) else { return };
         let (task, good) = (unit.task.map(|index| index as usize), result.status.has_result());
         let cancelled = result.status == TaskStatus::Cancelled;
+        // It has failed already and is being stood in for.
+        if unit.phase == Phase::Rescue && !cancelled {
+            return;
+        }
         let looped = unit.round > 0 && !cancelled;
+        let whole = !matches!(unit.kind, Kind::Item { .. });
         self.state.full.remove(&address);
         if let Some(judge) = self.loop_of(&address).filter(|_| looped) {
             return self.round_result(&judge, &address, result);
         }
-        let rescue = task.and_then(|index| self.crew.tasks[index].on_error.clone()).filter(|_| !good && !cancelled);
+        // An item that failed is a gap in its list; only the list as a whole is stood in for.
+        let rescue = task.and_then(|index| self.crew.tasks[index].on_error.clone());
+        let rescue = rescue.filter(|_| whole && !good && !cancelled);
         if let Some(rescue) = rescue.and_then(|name| self.crew.index_of(&name)) {
             if let Some(unit) = self.state.units.get_mut(&address) {
                 unit.result = Some(result);
             }
             self.set(&address, Phase::Rescue);
             self.state.open += 1;
-            return self.set(&self.address(rescue, None), Phase::Ready);
+            return self.consider(&self.address(rescue, None));
         }
-        self.ended(&address, result.clone());
-        let rescued = task.and_then(|index| self.crew.tasks[index].rescues.clone());
-        if let Some(index) = rescued.and_then(|name| self.crew.index_of(&name)) {
-            self.state.open -= 1;
-            self.stand_in(&self.address(index, None), result);
+        self.ended(&address, result);
+    }
+
+    /// A unit is left out. In a loop, the round goes on without it, unless it is the judge or something
+    /// it needs has failed.
+    pub(super) fn skipped(&mut self, address: &Step, result: TaskResult, upstream: bool) {
+        let looped = self.unit(address).filter(|unit| unit.round > 0).and_then(|_| self.loop_of(address));
+        match looped {
+            Some(judge) if upstream || *address == judge => self.break_loop(&judge, address, result),
+            Some(judge) => {
+                self.ended(address, result);
+                self.body(&judge).iter().for_each(|unit| self.consider(unit));
+            }
+            None => {
+                self.ended(address, result);
+                self.judges_left_out(address);
+            }
         }
     }
 
+    /// A person lets a step start over: from its task, or with one more round of its loop.
+    pub(super) fn retried(&mut self, address: &Step, with_agent: bool) {
+        let Some(unit) = self.state.units.get_mut(address) else { return };
+        unit.crashes = 0;
+        let Phase::Review(class, _) = unit.phase else { return };
+        if let Some(judge) = self.loop_of(address).filter(|_| class == ErrorClass::RoundLimit) {
+            return self.round_decided(&judge, RoundOutcome::Again);
+        }
+        self.set(address, if with_agent { Phase::Running } else { Phase::Ready });
+    }
+
     /// The `on_error` task's result takes the failed task's name.
-    fn stand_in(&mut self, failed: &Step, result: TaskResult) {
+    pub(super) fn stand_in(&mut self, failed: &Step, result: TaskResult) {
         let Some(unit) = self.unit(failed).filter(|unit| unit.phase == Phase::Rescue) else { return };
         let own = unit.result.clone();
         let result = if result.status.has_result() {
-            TaskResult { status: TaskStatus::Replaced, ..result }
+            let spent = own.map(|own| own.spent).unwrap_or_default();
+            TaskResult { status: TaskStatus::Replaced, spent, ..result }
         } else {
             own.unwrap_or(result)
         };
@@ -97,7 +128,9 @@ impl Plan {
         let Some(unit) = self.unit(address) else { return false };
         let Some(index) = unit.task.map(|index| index as usize) else { return true };
         // Started by the failure it answers to, never by itself.
-        if self.crew.tasks[index].rescues.is_some() {
+        let answers_to = self.crew.tasks[index].rescues.as_ref().and_then(|name| self.crew.index_of(name));
+        let failed = answers_to.map(|failed| self.unit(&self.address(failed, None)));
+        if failed.is_some_and(|unit| unit.is_none_or(|unit| unit.phase != Phase::Rescue)) {
             return false;
         }
         if let Kind::Item { index: item } = unit.kind {
@@ -122,7 +155,7 @@ impl Plan {
         let whole = self.address(other, None);
         let item = match &unit.kind {
             Kind::Item { index } => Some(*index as usize),
-            Kind::List { .. } if self.joined(index, other) => {
+            Kind::List { .. } if self.joined(index, other) && self.crew.tasks[index].when.is_none() => {
                 // The items wait for their own; the list itself only for the other to exist.
                 return self.keys(other).is_some() || self.is_over(&whole);
             }

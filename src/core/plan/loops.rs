@@ -22,7 +22,7 @@ impl Plan {
     pub(super) fn body(&self, judge: &Step) -> Vec<Step> {
         let Some(run) = self.state.loops.get(judge) else { return Vec::new() };
         let looped = &self.crew.loops[run.index as usize];
-        let key = run.item.and_then(|item| self.keys(looped.judge)?.get(item as usize).cloned());
+        let key = run.item.and_then(|item| self.keys(looped.revised)?.get(item as usize).cloned());
         looped.body.iter().map(|task| self.address(*task, key.as_ref())).collect()
     }
 
@@ -36,6 +36,7 @@ impl Plan {
             return self.break_loop(judge, address, result);
         }
         self.set(address, Phase::RoundOver);
+        self.rest(address);
         if address == judge {
             self.state.rounds.insert(judge.clone());
         } else {
@@ -54,10 +55,12 @@ impl Plan {
                     run.round += 1;
                 }
                 for address in &body {
-                    if let Some(unit) = self.state.units.get_mut(address) {
-                        unit.round += 1;
-                        unit.previous = unit.result.take();
-                    }
+                    // One that was left out stays so.
+                    let Some(unit) = self.state.units.get_mut(address).filter(|unit| !unit.is_over()) else { continue };
+                    unit.round += 1;
+                    unit.previous = unit.result.take();
+                    let spent = unit.previous.as_ref().map(|result| result.spent).unwrap_or_default();
+                    unit.earlier = unit.earlier.plus(spent);
                     self.set(address, Phase::Waiting);
                 }
                 body.iter().for_each(|address| self.consider(address));
@@ -67,7 +70,8 @@ impl Plan {
                 if let Some((revised, error)) = self.limit_error(judge)
                     && let Some(unit) = self.state.units.get_mut(&revised)
                 {
-                    unit.result = Some(TaskResult::failed(TaskStatus::Failed, error, Amount::default()));
+                    let spent = unit.result.as_ref().map(|result| result.spent).unwrap_or_default();
+                    unit.result = Some(TaskResult::failed(TaskStatus::Failed, error, spent));
                 }
                 self.close_loop(judge, &body);
             }
@@ -100,14 +104,18 @@ impl Plan {
         }
     }
 
-    /// A task of the body failed: it ends so, those before it keep their results, those after it are skipped.
-    fn break_loop(&mut self, judge: &Step, failed: &Step, result: TaskResult) {
+    /// A task of the body failed: it ends so, those before it keep their results, those at work come to
+    /// their own end, the others are skipped.
+    pub(super) fn break_loop(&mut self, judge: &Step, failed: &Step, result: TaskResult) {
         let body = self.body(judge);
         if let Some(run) = self.state.loops.get_mut(judge) {
             run.over = true;
         }
         self.state.rounds.remove(judge);
         for address in &body {
+            if address != failed && self.unit(address).is_some_and(Unit::is_busy) {
+                continue;
+            }
             let own =
                 self.unit(address).filter(|unit| unit.phase == Phase::RoundOver).and_then(|unit| unit.result.clone());
             let result = if address == failed { Some(result.clone()) } else { own };
@@ -118,6 +126,36 @@ impl Plan {
             };
             let result = result.unwrap_or_else(skipped);
             self.ended(address, result);
+        }
+    }
+}
+
+impl Plan {
+    /// An agent whose memory is the run's may do other work between two rounds; another actor keeps the
+    /// turns of its task and stays with it.
+    fn rest(&mut self, address: &Step) {
+        let Some(agent) = self.unit(address).and_then(|unit| unit.agent.clone()) else { return };
+        if self.crew.agents.get(&agent.name).is_some_and(|role| role.memory == MemoryScope::Run) {
+            self.state.busy.entry(agent.name).or_default().remove(&agent.number);
+        }
+    }
+
+    /// A list that judges another item by item was left out: what it would judge stands as it is.
+    pub(super) fn judges_left_out(&mut self, address: &Step) {
+        let Some(index) = self.unit(address).and_then(|unit| unit.task).map(|index| index as usize) else { return };
+        let judged: Vec<Step> = self
+            .state
+            .loops
+            .iter()
+            .filter(|(judge, run)| {
+                let looped = &self.crew.loops[run.index as usize];
+                !run.over && looped.per_item && looped.body.contains(&index) && self.unit(judge).is_none()
+            })
+            .map(|(judge, _)| judge.clone())
+            .collect();
+        for judge in judged {
+            let body = self.body(&judge);
+            self.close_loop(&judge, &body);
         }
     }
 }

@@ -33,7 +33,11 @@ impl Plan {
         scope.json("run", serde_json::json!({ "id": world.run.as_str() }));
         let Some(index) = unit.task.map(|index| index as usize) else { return Ok(scope) };
         let task = &self.crew.tasks[index];
-        for name in task.context.iter().chain(&task.after) {
+        let list = task.repeat.as_ref().and_then(|repeat| match &repeat.over {
+            Over::Result { task, .. } => Some(task),
+            Over::Rows(_) => None,
+        });
+        for name in task.context.iter().chain(&task.after).chain(list) {
             if let Some(other) = self.crew.index_of(name) {
                 self.put_result(world, &mut scope, name.as_str(), unit, (index, other))?;
             }

@@ -151,7 +151,7 @@ impl<'a> Replay<'a> {
     ) -> Result<Decided, Refusal> {
         use crate::core::event::{ErrorClass, TaskStatus};
         let class = result.error.as_ref().map(|error| error.class);
-        if result.status == TaskStatus::Cancelled {
+        if result.status == TaskStatus::Cancelled && !self.run.scopes.contains(step) {
             // The first of a cancelled tree: whichever coordinator would cancel exactly this.
             return plan(step, PlanStep::Cancel);
         }
@@ -159,7 +159,9 @@ impl<'a> Replay<'a> {
             Some(_) if class == Some(ErrorClass::Crashed) => plan(step, PlanStep::FailCrashed(step.clone())),
             Some(agent) => self.run.decide_agent(world, agent),
             None if self.run.scopes.contains(step) => self.run.decide_plan(world, step, &PlanStep::Finish),
-            None if class == Some(ErrorClass::Template) => plan(step, PlanStep::Start(step.with_round(None))),
+            // A list may fail with its items' error, of whatever class.
+            None if class == Some(ErrorClass::Template) => plan(step, PlanStep::CloseList(step.clone()))
+                .or_else(|_| plan(step, PlanStep::Start(step.with_round(None)))),
             None => plan(step, PlanStep::CloseList(step.clone())),
         }
     }

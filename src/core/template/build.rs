@@ -63,8 +63,7 @@ impl Builder {
     pub fn new<'a>(results: impl IntoIterator<Item = &'a str>) -> Builder {
         let results = results.into_iter().map(str::to_owned).collect();
         let (compiled, optional, expressions) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let environment = values::environment();
-        let mut builder = Builder { environment, results, compiled, optional, expressions };
+        let mut builder = Builder { environment: values::environment(), results, compiled, optional, expressions };
         for (name, text) in builtin::ALL {
             // Compiled by this program's own tests; they place their fences themselves.
             let added = builder.add(&builtin::template(name), text, Fences::None);

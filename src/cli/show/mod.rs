@@ -1,0 +1,249 @@
+//! `show`: a run, a step of it, its journal. Invariant: everything printed is read from the journal and
+//! what it pins; nothing is guessed, nothing is sent.
+
+mod prompt;
+mod step;
+mod why;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::failure::{Exit, Outcome};
+use super::open::{Journal, Project, StoreTexts, find_run, read_run};
+use super::out::Tone;
+use super::screen::{self, Side, Table, clean, count, excerpt, span, tokens, usd};
+use super::tally::{RunStand, StepState, StepTally};
+use super::{Context, crew, ends, progress, runs};
+use crate::core::ids::{BlobId, Seq};
+use crate::ports::store::{RunRow, Store};
+
+#[derive(Clone, Debug, Args)]
+pub struct ShowArgs {
+    /// A prefix of the run's id, or latest
+    #[arg(value_name = "RUN", default_value = "latest")]
+    pub run: String,
+    /// A step (draft#2) or a call (draft#2.1)
+    #[arg(value_name = "STEP")]
+    pub step: Option<String>,
+    /// Why the step ran, and where each of its settings is from
+    #[arg(long, requires = "step")]
+    pub why: bool,
+    /// The request of each call, as it was sent
+    #[arg(long, requires = "step")]
+    pub prompt: bool,
+    /// The journal, entry by entry
+    #[arg(long, conflicts_with_all = ["why", "prompt"])]
+    pub events: bool,
+    /// JSON [env: BOSUN_JSON]
+    #[arg(long, env = "BOSUN_JSON", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub json: bool,
+}
+
+pub fn show(context: &Context, args: ShowArgs) -> Outcome {
+    let project = Project::here(context)?;
+    let store = project.store_of(&args.run)?;
+    let row = find_run(&*store, &args.run)?;
+    if args.events {
+        return events(context, store, row, &args);
+    }
+    let journal = read_run(&*store, row)?;
+    match &args.step {
+        Some(step) => step::step(context, &project, store, &journal, step, &args),
+        None => summary(context, &project, &*store, &journal, args.json),
+    }
+}
+
+/// The journal: as JSON lines, or one line per entry.
+fn events(context: &Context, store: std::sync::Arc<dyn Store>, row: RunRow, args: &ShowArgs) -> Outcome {
+    let rows = store.read(&row.run, Seq(1))?;
+    let concerns = |payload: &[u8]| match &args.step {
+        Some(step) => step::named_in(payload, step),
+        None => true,
+    };
+    if args.json {
+        // Undecoded: a newer format is printed too.
+        for row_ in rows.iter().filter(|row| concerns(&row.payload)) {
+            context.out.line(&progress::json_line(&row.run, row_.seq, row_.at_ms, &row_.payload));
+        }
+        return Ok(Exit::Done);
+    }
+    let entries = super::open::decode(&row.run, &rows)?;
+    let texts = StoreTexts::new(store);
+    let mut tally = super::tally::Tally::default();
+    let zone = jiff::tz::TimeZone::system();
+    let columns = context.columns();
+    for (entry, row) in entries.iter().zip(&rows) {
+        tally.apply(entry);
+        if !concerns(&row.payload) {
+            continue;
+        }
+        let verdict = progress::verdict(&texts, &entry.event);
+        let said = progress::said(&tally, entry, verdict.as_deref());
+        let text = match said.first() {
+            Some(said) => said.plain(),
+            None => excerpt(&String::from_utf8_lossy(&row.payload), 160),
+        };
+        let line = format!("{:>5} {} {:<22} {text}", entry.seq, screen::clock(entry.at_ms, &zone), entry.event.kind());
+        context.out.line(&screen::clip(&line, columns));
+    }
+    Ok(Exit::Done)
+}
+
+fn summary(context: &Context, project: &Project, store: &dyn Store, journal: &Journal, json: bool) -> Outcome {
+    let loaded = journal.started().ok().and_then(|started| crew::load_pinned(project, store, started).ok());
+    let classes = crew::Classes::new(&project.settings, loaded.as_ref());
+    let alive = store.owner(&journal.row.run);
+    if json {
+        context.out.line(&as_json(journal, alive.is_some()).to_string());
+        return Ok(Exit::Done);
+    }
+    let (row, tally) = (&journal.row, &journal.tally);
+    let offline = if row.offline { " [offline]" } else { "" };
+    let status = runs::status(row.state, alive.is_some() || row.state.is_final());
+    context.out.line(&format!(
+        "run {} {}{offline} {} · {} · {} · {} · {}",
+        row.run,
+        clean(&row.crew),
+        context.out.paint(tone(row), status),
+        span(tally.running_ms()),
+        count(tally.ledger.total().settled.calls, "call"),
+        tokens(tally.ledger.total().settled.tokens.0),
+        ends::money(tally)
+    ));
+    if let Some(started) = tally.started.as_deref() {
+        let inputs: Vec<String> =
+            started.inputs.iter().map(|(name, value)| format!("{name}={}", excerpt(&value.to_string(), 60))).collect();
+        let key = started.key.as_ref().map(|key| format!(" · key {}", clean(key))).unwrap_or_default();
+        let inputs = if inputs.is_empty() { String::new() } else { format!(" · {}", inputs.join(" ")) };
+        let zone = jiff::tz::TimeZone::system();
+        context.out.line(&format!("{} · {}{key}{inputs}", clean(&started.file), screen::date(tally.first_ms, &zone)));
+    }
+    let mut table = Table::new(&[
+        ("STEP", Side::Left, 0),
+        ("STATUS", Side::Left, 1),
+        ("AGENT", Side::Left, 4),
+        ("MODEL", Side::Left, 7),
+        ("CALLS", Side::Right, 5),
+        ("TOKENS", Side::Right, 6),
+        ("USD", Side::Right, 2),
+        ("TIME", Side::Right, 3),
+    ]);
+    for step in tally.order.iter().filter_map(|step| tally.steps.get(step)) {
+        table.row(cells(step, &classes, tally.last_ms));
+    }
+    if !table.is_empty() {
+        context.table(&table);
+    }
+    for step in tally.order.iter().filter_map(|step| tally.steps.get(step)) {
+        for failure in &step.failures {
+            context.out.line(&format!("{}: {}", step.step, excerpt(failure, 300)));
+        }
+    }
+    close(context, journal, alive.map(|owner| format!("process {} on {}", owner.pid, owner.host)));
+    Ok(Exit::Done)
+}
+
+fn tone(row: &RunRow) -> Tone {
+    use crate::ports::store::RunState;
+    match row.state {
+        RunState::Completed => Tone::Good,
+        RunState::Failed => Tone::Bad,
+        RunState::Running | RunState::Cancelled => Tone::Strong,
+        RunState::WaitingPerson | RunState::WaitingRate | RunState::WaitingBudget => Tone::Warn,
+        RunState::NeedsReview | RunState::Paused => Tone::Warn,
+    }
+}
+
+/// What it waits for, the head, and the command that goes on.
+fn close(context: &Context, journal: &Journal, owner: Option<String>) {
+    let tally = &journal.tally;
+    if let Some(end) = ends::of(tally) {
+        let lines = if end.command.is_some() { end.lines.as_slice() } else { end.lines.get(1..).unwrap_or_default() };
+        lines.iter().for_each(|line| context.out.line(line));
+    }
+    let doubt = tally.ledger.holds.iter().filter(|(_, hold)| hold.ambiguous);
+    for (call, hold) in doubt {
+        let (run, most) = (journal.row.run.short(), usd(hold.amount.usd));
+        context.out.line(&format!(
+            "{call} may have been billed, up to {most} stays held; with the invoice: bosun ledger settle {run} '{call}' --usd X"
+        ));
+    }
+    context.out.line(&format!("head {}", BlobId(journal.head())));
+    match (owner, &tally.stand) {
+        (_, RunStand::Ended(..)) => {}
+        (Some(owner), _) => {
+            context.out.line(&format!("it is running in {owner}; pause it: bosun pause {}", tally.short()))
+        }
+        (None, RunStand::Running | RunStand::Pausing | RunStand::Cancelling | RunStand::Parked(_)) => {
+            if let Some(command) = runs::goes_on(tally) {
+                context.out.line(&format!("go on: {command}"));
+            }
+        }
+    }
+}
+
+/// A step's state in a word.
+pub(super) fn state(row: &StepTally) -> &'static str {
+    match &row.state {
+        StepState::Running => "running",
+        StepState::WaitsBudget => "waiting(budget)",
+        StepState::NoBudget => "waiting(budget)",
+        StepState::Review { .. } => "needs_review",
+        StepState::Ended(result) => result.status.as_str(),
+    }
+}
+
+fn cells(row: &StepTally, classes: &crew::Classes, last_ms: u64) -> Vec<String> {
+    let spent = match &row.state {
+        StepState::Ended(result) => result.spent,
+        StepState::Running | StepState::WaitsBudget | StepState::NoBudget | StepState::Review { .. } => row.settled,
+    };
+    let model = row.model.as_deref().unwrap_or_default();
+    let class = classes.of(model, true);
+    let figures = row.calls > 0 || spent.calls > 0;
+    let only = |text: String| if figures { text } else { String::new() };
+    vec![
+        row.step.to_string(),
+        state(row).to_owned(),
+        row.agent.as_ref().map(ToString::to_string).unwrap_or_default(),
+        if model.is_empty() { String::new() } else { format!("{}{}", clean(model), class.mark()) },
+        only(spent.calls.max(row.calls).to_string()),
+        only(crate::core::money::grouped(spent.tokens.0)),
+        only(usd(spent.usd)),
+        span(row.ended_ms.unwrap_or(last_ms).saturating_sub(row.started_ms)),
+    ]
+}
+
+fn as_json(journal: &Journal, alive: bool) -> serde_json::Value {
+    let (row, tally) = (&journal.row, &journal.tally);
+    let sums = tally.ledger.total();
+    let end = ends::of(tally);
+    let step = |row: &StepTally| {
+        let result = match &row.state {
+            StepState::Ended(result) => Some(result),
+            StepState::Running | StepState::WaitsBudget | StepState::NoBudget | StepState::Review { .. } => None,
+        };
+        serde_json::json!({
+            "step": row.step, "status": state(row), "agent": row.agent, "model": row.model, "attempt": row.attempt,
+            "calls": row.calls, "tool_calls": row.tools, "settled": row.settled, "started": screen::rfc3339(row.started_ms),
+            "ended": row.ended_ms.map(screen::rfc3339), "result": result, "failures": row.failures,
+        })
+    };
+    let steps: Vec<_> = tally.order.iter().filter_map(|step| tally.steps.get(step)).map(step).collect();
+    serde_json::json!({
+        "run": row.run, "crew": row.crew, "key": row.key, "state": row.state, "alive": alive, "offline": row.offline,
+        "started": screen::rfc3339(tally.first_ms), "running_ms": tally.running_ms(), "entries": row.last,
+        "caps": tally.ledger.caps, "settled": sums.settled, "held": sums.held, "ambiguous": sums.ambiguous,
+        "overrun": sums.overrun, "inputs": tally.started.as_ref().map(|started| &started.inputs),
+        "steps": steps, "waits_for": end.as_ref().map(|end| &end.lines),
+        "exit": end.as_ref().map(|end| end.exit.code()), "go_on": end.and_then(|end| end.command),
+        "head": BlobId(journal.head()),
+    })
+}
+
+/// A file that the run was started with, in its own words.
+pub(super) fn pinned_file(journal: &Journal, path: &str) -> Option<(PathBuf, BlobId)> {
+    let started = journal.tally.started.as_deref()?;
+    started.pins.get(path).map(|blob| (PathBuf::from(path), *blob))
+}

@@ -1,0 +1,264 @@
+//! One task, its items, rounds, attempts, turns and children.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::prompt::{self, Longest};
+use super::{Delegation, Items, Money, Range, Spend, TaskEstimate, estimate};
+use crate::core::crew::{self, Crew, MemoryScope, Model, Over, Task, Who};
+use crate::core::ids::Name;
+use crate::core::money::Tokens;
+
+/// Attempts of a delegated task.
+const CHILD_ATTEMPTS: u64 = 3;
+
+type Inputs = BTreeMap<Name, serde_json::Value>;
+
+pub(super) fn task(crew: &Arc<Crew>, index: usize, inputs: &Inputs) -> TaskEstimate {
+    let task = &crew.tasks[index];
+    let rounds = task.in_loop.map_or(1, |at| crew.loops[at].max_rounds);
+    let items = task.repeat.as_ref().map(items_of);
+    let conditional = task.when.is_some() || task.rescues.is_some();
+    let mut made = TaskEstimate {
+        name: task.name.clone(),
+        who: task.who.clone(),
+        model: None,
+        items,
+        rounds,
+        attempts: task.attempts,
+        turns: 0,
+        delegation: None,
+        conditional,
+        money: None,
+        range: Range::default(),
+        below: None,
+    };
+    let one = match &task.who {
+        Who::Tool { .. } => Range::default(),
+        Who::Crew(name) => below(crew, name, &mut made),
+        Who::Agent(name) => match crew.agents.get(name) {
+            Some(role) => agent(crew, index, role, inputs, &mut made),
+            None => Range::default(),
+        },
+    };
+    let (expected, worst) = match items {
+        None => (1, 1),
+        Some(Items::Rows(n)) => (n, n),
+        Some(Items::AtMost(n)) => (n.div_ceil(2), n),
+    };
+    // Half of what is judged is approved at once: two rounds are what one sees.
+    let expected_rounds = if task.rescues.is_some() { 0 } else { u64::from(rounds.min(2)) };
+    // For agents, the rounds of the worst case are in its prompts already.
+    let worst_rounds = if matches!(task.who, Who::Agent(_)) { 1 } else { u64::from(rounds) };
+    made.range = Range {
+        expected: one.expected.times(expected.saturating_mul(expected_rounds)),
+        worst: one.worst.times(worst.saturating_mul(worst_rounds)),
+    };
+    made
+}
+
+fn items_of(repeat: &crew::Repeat) -> Items {
+    match &repeat.over {
+        Over::Rows(rows) => Items::Rows(rows.len() as u64),
+        Over::Result { .. } => Items::AtMost(repeat.max_items.map_or(u64::from(u32::MAX), u64::from)),
+    }
+}
+
+/// Items of a task, at most; 1 where it is no list.
+pub(super) fn most_items(task: &Task) -> u64 {
+    match task.repeat.as_ref().map(items_of) {
+        None => 1,
+        Some(Items::Rows(n) | Items::AtMost(n)) => n,
+    }
+}
+
+fn below(crew: &Arc<Crew>, name: &Name, made: &mut TaskEstimate) -> Range {
+    let Some(sub) = crew.crews.get(name) else { return Range::default() };
+    let inner = estimate(&sub.crew, &Inputs::new());
+    made.money = inner.money;
+    let range = inner.total;
+    made.below = Some(Box::new(inner));
+    range
+}
+
+fn agent(crew: &Arc<Crew>, index: usize, role: &crew::Agent, inputs: &Inputs, made: &mut TaskEstimate) -> Range {
+    let task = &crew.tasks[index];
+    let model = task.model.as_ref().unwrap_or(&role.model);
+    let output = task.max_output.unwrap_or(model.settings.max_output);
+    let tools = task.tools.as_ref().unwrap_or(&role.tools);
+    made.model = Some(format!("{}/{}", model.provider, model.id));
+    made.turns = turns(role, tools);
+    if !role.delegates.is_empty() {
+        let (to, max_children, max_depth) = (role.delegates.clone(), role.max_children, role.max_depth);
+        made.delegation = Some(Delegation { to, max_children, max_depth });
+    }
+    let longest = Longest::of_task(crew, index, role, tools, output, inputs);
+    let calls = Calls { model, output, turns: u64::from(made.turns), attempts: u64::from(task.attempts) };
+    let (mut expected, mut worst) = (calls.expected(&longest), Spend::default());
+    for round in 1..=u64::from(made.rounds.min(100)) {
+        let carried = round - 1;
+        worst = worst.plus(calls.worst(&longest, carried, role.memory == MemoryScope::Run));
+    }
+    made.money = Some(Money::of(model.price));
+    let mut known = BTreeMap::new();
+    if let Some(children) = children(crew, role, 0, &mut known) {
+        made.money = made.money.map(|money| money.and(children.money));
+        expected = expected.plus(children.range.expected);
+        worst = worst.plus(children.range.worst.times(u64::from(made.rounds)));
+    }
+    Range { expected, worst }
+}
+
+/// Calls of one attempt: with tools or delegates as many as turns, without them one.
+fn turns(role: &crew::Agent, tools: &[String]) -> u32 {
+    if tools.is_empty() && role.delegates.is_empty() { 1 } else { role.max_turns.max(1) }
+}
+
+struct Calls<'a> {
+    model: &'a Model,
+    output: u64,
+    turns: u64,
+    attempts: u64,
+}
+
+impl Calls<'_> {
+    fn spend(&self, calls: u64, input: u64, output: u64) -> Spend {
+        let usd = match self.model.price {
+            crew::Pricing::Priced(price) => price.worst(Tokens(input), Tokens(output)),
+            crew::Pricing::Local | crew::Pricing::Unknown => Default::default(),
+        };
+        // Each call is rounded up by itself.
+        let usd = usd.plus(crate::core::money::NanoUsd(if usd.0 > 0 { calls } else { 0 }));
+        Spend { calls, input, output, usd }
+    }
+
+    /// One call without tools; with them three, or as many as there are. Answers come to half of what they may.
+    fn expected(&self, longest: &Longest) -> Spend {
+        let calls = self.turns.min(3);
+        let grown = longest.growth_expected.saturating_mul(calls * (calls - 1) / 2);
+        let input = longest.expected.saturating_mul(calls).saturating_add(grown).min(longest.cap.saturating_mul(calls));
+        self.spend(calls, input, self.output.div_ceil(2).saturating_mul(calls))
+    }
+
+    /// Every attempt takes every turn, each prompt as long as it can be. `carried`: earlier rounds whose
+    /// turns are in the memory.
+    fn worst(&self, longest: &Longest, carried: u64, whole: bool) -> Spend {
+        let round = longest.base.saturating_add(longest.growth.saturating_mul(self.turns));
+        let before = round.saturating_mul(carried);
+        let mut input: u64 = 0;
+        for turn in 0..self.turns {
+            let grown = longest.growth.saturating_mul(turn).saturating_add(longest.note);
+            let prompt = longest.base.saturating_add(grown).saturating_add(before);
+            let prompt = if whole { longest.cap } else { prompt.min(longest.cap) };
+            input = input.saturating_add(prompt);
+        }
+        let calls = self.turns.saturating_mul(self.attempts);
+        self.spend(calls, input.saturating_mul(self.attempts), self.output.saturating_mul(calls))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Below {
+    range: Range,
+    money: Money,
+}
+
+/// Everything that one step of `role` may give out: `max_children` of its dearest delegate.
+fn children(
+    crew: &Arc<Crew>,
+    role: &crew::Agent,
+    depth: u32,
+    known: &mut BTreeMap<(Name, u32), Below>,
+) -> Option<Below> {
+    if role.delegates.is_empty() || depth >= role.max_depth || role.max_children == 0 {
+        return None;
+    }
+    let mut all: Option<Below> = None;
+    for name in &role.delegates {
+        let Some(one) = child(crew, name, depth + 1, known) else { continue };
+        all = Some(match all {
+            None => one,
+            Some(other) => Below {
+                range: Range {
+                    expected: larger(one.range.expected, other.range.expected),
+                    worst: larger(one.range.worst, other.range.worst),
+                },
+                money: one.money.and(other.money),
+            },
+        });
+    }
+    let all = all?;
+    let range = Range {
+        expected: all.range.expected.times(u64::from(role.max_children.min(2))),
+        worst: all.range.worst.times(u64::from(role.max_children)),
+    };
+    Some(Below { range, ..all })
+}
+
+fn child(crew: &Arc<Crew>, name: &Name, depth: u32, known: &mut BTreeMap<(Name, u32), Below>) -> Option<Below> {
+    if let Some(found) = known.get(&(name.clone(), depth)) {
+        return Some(*found);
+    }
+    let found = match (crew.crews.get(name), crew.agents.get(name)) {
+        (Some(sub), _) => {
+            let inner = estimate(&sub.crew, &Inputs::new());
+            Below { range: inner.total, money: inner.money.unwrap_or(Money::Local) }
+        }
+        (None, Some(role)) => {
+            let (model, output) = (&role.model, role.model.settings.max_output);
+            let longest = Longest::of_child(crew, role, output);
+            let turns = u64::from(turns(role, &role.tools));
+            let calls = Calls { model, output, turns, attempts: CHILD_ATTEMPTS };
+            // What it is told is written by whoever asks: as long as their answer, or as a prompt may be.
+            let whole = true;
+            let own = Range { expected: calls.expected(&longest), worst: calls.worst(&longest, 0, whole) };
+            let inner = children(crew, role, depth, known);
+            let money = Money::of(model.price);
+            match inner {
+                Some(inner) => Below { range: own.plus(inner.range), money: money.and(inner.money) },
+                None => Below { range: own, money },
+            }
+        }
+        (None, None) => return None,
+    };
+    known.insert((name.clone(), depth), found);
+    Some(found)
+}
+
+/// The larger of each figure.
+fn larger(a: Spend, b: Spend) -> Spend {
+    Spend {
+        calls: a.calls.max(b.calls),
+        input: a.input.max(b.input),
+        output: a.output.max(b.output),
+        usd: a.usd.max(b.usd),
+    }
+}
+
+pub(super) fn smallest(crew: &Arc<Crew>, index: usize, inputs: &Inputs) -> Spend {
+    let task = &crew.tasks[index];
+    if task.when.is_some() || task.rescues.is_some() || task.optional {
+        return Spend::default();
+    }
+    let times = match task.repeat.as_ref().map(items_of) {
+        None => 1,
+        Some(Items::Rows(n)) => n,
+        Some(Items::AtMost(_)) => 0,
+    };
+    match &task.who {
+        Who::Tool { .. } => Spend::default(),
+        Who::Crew(name) => {
+            let inner = crew.crews.get(name).map(|sub| estimate(&sub.crew, &Inputs::new()).smallest);
+            inner.unwrap_or_default().times(times)
+        }
+        Who::Agent(name) => {
+            let Some(role) = crew.agents.get(name) else { return Spend::default() };
+            let model = task.model.as_ref().unwrap_or(&role.model);
+            let output = task.max_output.unwrap_or(model.settings.max_output);
+            let tools = task.tools.as_ref().unwrap_or(&role.tools);
+            let longest = prompt::Longest::of_task(crew, index, role, tools, output, inputs);
+            let calls = Calls { model, output, turns: 1, attempts: 1 };
+            calls.spend(1, longest.expected, output).times(times)
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What may start. Invariant: no more runs at once than the crew, its lists and its agents allow, and
+//! what has begun is never kept from its end by what has not.
+
+use super::*;
+use crate::core::crew::Who;
+
+impl Plan {
+    /// Ready units that fit the limits, in order: at most as many as there are free slots.
+    pub(super) fn startable(&self) -> Vec<Step> {
+        let state = &self.state;
+        let mut free = (self.crew.max_parallel as u32).saturating_sub(state.slots);
+        let mut chosen = Vec::new();
+        // Agents that this very batch takes; lists likewise.
+        let mut taken: BTreeMap<&Name, usize> = BTreeMap::new();
+        let mut started: BTreeMap<u32, u32> = BTreeMap::new();
+        let mut from = (0, 0, Step::root());
+        while free > 0 {
+            let Some((rank, item, step)) = state.ready.range(from.clone()..).next() else { break };
+            let Some(unit) = state.units.get(step) else { break };
+            // Children are part of work that has begun; nothing else is.
+            if self.stopping() && unit.task.is_some() {
+                break;
+            }
+            let open = self.room_in_list(unit, started.get(rank).copied().unwrap_or(0));
+            // A full list: none of its items can start, so the next rank is looked at.
+            let Some(()) = open else {
+                from = (rank + 1, 0, Step::root());
+                continue;
+            };
+            from = (*rank, *item, step.just_after());
+            if let Some(role) = self.role_of(step, unit) {
+                let used = self.working(role) + taken.get(role).copied().unwrap_or(0);
+                if used >= self.agent_limit(role) {
+                    continue;
+                }
+                *taken.entry(role).or_default() += 1;
+            }
+            *started.entry(*rank).or_default() += 1;
+            chosen.push(step.clone());
+            free -= 1;
+        }
+        chosen
+    }
+
+    fn room_in_list(&self, unit: &Unit, started: u32) -> Option<()> {
+        let Kind::Item { .. } = unit.kind else { return Some(()) };
+        let task = self.crew.tasks.get(unit.task? as usize)?;
+        let repeat = task.repeat.as_ref()?;
+        let list = self.state.units.get(&self.address(unit.task? as usize, None))?;
+        let Kind::List { running, .. } = &list.kind else { return None };
+        let most = if repeat.window.is_some() { 1 } else { repeat.max_parallel.unwrap_or(usize::MAX) };
+        ((*running + started) < u32::try_from(most).unwrap_or(u32::MAX)).then_some(())
+    }
+
+    pub(super) fn agent_limit(&self, role: &Name) -> usize {
+        let Some(agent) = self.crew.agents.get(role) else { return usize::MAX };
+        match agent.memory {
+            MemoryScope::Run => 1,
+            MemoryScope::Task => agent.max_parallel.unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Actors of a role with a task in hand.
+    fn working(&self, role: &Name) -> usize {
+        self.state.working.get(role).copied().unwrap_or(0) as usize
+    }
+
+    /// Is every actor that the role may have waiting for work it gave out itself? Then one more piece
+    /// of work for it could wait for its own end.
+    pub(super) fn all_wait_for_children(&self, role: &Name) -> bool {
+        let limit = self.agent_limit(role);
+        if self.working(role) < limit {
+            return false;
+        }
+        let of_role = |unit: &&Unit| unit.agent.as_ref().is_some_and(|agent| agent.name == *role) && unit.is_at_work();
+        let waiting = |unit: &&Unit| unit.phase == Phase::Waits && unit.open_children > 0;
+        self.state.units.values().filter(of_role).filter(waiting).count() >= limit
+    }
+
+    /// The agent name a unit needs, if it needs one.
+    fn role_of<'a>(&'a self, step: &Step, unit: &'a Unit) -> Option<&'a Name> {
+        match unit.task {
+            Some(index) => match &self.crew.tasks.get(index as usize)?.who {
+                Who::Agent(name) if !matches!(unit.kind, Kind::List { .. }) => Some(name),
+                Who::Agent(_) | Who::Crew(_) | Who::Tool { .. } => None,
+            },
+            None => {
+                let name = step.last()?.name;
+                self.crew.agents.get_key_value(&name).map(|(name, _)| name)
+            }
+        }
+    }
+}
