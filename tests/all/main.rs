@@ -1,11 +1,14 @@
 //! All integration tests, in one binary: it links once.
 
 mod budget;
+mod cli;
 mod crash;
 mod crashpoints;
 mod crewfile;
 mod crews;
 mod demo;
+mod failures;
+mod faults;
 mod house;
 mod provider;
 mod simulate;

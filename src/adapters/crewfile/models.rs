@@ -165,7 +165,7 @@ impl<'d> Models<'d> {
         let stated = table.and_then(|table| table.table("price")).and_then(price);
         let price = match (stated, provider_table.kind.as_str(), listed) {
             (Some(price), _, _) => Pricing::Priced(price),
-            (None, "ollama" | "offline" | "scripted", _) => Pricing::Local,
+            (None, "ollama" | "offline" | "scripted" | "host", _) => Pricing::Local,
             (None, _, Some(listed)) => Pricing::Priced(listed.price),
             (None, _, None) if self.allow_unpriced => Pricing::Unknown,
             (None, _, None) => {
