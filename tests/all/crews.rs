@@ -3,44 +3,29 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-/// A copy of what is shipped, in a folder of its own.
-struct Copy(tempfile::TempDir);
+use super::support::{Folder, Ran};
 
-/// How a command ended.
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
+/// A copy of what is shipped, in a folder of its own; every run in it is verified.
+struct Copy(Folder);
 
 impl Copy {
     fn new() -> Copy {
-        let copy = Copy(tempfile::tempdir().unwrap());
+        let folder = Folder::new("");
+        std::fs::remove_file(folder.path().join("crew.toml")).unwrap();
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for folder in ["crews", "prompts"] {
-            for file in files(&here.join(folder)) {
-                let to = copy.0.path().join(file.strip_prefix(here).unwrap());
-                std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-                std::fs::copy(&file, to).unwrap();
-            }
+        let shipped = ["crews", "prompts"].into_iter().flat_map(|folder| files(&here.join(folder)));
+        for file in shipped.chain([here.join("README.md")]) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            folder.file(file.strip_prefix(here).unwrap().to_str().unwrap(), &text);
         }
-        std::fs::copy(here.join("README.md"), copy.0.path().join("README.md")).unwrap();
-        copy
-    }
-    fn bosun(&self, args: &[&str]) -> Ran {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bosun"));
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.0.path());
-        let ran = command.args(args).current_dir(self.0.path()).output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        Ran { code: ran.status.code(), out: text(&ran.stdout), err: text(&ran.stderr) }
+        Copy(folder)
     }
     #[track_caller]
     fn done(&self, args: &[&str]) -> Ran {
-        let ran = self.bosun(args);
-        assert_eq!(ran.code, Some(0), "bosun {args:?}\n{}\n{}", ran.out, ran.err);
+        let ran = self.0.bosun(args).expect(0);
         assert!(ran.err.contains("[offline]"), "a stand-in's run says so: {}", ran.err);
+        self.0.verify();
         ran
     }
     #[track_caller]
@@ -161,4 +146,11 @@ fn every_role_prompt_is_in_use() {
         })
         .collect();
     assert!(unused.is_empty(), "no crew has an agent for {unused:?}");
+}
+
+#[test]
+fn check_finds_nothing_to_complain_about() {
+    let copy = Copy::new();
+    let ran = copy.0.bosun(&["check"]).expect(0);
+    assert!(!ran.out.contains("warning") && !ran.out.contains("error"), "{}", ran.out);
 }
