@@ -52,7 +52,7 @@ pub fn demo(context: &Context, args: DemoArgs) -> Outcome {
     let undisturbed = calm.run(&["run", "crew.toml"])?.ended(Exit::Done)?;
     let calm_run = look(context, &root)?;
     let calm_calls = count::answered(&calm_run.entries).len();
-    say(&format!("1. The crew, undisturbed: {calm_calls} calls."));
+    say(&format!("1. The crew undisturbed: {calm_calls} calls."));
 
     let child = Child::new(context, &root, "requests", child::DELAY_MS)?;
     let start = ["run", "crew.toml", "--max-tokens", CAP];
@@ -76,9 +76,9 @@ pub fn demo(context: &Context, args: DemoArgs) -> Outcome {
 
     let journal = read(context, &root, &run)?;
     let count = Count::of(context, &root, &journal, &child.requests()?)?;
-    let mut wrong = count.wrong(calm_calls);
+    let mut wrong = count.wrong(calm_calls, PANIC);
     match undisturbed.result == finished.result {
-        true => say(&format!("   Same result as undisturbed ({} bytes).", finished.result.len())),
+        true => say(&format!("   Same result, {} bytes.", finished.result.len())),
         false => wrong.push("the result differs from the undisturbed run's".to_owned()),
     }
     end(context, &root, &run, &count, wrong)

@@ -4,6 +4,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use boatswain::core::chat::Message;
+use boatswain::core::event::{Event, TaskEvent, Work};
+
 use super::support::{Folder, Ran};
 
 /// A copy of what is shipped, in a folder of its own; every run in it is verified.
@@ -75,6 +78,32 @@ fn quickstart_writes_a_brief_with_places_and_says_what_a_real_model_needs() {
     }
     assert!(ran.err.contains("round 1 of draft_review: again"), "the first draft is sent back: {}", ran.err);
     assert!(ran.err.contains("round 2 of draft_review: approved"), "{}", ran.err);
+}
+
+/// The user message that a step begins with, and whether it goes on from earlier turns.
+fn asked(copy: &Copy, wanted: &str) -> (String, bool) {
+    let store = copy.0.store();
+    let asked = copy.0.events().into_iter().find_map(|event| match event {
+        Event::Task(TaskEvent::Assigned { step, work: Work::Prompt { user, carries, .. }, .. }) => {
+            (step.as_str() == wanted).then_some((user, carries))
+        }
+        _ => None,
+    });
+    let (user, carries) = asked.unwrap_or_else(|| panic!("{wanted} was not assigned"));
+    let text = store.blob(&user.message).unwrap().unwrap();
+    (Message::decode(&text).unwrap().content().to_owned(), carries)
+}
+
+#[test]
+fn a_judge_reads_the_new_text_in_each_round_and_not_its_own_verdict() {
+    let copy = Copy::new();
+    let ran = copy.done(&["run", "crews/quickstart.toml", "--input", "source=README.md"]);
+    let (judge, carries) = asked(&copy, "draft_review#2");
+    assert!(judge.contains(ran.out.trim_end()), "the revised text is not in {judge}");
+    assert!(!judge.contains("Your last result") && !carries, "{judge}");
+    assert!(judge.contains("\n{\"type\":\"object\""), "the schema is JSON, not a string of it: {judge}");
+    let (writer, carries) = asked(&copy, "draft#2");
+    assert!(writer.starts_with("Round 2. Your last result was reviewed") && carries, "{writer}");
 }
 
 #[test]
