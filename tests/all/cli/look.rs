@@ -36,14 +36,14 @@ fn show_prints_a_run_step_by_step() {
     let said = place.run(&["show"]);
     assert_eq!(said.code, 0, "{}", said.err);
     insta::assert_snapshot!(said.out.replace(&mini.head(), "HEAD"), @r#"
-    run 7000000000 report completed · 24s · 5 calls · 1,147 tok · spent $0.0006 of $0.25
+    run 7000000000 report completed · 24s · 5 calls · 902 tok · spent $0.0005 of $0.25
     crews/report.toml · 2026-11-20 12:00:01 · topic="tides"
     STEP            STATUS  AGENT       MODEL                CALLS  TOKENS       USD  TIME
-    research        done    researcher  openai/gpt-4.1-mini      1      76  $0.00004  3.0s
-    draft#1         done    writer      openai/gpt-4.1-mini      1      55  $0.00005  3.0s
-    draft_review#1  done    critic      openai/gpt-4.1-mini      1     306   $0.0002  3.0s
-    draft#2         done    writer      openai/gpt-4.1-mini      1     196   $0.0002  3.0s
-    draft_review#2  done    critic      openai/gpt-4.1-mini      1     514   $0.0003  3.0s
+    research        done    researcher  openai/gpt-4.1-mini      1     106  $0.00009  3.0s
+    draft#1         done    writer      openai/gpt-4.1-mini      1      72  $0.00007  3.0s
+    draft_review#1  done    critic      openai/gpt-4.1-mini      1     286   $0.0002  3.0s
+    draft#2         done    writer      openai/gpt-4.1-mini      1     152  $0.00009  3.0s
+    draft_review#2  done    critic      openai/gpt-4.1-mini      1     286   $0.0002  3.0s
     head HEAD
     "#);
     assert!(said.out.contains(&mini.head()));
