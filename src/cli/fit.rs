@@ -38,7 +38,7 @@ pub fn over(caps: Caps, need: Amount) -> Vec<Over> {
     found
 }
 
-/// `$0.3100 of $0.25`, of every limit.
+/// `$0.3100 needed, $0.25 allowed`, of every limit.
 pub fn words(over: &[Over]) -> String {
     let all: Vec<String> = over.iter().map(|over| format!("{} needed, {} allowed", over.need, over.cap)).collect();
     all.join("; ")
@@ -67,7 +67,7 @@ fn refused(ready: &Ready, caps: Caps, course: &str, spend: Spend) -> Option<Fail
         format!("the {course} course of crew `{}` does not fit its budget: {}", ready.crew.name, words(&over));
     let calls = count(spend.calls, "call");
     let figures = format!(
-        "it is {calls}, {} tokens of prompts and {} of answers; the cap in USD is from {}",
+        "it is {calls}, {} tokens of prompts and {} for answers; the cap in USD is from {}",
         grouped(spend.input),
         grouped(spend.output),
         ready.crew.budget.origin

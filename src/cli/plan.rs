@@ -16,7 +16,7 @@ use super::run::{InputArgs, LimitArgs, Written};
 use super::screen::{clean, count, wrap};
 use super::{Context, fit, run, wiring};
 use crate::adapters::crewfile;
-use crate::core::crew::{Crew, Input, OnExhausted};
+use crate::core::crew::{Crew, Input, NodeBudget, OnExhausted};
 use crate::core::estimate::{Estimate, Money, estimate};
 use crate::core::ids::Name;
 use crate::core::money::{Limit, grouped};
@@ -108,7 +108,9 @@ fn verdict(planned: &Planned, graph_only: bool) -> Vec<String> {
     if !graph_only {
         lines.extend(courses(planned));
         lines.push(
-            "expected: an estimate from the texts and sizes, not from earlier runs. worst case: every item, round, \
+            "smallest: one call of each task that must run, with room for all of its max_output; a run starts only \
+             if that fits. expected: an estimate \
+             from the texts and sizes, not from earlier runs. worst case: every item, round, \
              attempt, turn and delegation, each with its longest prompt and all of its max_output, at list price \
              without cache discount"
                 .to_owned(),
@@ -143,7 +145,11 @@ fn courses(planned: &Planned) -> Vec<String> {
     let caps = crew.budget.caps;
     let worst = fit::over(caps, made.total.worst.amount());
     if worst.is_empty() {
-        return vec!["the worst case fits the budget: no pause by budget is possible".to_owned()];
+        let more = match capped(crew) {
+            true => "; the caps of single tasks, agents or sub-crews may still stop a part of it",
+            false => ": no run is stopped by budget unless its process dies in calls or a provider bills too much",
+        };
+        return vec![format!("the worst case fits the crew's budget{more}")];
     }
     let mut lines = Vec::new();
     let smallest = fit::over(caps, made.smallest.amount());
@@ -170,9 +176,17 @@ fn courses(planned: &Planned) -> Vec<String> {
         };
         line.push_str(&format!(" Such a run would {what} in {}: it needs up to {need}, {left} left.", pause.task));
     }
-    line.push_str(&format!(" To fit: {}", fit::enough(&worst)));
+    line.push_str(&format!(" To fit: {}, or lower", fit::enough(&worst)));
+    line.push_str(" context_tokens, max_turns, max_output, attempts, max_rounds or max_children");
     lines.push(line);
     lines
+}
+
+/// Has some part of the crew caps of its own?
+fn capped(crew: &Crew) -> bool {
+    let own = crew.tasks.iter().map(|task| &task.budget).chain(crew.agents.values().map(|agent| &agent.budget));
+    own.chain(crew.crews.values().map(|sub| &sub.budget)).any(|budget| *budget != NodeBudget::default())
+        || crew.crews.values().any(|sub| !sub.crew.budget.caps.is_none() || capped(&sub.crew))
 }
 
 /// Does some agent of the crew, or of one below it, use such a model?

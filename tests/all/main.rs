@@ -5,6 +5,8 @@ mod crash;
 mod crashpoints;
 mod crewfile;
 mod house;
+mod notify;
+mod plan;
 mod provider;
 mod simulate;
 mod stand_in;

@@ -87,7 +87,10 @@ pub fn percent(part: u64, whole: u64) -> String {
     match (u128::from(part) * 100).checked_div(u128::from(whole)) {
         None if part == 0 => "0 %".to_owned(),
         None => "over".to_owned(),
-        Some(_) => format!("{} %", (u128::from(part) * 100).div_ceil(u128::from(whole))),
+        Some(_) => {
+            let percent = (u128::from(part) * 100).div_ceil(u128::from(whole));
+            format!("{} %", grouped(u64::try_from(percent).unwrap_or(u64::MAX)))
+        }
     }
 }
 
