@@ -9,24 +9,11 @@ use std::sync::Arc;
 #[cfg(debug_assertions)]
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Ends the process as `kill -9` does: nothing is flushed, nothing unwinds.
-pub type Die = fn() -> !;
-
-/// A point, the passes left until it counts, and how to die.
-#[cfg(debug_assertions)]
-struct Armed {
-    name: String,
-    left: AtomicU64,
-    die: Die,
-}
-
 /// Which point is armed, if any. One per process.
 #[derive(Clone, Default)]
 pub struct CrashPoints {
     #[cfg(debug_assertions)]
     armed: Option<Arc<Armed>>,
-<<<<<<< HEAD
-=======
 }
 
 #[cfg(debug_assertions)]
@@ -35,12 +22,11 @@ struct Armed {
     /// Passes left before it is time.
     passes: AtomicU64,
     die: fn() -> !,
->>>>>>> main
 }
 
 impl CrashPoints {
     /// As `name:n` says, n from 1; `die` ends the process. A release build takes it and does not die.
-    pub fn told(text: Option<&String>, die: Die) -> Result<CrashPoints, String> {
+    pub fn told(text: Option<&String>, die: fn() -> !) -> Result<CrashPoints, String> {
         let Some(text) = text else { return Ok(CrashPoints::default()) };
         let wrong = || format!("BOSUN_CRASH_AT is `{text}`: expected POINT:PASS, such as call_send:2");
         let (name, pass) = text.split_once(':').ok_or_else(wrong)?;
@@ -49,30 +35,20 @@ impl CrashPoints {
     }
 
     #[cfg(not(debug_assertions))]
-    fn at(_: &str, _: u64, _: Die) -> CrashPoints {
+    fn at(_: &str, _: u64, _: fn() -> !) -> CrashPoints {
         CrashPoints::default()
     }
 
     #[cfg(debug_assertions)]
-<<<<<<< HEAD
-    fn at(name: &str, pass: u64, die: Die) -> CrashPoints {
-        CrashPoints { armed: Some(Arc::new(Armed { name: name.to_owned(), left: AtomicU64::new(pass), die })) }
-=======
     fn at(name: &str, pass: u64, die: fn() -> !) -> CrashPoints {
         CrashPoints { armed: Some(Arc::new(Armed { point: name.to_owned(), passes: AtomicU64::new(pass), die })) }
->>>>>>> main
     }
 
-    /// Dies if this is the point and the pass.
     #[cfg(debug_assertions)]
+    /// Dies if this is the point and the pass. As `kill -9`: nothing is flushed, nothing unwinds.
     pub fn pass(&self, name: &str) {
-<<<<<<< HEAD
-        let Some(armed) = self.armed.as_ref().filter(|armed| armed.name == name) else { return };
-        if armed.left.fetch_sub(1, Ordering::SeqCst) == 1 {
-=======
         let Some(armed) = self.armed.as_ref().filter(|armed| armed.point == name) else { return };
         if armed.passes.fetch_sub(1, Ordering::SeqCst) == 1 {
->>>>>>> main
             (armed.die)();
         }
     }
