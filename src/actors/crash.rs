@@ -13,7 +13,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Default)]
 pub struct CrashPoints {
     #[cfg(debug_assertions)]
-    armed: Option<Arc<(String, AtomicU64, fn() -> !)>>,
+    armed: Option<Arc<Armed>>,
+}
+
+#[cfg(debug_assertions)]
+struct Armed {
+    point: String,
+    /// Passes left before it is time.
+    passes: AtomicU64,
+    die: fn() -> !,
 }
 
 impl CrashPoints {
@@ -33,15 +41,15 @@ impl CrashPoints {
 
     #[cfg(debug_assertions)]
     fn at(name: &str, pass: u64, die: fn() -> !) -> CrashPoints {
-        CrashPoints { armed: Some(Arc::new((name.to_owned(), AtomicU64::new(pass), die))) }
+        CrashPoints { armed: Some(Arc::new(Armed { point: name.to_owned(), passes: AtomicU64::new(pass), die })) }
     }
 
     #[cfg(debug_assertions)]
     /// Dies if this is the point and the pass. As `kill -9`: nothing is flushed, nothing unwinds.
     pub fn pass(&self, name: &str) {
-        let Some(armed) = self.armed.as_ref().filter(|armed| armed.0 == name) else { return };
-        if armed.1.fetch_sub(1, Ordering::SeqCst) == 1 {
-            (armed.2)();
+        let Some(armed) = self.armed.as_ref().filter(|armed| armed.point == name) else { return };
+        if armed.passes.fetch_sub(1, Ordering::SeqCst) == 1 {
+            (armed.die)();
         }
     }
 }

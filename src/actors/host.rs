@@ -104,7 +104,12 @@ impl Host {
         }
         let texts = Arc::new(TextCache::new(ports.store.clone()));
         let mut decided = left_open(&run);
-        decided.events.extend(opening.into_iter().filter(|event| may_open(&run, event)));
+        decided.events.extend(opening);
+        if time_left.is_some_and(|left| left.is_zero()) {
+            // Said before anything starts: a resume after the deadline must not send a call.
+            let (cause, by) = (PauseCause::Deadline, "deadline".to_owned());
+            decided.events.push(Event::Run(RunEvent::PauseAsked { cause, by }));
+        }
         if !decided.events.is_empty() {
             hash = self.open(&mut run, &id, epoch, hash, decided, &ports, watcher.as_ref(), &texts).await?;
         }
@@ -151,6 +156,9 @@ impl Host {
         decided.blobs.iter().for_each(|blob| texts.keep(blob));
         let mut entries = Vec::new();
         for event in decided.events {
+            if !may_open(run, &event) {
+                continue;
+            }
             let (seq, at_ms, kind, payload) = (run.last.next(), ports.clock.now_ms(), event.kind(), event.encode());
             hash = chain::link(&hash, seq, at_ms, kind, &payload);
             rows.push(Row { seq, at_ms, kind: kind.to_owned(), payload: payload.into(), hash });
@@ -159,8 +167,9 @@ impl Host {
             entries.push(entry);
         }
         let state = entries.iter().rev().find_map(|entry| super::journal::run_state(&entry.event));
-        let batch =
-            Batch { run: id.clone(), epoch, after, rows, blobs: decided.blobs, spent: Amount::default(), state };
+        let spent =
+            entries.iter().fold(Amount::default(), |sum, entry| sum.plus(super::journal::settled(&entry.event)));
+        let batch = Batch { run: id.clone(), epoch, after, rows, blobs: decided.blobs, spent, state };
         let (done, written) = oneshot::channel();
         crash_point!(ports.crash, "open_append");
         ports.store.append(batch, Box::new(move |result| drop(done.send(result))));

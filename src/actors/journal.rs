@@ -275,7 +275,7 @@ impl JournalState {
 }
 
 /// What an event adds to the totals that lists show.
-fn settled(event: &Event) -> Amount {
+pub fn settled(event: &Event) -> Amount {
     match event {
         Event::Call(CallEvent::Answered(answered)) => answered.cost,
         Event::Call(CallEvent::Settled { cost, .. }) => *cost,

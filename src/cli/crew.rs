@@ -12,6 +12,7 @@ use crate::adapters::models::secrets::KeySource;
 use crate::adapters::models::{ProviderKind, ProviderSpec};
 use crate::adapters::settings::Settings;
 use crate::adapters::{prices, tools};
+use crate::core::chat::ToolSpec;
 use crate::core::crew::{Crew, Overrides};
 use crate::core::event::Started;
 use crate::core::ids::Name;
@@ -21,6 +22,17 @@ use crate::ports::store::Store;
 /// The providers of the settings as a crew file reads them.
 pub fn provider_tables(settings: &Settings) -> BTreeMap<Name, ProviderTable> {
     settings.providers.iter().map(|(name, spec)| (name.clone(), table(spec))).collect()
+}
+
+/// Those and the models of the host program.
+fn providers(project: &Project) -> BTreeMap<Name, ProviderTable> {
+    let mut tables = provider_tables(&project.settings);
+    tables.extend(project.hosted.providers());
+    tables
+}
+
+fn tool_specs(project: &Project) -> Vec<ToolSpec> {
+    tools::builtin_specs().into_iter().chain(project.hosted.specs()).collect()
 }
 
 fn table(spec: &ProviderSpec) -> ProviderTable {
@@ -73,8 +85,8 @@ fn from_disk(
     read: impl FnOnce(&crewfile::DiskSource, &LoadOptions<'_>) -> Loaded,
 ) -> Loaded {
     let source = crewfile::DiskSource::new(&project.root);
-    let builtin_tools = tools::builtin_specs();
-    let providers = provider_tables(&project.settings);
+    let builtin_tools = tool_specs(project);
+    let providers = providers(project);
     let limits = caps(&project.settings);
     let options =
         LoadOptions { overrides, builtin_tools: &builtin_tools, price: &listed, providers: &providers, limits };
@@ -109,12 +121,11 @@ pub fn load_pinned(project: &Project, store: &dyn Store, started: &Started) -> R
     }
     let price = |provider: &str, model: &str| {
         let price = *started.prices.get(&format!("{provider}/{model}"))?;
-        // The window is of the model, not of the day.
-        let context_window = prices::lookup(provider, model).map(|listed| listed.context_window);
+        let context_window = started.windows.get(&format!("{provider}/{model}")).copied();
         Some(ListedPrice { price, context_window })
     };
-    let builtin_tools = tools::builtin_specs();
-    let providers = provider_tables(&project.settings);
+    let builtin_tools = tool_specs(project);
+    let providers = providers(project);
     let options = LoadOptions {
         overrides: &started.overrides,
         builtin_tools: &builtin_tools,

@@ -19,7 +19,7 @@ use crate::actors::host::Live;
 use crate::actors::run::Outcome as RunOutcome;
 use crate::adapters::crewfile;
 use crate::adapters::crewfile::Source;
-use crate::core::event::{PauseCause, TaskResult};
+use crate::core::event::{CallEvent, Event, PauseCause, Started, TaskResult};
 use crate::core::ids::BlobId;
 use crate::core::run::Entry;
 
@@ -83,7 +83,7 @@ pub async fn drive(
         progress.seen(entry);
         tell(&progress, entry);
     }
-    let mut asked = 0u32;
+    let (mut asked, mut drill) = (0u32, engine.drill.clone());
     let mut tick = tokio::time::interval(TICK);
     let mut give_up: Option<tokio::time::Instant> = None;
     let outcome = loop {
@@ -103,6 +103,10 @@ pub async fn drive(
             Some(entry) = entries.recv() => {
                 progress.entry(&entry);
                 tell(&progress, &entry);
+                if drill.as_deref().is_some_and(|step| begins(&entry, step)) {
+                    drill = None;
+                    live.drill().await;
+                }
             }
             outcome = live.wait() => break outcome,
             _ = tick.tick() => progress.tick(now_ms()),
@@ -126,6 +130,11 @@ pub async fn drive(
     }
     engine.store.release(&live.id);
     exit
+}
+
+/// Is it a call of `step` that begins?
+fn begins(entry: &Entry, step: &str) -> bool {
+    matches!(&entry.event, Event::Call(CallEvent::Held(held)) if held.call.step.as_str() == step)
 }
 
 async fn until(at: Option<tokio::time::Instant>) {
@@ -152,7 +161,23 @@ fn end(context: &Context, engine: &Engine, mut progress: Progress, outcome: RunO
     if !show.json {
         print_result(context, engine, result.as_ref())?;
     }
+    let started = progress.tally().started.as_deref();
+    if let (Some(started), false, true) =
+        (started.filter(|started| started.offline), show.json || show.quiet, exit == Exit::Done)
+    {
+        context.out.note(&real_model(started));
+    }
     Ok(exit)
+}
+
+/// What stands under the result of a run without a language model.
+fn real_model(started: &Started) -> String {
+    let place = if started.overrides.offline { "in place of --offline" } else { "to the command" };
+    format!(
+        "[offline] A stand-in made this text, not a language model. For a real one add {place}:\n\
+         \x20 --model openai/gpt-4.1-mini   (first: export OPENAI_API_KEY=...)\n\
+         \x20 --model ollama/llama3.1       (on this machine: ollama pull llama3.1)"
+    )
 }
 
 fn print_result(context: &Context, engine: &Engine, result: Option<&TaskResult>) -> Result<(), Failure> {

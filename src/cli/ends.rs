@@ -50,9 +50,14 @@ fn ended(tally: &Tally, end: RunEnd) -> End {
     End { exit, lines, command: None }
 }
 
-fn parked(tally: &Tally, causes: &[ParkCause]) -> End {
+/// The exit code of a run that rests: of its most urgent cause.
+pub fn exit(causes: &[ParkCause]) -> Exit {
     let exits: Vec<Exit> = causes.iter().map(exit_of).collect();
-    let exit = Exit::first(&exits).unwrap_or(Exit::Interrupted);
+    Exit::first(&exits).unwrap_or(Exit::Interrupted)
+}
+
+fn parked(tally: &Tally, causes: &[ParkCause]) -> End {
+    let exit = exit(causes);
     let lines = causes.iter().map(|cause| words(tally, cause)).collect();
     let mut command = resume(tally);
     // One command for all that a flag can mend.

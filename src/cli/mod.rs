@@ -10,6 +10,7 @@ pub mod cost;
 pub mod crew;
 pub mod demo;
 pub mod drive;
+pub mod embed;
 pub mod ends;
 pub mod failure;
 pub mod fit;

@@ -9,6 +9,7 @@ use super::Context;
 use super::failure::{Exit, Failure};
 use super::logging::{self, Log};
 use super::tally::Tally;
+use super::wiring::Hosted;
 use crate::adapters::models::secrets::Env;
 use crate::adapters::settings::{self, Flags, Settings};
 use crate::adapters::store::SqliteStore;
@@ -23,6 +24,8 @@ use crate::ports::store::{Row, RunFilter, RunRow, Store};
 pub struct Project {
     pub root: PathBuf,
     pub settings: Settings,
+    /// Tools and models of the program that embeds this one.
+    pub hosted: Hosted,
     _log: Log,
 }
 
@@ -54,7 +57,13 @@ impl Project {
         for note in &settings.notes {
             context.out.note(&format!("note: {note}"));
         }
-        Ok(Project { root, settings, _log: log })
+        Ok(Project { root, settings, hosted: Hosted::default(), _log: log })
+    }
+
+    /// The project of `root` in a program that has its own log and output.
+    pub fn embedded(root: PathBuf, env: &Env, flags: &Flags) -> Result<Project, Failure> {
+        let settings = settings::load(&root, env, flags).map_err(|bad| Failure::usage(bad.to_string()))?;
+        Ok(Project { root, settings, hosted: Hosted::default(), _log: Log::default() })
     }
 
     /// Opens the store, made if it is missing.

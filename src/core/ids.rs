@@ -17,6 +17,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+mod step;
+pub use step::{AgentRef, CallId, Segment, Step};
+
 /// Longest name of an agent, task, input, model or crew.
 pub const NAME_MAX: usize = 64;
 /// Longest row key, in characters before encoding.
@@ -56,6 +59,7 @@ macro_rules! text_id {
         }
     };
 }
+use text_id;
 
 /// `[a-z][a-z0-9_]{0,63}`: an agent, task, input, model, crew, tool or provider.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -159,193 +163,6 @@ impl FromStr for Key {
 }
 text_id!(Key);
 
-/// One level of the task tree inside a step address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Segment {
-    pub name: Name,
-    pub key: Option<Key>,
-    pub round: Option<u32>,
-}
-
-impl Segment {
-    pub fn task(name: Name) -> Segment {
-        Segment { name, key: None, round: None }
-    }
-    fn parse(text: &str) -> Result<Segment, BadId> {
-        let wrong = |expected| bad("step address", text, expected);
-        let (head, round) = match text.rsplit_once('#') {
-            Some((head, digits)) => {
-                (head, Some(count(digits).ok_or_else(|| wrong("`#` is followed by a round from 1"))?))
-            }
-            None => (text, None),
-        };
-        let (name, key) = match head.split_once('[') {
-            Some((name, rest)) => {
-                let inner = rest.strip_suffix(']').ok_or_else(|| wrong("a `[key]` ends in `]`"))?;
-                (name, Some(Key::decode(inner)?))
-            }
-            None => (head, None),
-        };
-        Ok(Segment { name: Name::new(name)?, key, round })
-    }
-}
-impl fmt::Display for Segment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name.as_str())?;
-        if let Some(key) = &self.key {
-            write!(f, "[{}]", key.encode())?;
-        }
-        if let Some(round) = self.round {
-            write!(f, "#{round}")?;
-        }
-        Ok(())
-    }
-}
-
-/// A number from 1, without sign or leading zero.
-fn count(digits: &str) -> Option<u32> {
-    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
-    digits.parse().ok().filter(|_| plain)
-}
-
-/// The address of a task. The root of a run is the empty address, printed as nothing; it is a
-/// scope (whose tasks are the crew's), never a task.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Step(Arc<str>);
-
-impl Step {
-    /// The scope of the top crew.
-    pub fn root() -> Step {
-        Step("".into())
-    }
-    pub fn parse(text: &str) -> Result<Step, BadId> {
-        for segment in text.split('/').filter(|_| !text.is_empty()) {
-            Segment::parse(segment)?;
-        }
-        Ok(Step(text.into()))
-    }
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-    pub fn is_root(&self) -> bool {
-        self.0.is_empty()
-    }
-    pub fn child(&self, segment: &Segment) -> Step {
-        if self.is_root() { Step(segment.to_string().into()) } else { Step(format!("{}/{segment}", self.0).into()) }
-    }
-    /// The address one level up; of a top task, the root; of the root, nothing.
-    pub fn parent(&self) -> Option<Step> {
-        if self.is_root() {
-            return None;
-        }
-        Some(self.0.rsplit_once('/').map_or_else(Step::root, |(head, _)| Step(head.into())))
-    }
-    pub fn segments(&self) -> Vec<Segment> {
-        let parts = self.0.split('/').filter(|part| !part.is_empty());
-        // The text was checked when the value was made, so nothing is left out here.
-        parts.filter_map(|part| Segment::parse(part).ok()).collect()
-    }
-    pub fn last(&self) -> Option<Segment> {
-        self.0.rsplit('/').next().and_then(|part| Segment::parse(part).ok())
-    }
-    /// Levels of the task tree above and including this one.
-    pub fn depth(&self) -> usize {
-        if self.is_root() { 0 } else { self.0.split('/').count() }
-    }
-    /// True of the step itself and of everything below it.
-    pub fn is_within(&self, above: &Step) -> bool {
-        let rest = self.0.strip_prefix(&*above.0);
-        above.is_root() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    }
-    /// The same step in another round of its loop (`None`: the unit that the rounds belong to).
-    pub fn with_round(&self, round: Option<u32>) -> Step {
-        match (self.parent(), self.last()) {
-            (Some(parent), Some(last)) => parent.child(&Segment { round, ..last }),
-            _ => self.clone(),
-        }
-    }
-    /// A bound that sorts right behind this address and is no address itself: where a scan goes on.
-    pub fn just_after(&self) -> Step {
-        Step(format!("{}\0", self.0).into())
-    }
-    pub fn round(&self) -> Option<u32> {
-        self.last().and_then(|segment| segment.round)
-    }
-}
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-impl FromStr for Step {
-    type Err = BadId;
-    fn from_str(text: &str) -> Result<Step, BadId> {
-        Step::parse(text)
-    }
-}
-text_id!(Step);
-
-/// One model call: its step, and its number over all attempts of the step, from 1.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CallId {
-    pub step: Step,
-    pub number: u32,
-}
-
-impl CallId {
-    pub fn parse(text: &str) -> Result<CallId, BadId> {
-        let wrong = || bad("call address", text, "a call is STEP.N, such as draft#1.3");
-        // A dot inside `[key]` is part of the key, so the call number is what follows the last `]`.
-        let (step, digits) = text.rsplit_once('.').ok_or_else(wrong)?;
-        if digits.contains(']') {
-            return Err(wrong());
-        }
-        Ok(CallId { step: Step::parse(step)?, number: count(digits).ok_or_else(wrong)? })
-    }
-}
-impl fmt::Display for CallId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.step, self.number)
-    }
-}
-impl FromStr for CallId {
-    type Err = BadId;
-    fn from_str(text: &str) -> Result<CallId, BadId> {
-        CallId::parse(text)
-    }
-}
-text_id!(CallId);
-
-/// An agent actor of a run: the role, in its crew's scope, and which of several (`writer~2`).
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AgentRef {
-    pub scope: Step,
-    pub name: Name,
-    pub number: u32,
-}
-impl fmt::Display for AgentRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.scope.is_root() {
-            write!(f, "{}:", self.scope)?;
-        }
-        f.write_str(self.name.as_str())?;
-        if self.number > 1 { write!(f, "~{}", self.number) } else { Ok(()) }
-    }
-}
-impl FromStr for AgentRef {
-    type Err = BadId;
-    fn from_str(text: &str) -> Result<AgentRef, BadId> {
-        let wrong = || bad("agent address", text, "an agent is [SCOPE:]NAME[~N]");
-        let (scope, rest) = text.rsplit_once(':').unwrap_or(("", text));
-        let (name, number) = match rest.split_once('~') {
-            Some((name, digits)) => (name, count(digits).ok_or_else(wrong)?),
-            None => (rest, 1),
-        };
-        Ok(AgentRef { scope: Step::parse(scope)?, name: Name::new(name)?, number })
-    }
-}
-text_id!(AgentRef);
-
 /// Crockford base 32 without the letters that read like digits.
 const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Characters of a run id: 50 bits.
@@ -443,50 +260,4 @@ impl FromStr for BlobId {
 text_id!(BlobId);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn addresses_of_the_papers_parse() {
-        for text in ["draft#2", "section[intro]", "brief/analyst[1]", "a/b[%2F%5D%23]#3/c", "section[a b-c_d.e]"] {
-            assert_eq!(Step::parse(text).unwrap().to_string(), text);
-        }
-        let call = CallId::parse("draft_review#1.3").unwrap();
-        assert_eq!((call.step.as_str(), call.number), ("draft_review#1", 3));
-        assert_eq!(CallId::parse("section[v1.2].7").unwrap().step.as_str(), "section[v1.2]");
-    }
-
-    #[test]
-    fn what_is_not_canonical_is_refused() {
-        for text in
-            ["Draft", "draft#0", "draft#01", "draft[", "draft[]", "a//b", "/a", "a/", "a[%41]", "a[x/y]", "a[%2f]"]
-        {
-            assert!(Step::parse(text).is_err(), "{text} was taken for an address");
-        }
-        assert!(CallId::parse("section[v1.2]").is_err());
-        assert!(RunId::from_str("7Q3MILOU00").is_err());
-    }
-
-    #[test]
-    fn within_is_by_segment_not_by_text() {
-        let step = |s| Step::parse(s).unwrap();
-        assert!(step("brief/analyst[1]").is_within(&step("brief")));
-        assert!(!step("briefing").is_within(&step("brief")));
-        assert!(step("brief").is_within(&Step::root()));
-    }
-
-    proptest! {
-        #[test]
-        fn every_key_survives_its_address(text in "\\PC{1,80}", round in proptest::option::of(1u32..9), call in 1u32..99) {
-            let key = Key::new(&text).unwrap();
-            let step = Step::root().child(&Segment { name: Name::new("section").unwrap(), key: Some(key), round });
-            let inner = step.child(&Segment::task(Name::new("inner").unwrap()));
-            for step in [step, inner] {
-                prop_assert_eq!(&Step::parse(step.as_str()).unwrap(), &step);
-                let call = CallId { step, number: call };
-                prop_assert_eq!(CallId::parse(&call.to_string()).unwrap(), call);
-            }
-        }
-    }
-}
+mod tests;

@@ -1,9 +1,15 @@
 //! All integration tests, in one binary: it links once.
 
 mod budget;
+mod chaos;
+mod cli;
 mod crash;
 mod crashpoints;
 mod crewfile;
+mod crews;
+mod demo;
+mod failures;
+mod faults;
 mod house;
 mod notify;
 mod plan;

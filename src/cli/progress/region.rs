@@ -71,11 +71,12 @@ fn step(row: &StepTally, ledger: &Ledger, now_ms: u64, columns: usize) -> String
     let elapsed = span(now_ms.saturating_sub(row.started_ms));
     let agent = row.agent.as_ref().map(|agent| agent.to_string()).unwrap_or_default();
     let calling = ledger.open().any(|call| call.step == row.step);
-    let what = match (&row.state, &row.tool) {
-        (StepState::WaitsBudget, _) => "waits for budget".to_owned(),
-        _ if calling => format!("calling {}", row.model.as_deref().unwrap_or_default()),
-        (_, Some(tool)) => format!("tool {tool}"),
-        (_, None) => "working".to_owned(),
+    let what = if matches!(row.state, StepState::WaitsBudget) {
+        "waits for budget".to_owned()
+    } else if calling {
+        format!("calling {}", row.model.as_deref().unwrap_or_default())
+    } else {
+        row.tool.as_ref().map_or_else(|| "working".to_owned(), |tool| format!("tool {tool}"))
     };
     let settled = row.settled;
     let mut right = vec![elapsed.clone(), String::new()];

@@ -84,6 +84,13 @@ fn parameters(crew: &Crew, role: &crew::Agent) -> Value {
                 InputKind::Json => json!({}),
             };
             if let Value::Object(fields) = &mut property {
+                if !input.choices.is_empty() {
+                    fields.insert("enum".into(), json!(input.choices));
+                }
+                // Not for the validator: it says that the input may be left out.
+                if let Some(default) = &input.default {
+                    fields.insert("default".into(), default.clone());
+                }
                 fields
                     .insert("description".into(), json!(format!("Input of {}: {}", sub.crew.name, input.description)));
             }

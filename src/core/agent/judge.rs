@@ -165,6 +165,10 @@ impl Agent {
             }
             Trouble::Call(failure) => match failure.class {
                 FailureClass::Ambiguous => (ErrorClass::Ambiguous, failure.message.clone()),
+                // Shrunk once by rule; if that is still too long, a person looks.
+                FailureClass::TooLong if job.variation.shorter => {
+                    return Ok(self.give_up(job, spec, ErrorClass::TooLong, failure.message.clone()));
+                }
                 FailureClass::TooLong => (ErrorClass::TooLong, failure.message.clone()),
                 // No variation of ours removes a parameter yet: a person reads the provider's words.
                 FailureClass::OurFault => {

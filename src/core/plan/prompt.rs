@@ -201,7 +201,7 @@ impl Plan {
         };
         let system = decided.message(&Message::System { content: system });
         let user = decided.message(&Message::User { content: user });
-        let carries = unit.round > 1 || role.memory == MemoryScope::Run;
+        let carries = self.is_revised(unit) || role.memory == MemoryScope::Run;
         Ok(Work::Prompt { system, user, carries })
     }
 
@@ -223,14 +223,15 @@ impl Plan {
         let templates = &self.crew.templates;
         let names = templates.names(&template);
         let mut parts = Vec::new();
-        // From the second round on the agent still has its task before it: it is told what to change,
-        // unless its own prompt has words for that.
-        if unit.round > 1 && !names.contains("feedback") {
+        // From the second round on the revised task's agent still has its task before it: it is told
+        // what to change, unless its own prompt has words for that.
+        let again = self.is_revised(unit);
+        if again && !names.contains("feedback") {
             parts.push(templates.builtin("revise", &scope));
         } else {
             parts.push(templates.render(&template, &scope)?);
         }
-        if unit.round <= 1 {
+        if !again {
             if let Some(window) = scope.plain("window").filter(|text| !text.is_empty() && !names.contains("window")) {
                 parts.push(fence("window", &window));
             }
@@ -245,10 +246,17 @@ impl Plan {
         }
         if let Some(schema) = &task.schema {
             let mut scope = Scope::default();
-            scope.text("schema", schema.json().to_string().into());
+            scope.json("schema", schema.json().clone());
             parts.push(templates.builtin("schema", &scope));
         }
         Ok(parts.iter().map(|part| part.trim()).collect::<Vec<_>>().join("\n\n"))
+    }
+
+    /// In a later round the task that is revised goes on from its turns. The judge, and whoever works
+    /// between the two, begin anew: they are told of the round's results, not of their own last one.
+    fn is_revised(&self, unit: &Unit) -> bool {
+        let Some(index) = unit.task.map(|index| index as usize).filter(|_| unit.round > 1) else { return false };
+        self.crew.tasks[index].in_loop.is_some_and(|looped| self.crew.loops[looped].revised == index)
     }
 
     fn chosen_prompt(&self, path: &TemplateName, scope: &Scope) -> Result<TemplateName, NoPrompt> {

@@ -9,6 +9,8 @@ pub struct Material {
     /// What a critique found; empty is approval.
     pub issues: Vec<String>,
     pub task: String,
+    /// Why it was judged so.
+    pub reason: String,
 }
 
 /// Deepest nesting that is followed: a schema may refer to itself.
@@ -53,8 +55,8 @@ impl Fit<'_> {
 
     fn choice(&self, choices: &[Value]) -> Value {
         let find = |words: &[&str]| choices.iter().find(|c| c.as_str().is_some_and(|c| words.contains(&c)));
-        let good = find(&["approve", "approved", "accept", "pass", "ok", "yes"]);
-        let bad = find(&["revise", "reject", "rejected", "fail", "changes", "no"]);
+        let good = find(&["approve", "approved", "accept", "pass", "ok", "yes", "clear"]);
+        let bad = find(&["revise", "reject", "rejected", "fail", "changes", "change", "no"]);
         let verdict = match (good, bad) {
             (Some(good), Some(bad)) => Some(if self.material.issues.is_empty() { good } else { bad }),
             _ => None,
@@ -86,6 +88,8 @@ impl Fit<'_> {
         let nth = |list: &[String]| list.get(index % list.len().max(1)).cloned();
         let text = if is_issues(name) {
             nth(&material.issues).or_else(|| Some("No issue was found.".to_owned()))
+        } else if ["reason", "rationale", "why", "explanation"].contains(&name) {
+            Some(material.reason.clone())
         } else if ["title", "name", "headline", "heading", "id", "key"].contains(&name) {
             nth(&material.sentences).map(|s| s.split_whitespace().take(8).collect::<Vec<_>>().join(" "))
         } else if ["task", "brief", "question", "query"].contains(&name) {
@@ -107,7 +111,9 @@ impl Fit<'_> {
 }
 
 fn is_issues(name: &str) -> bool {
-    ["issue", "problem", "fault", "feedback", "comment", "objection"].iter().any(|word| name.starts_with(word))
+    ["issue", "change", "problem", "fault", "feedback", "comment", "objection"]
+        .iter()
+        .any(|word| name.starts_with(word))
 }
 
 fn kind(map: &Map<String, Value>) -> &str {

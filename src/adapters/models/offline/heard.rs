@@ -1,8 +1,9 @@
-//! What a request says, taken apart. Invariant: nothing is lost that a rule may need; a message that
-//! cannot be read is taken as plain text.
+//! What a request says, taken apart. Invariant: instructions and material are kept apart: what stands
+//! in a fence or came back from a tool is material, everything else is what was asked.
 
 use serde_json::Value;
 
+use super::passage::{self, Passage};
 use crate::core::chat::{Message, ModelRequest, ToolAsk, wire_name};
 
 pub struct Heard {
@@ -13,10 +14,14 @@ pub struct Heard {
 }
 
 /// A fenced part of a message: what names it, and its text.
-struct Block {
-    label: String,
-    text: String,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    pub name: String,
+    pub text: String,
 }
+
+/// Fences that hold no material: what was asked, and what belongs to a revision.
+const ABOUT: [&str; 6] = ["asked", "expected", "previous", "feedback", "error", "window"];
 
 impl Heard {
     pub fn of(request: &ModelRequest) -> Heard {
@@ -47,27 +52,77 @@ impl Heard {
         open.join("\n\n").trim().to_owned()
     }
 
-    /// The text to work on: tool results and fenced parts, else all that was said.
-    pub fn source(&self) -> String {
-        // What a look at a folder says is where texts are, and lines of texts that have been read since.
-        let has_read = self.asked.iter().any(|(ask, _)| ask.name == wire_name("files.read"));
-        let is_text = |name: &str| {
-            let search = name == wire_name("files.search") && has_read;
-            name != "delegate" && name != wire_name("files.list") && !search
+    /// What was asked for at first: the first message, without what stands in its fences.
+    pub fn first_task(&self) -> String {
+        self.users.first().map(|text| split(text).0.trim().to_owned()).unwrap_or_default()
+    }
+
+    /// The fenced parts of all messages, each text once.
+    fn blocks(&self) -> Vec<Block> {
+        let mut out: Vec<Block> = Vec::new();
+        for block in self.users.iter().flat_map(|text| split(text).1) {
+            if !out.iter().any(|known| known.text == block.text) {
+                out.push(block);
+            }
+        }
+        out
+    }
+
+    /// The last fence of that name.
+    pub fn fenced(&self, name: &str) -> Option<String> {
+        self.blocks().into_iter().rev().find(|block| block.is(name)).map(|block| block.text)
+    }
+
+    /// The fences that hold material to work on.
+    pub fn material(&self) -> Vec<Block> {
+        self.blocks().into_iter().filter(|block| !ABOUT.iter().any(|name| block.is(name))).collect()
+    }
+
+    /// What a review asks to be put right, one issue per line, and the text that it is about.
+    pub fn revision(&self) -> Option<(String, Vec<String>)> {
+        let (open, blocks) = split(self.users.last()?);
+        let previous = blocks.iter().find(|block| block.is("previous"))?.text.clone();
+        let listed = open.lines().filter_map(|line| line.trim().strip_prefix("- ")).map(str::to_owned);
+        let fenced = blocks.iter().filter(|block| block.is("feedback")).flat_map(|block| block.text.lines());
+        let bare = |line: &str| line.trim().trim_start_matches("- ").to_owned();
+        let issues = listed.chain(fenced.map(bare)).filter(|issue| !issue.is_empty()).collect();
+        Some((previous, issues))
+    }
+
+    /// The material, sentence by sentence, each with the place it is from: what was read, else what was
+    /// found by searching, else other tools' results; and before that what stands in fences.
+    pub fn passages(&self) -> Vec<Passage> {
+        let mut out: Vec<Passage> = Vec::new();
+        for block in self.material() {
+            out.extend(passage::of_material(&block.name, &block.text));
+        }
+        let back = |tool: &str| {
+            let name = wire_name(tool);
+            self.asked.iter().filter(move |(ask, _)| ask.name == name)
         };
-        let results = self.asked.iter().filter(|(ask, _)| is_text(&ask.name)).filter_map(|(_, r)| r.clone());
-        let done = self.delegated().map(|(_, result)| result);
-        let blocks: Vec<Block> = self.users.iter().flat_map(|text| split(text).1).collect();
-        let is = |block: &Block, word: &str| block.label.to_lowercase().contains(word);
-        // A judge's feedback says what to change; it is not what to write about.
-        let fresh: Vec<&Block> = blocks.iter().filter(|b| !is(b, "feedback") && !is(b, "previous")).collect();
-        let kept: Vec<&Block> = match fresh.is_empty() {
-            true => blocks.iter().filter(|b| !is(b, "feedback")).collect(),
-            false => fresh,
-        };
-        let parts: Vec<String> = kept.into_iter().map(|b| b.text.clone()).chain(results).chain(done).collect();
-        let all = parts.join("\n\n");
-        if all.trim().is_empty() { self.users.join("\n\n") } else { all }
+        for (ask, result) in back("files.read") {
+            let (path, first) = read_of(ask);
+            out.extend(passage::of_file(&path, first, result.as_deref().unwrap_or_default()));
+        }
+        if back("files.read").next().is_none() {
+            for (_, result) in back("files.search") {
+                out.extend(passage::of_search(result.as_deref().unwrap_or_default()));
+            }
+        }
+        let files = ["files.read", "files.search", "files.list", "delegate"].map(wire_name);
+        for (ask, result) in self.asked.iter().filter(|(ask, _)| !files.contains(&ask.name)) {
+            out.extend(passage::of_material(&ask.name, result.as_deref().unwrap_or_default()));
+        }
+        let mut seen = std::collections::HashSet::new();
+        out.retain(|passage| seen.insert(passage.text.to_lowercase()));
+        out
+    }
+
+    /// Files that were read.
+    pub fn read(&self) -> Vec<String> {
+        let name = wire_name("files.read");
+        let read = self.asked.iter().filter(|(ask, result)| ask.name == name && result.is_some());
+        read.map(|(ask, _)| read_of(ask).0).collect()
     }
 
     /// Delegated tasks that have come back: to whom, and the result or what went wrong.
@@ -75,6 +130,21 @@ impl Heard {
         let back = self.asked.iter().filter(|(ask, _)| ask.name == "delegate");
         back.filter_map(|(ask, result)| Some((delegate(ask)?, outcome(result.as_deref()?))))
     }
+}
+
+impl Block {
+    /// `<previous>`, `<previous-2>`, `<feedback kind="x">`.
+    pub fn is(&self, name: &str) -> bool {
+        self.name == name || self.name.strip_prefix(name).is_some_and(|rest| rest.starts_with(['-', '.', ' ']))
+    }
+}
+
+/// Path and first line of a `files.read` call.
+fn read_of(ask: &ToolAsk) -> (String, usize) {
+    let arguments: Value = serde_json::from_str(&ask.arguments).unwrap_or_default();
+    let path = arguments.get("path").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let first = arguments.get("offset").and_then(Value::as_u64).unwrap_or(1);
+    (path, usize::try_from(first).unwrap_or(1))
 }
 
 /// Whom a `delegate` call is for.
@@ -98,47 +168,65 @@ fn outcome(text: &str) -> String {
     }
 }
 
-/// The words outside of fences, and the fenced parts. A fence is a line of at least three backticks
-/// or tildes, or a line with a tag (`<research>`), up to the line that closes it.
-fn split(text: &str) -> (String, Vec<Block>) {
+/// The words outside of fences, and the fenced parts. A fence is `<name>…</name>`, anywhere, or what
+/// stands between lines of at least three backticks or tildes.
+pub fn split(text: &str) -> (String, Vec<Block>) {
     let (mut open, mut blocks) = (String::new(), Vec::new());
-    let mut lines = text.lines();
-    let mut before = String::new();
-    while let Some(line) = lines.next() {
-        let rest = lines.clone();
-        let body = closer(line).and_then(|close| {
-            let count = rest.clone().position(|line| line.trim() == close)?;
-            Some((count, rest.take(count).collect::<Vec<_>>().join("\n")))
-        });
-        match body {
-            Some((count, text)) => {
-                blocks.push(Block { label: format!("{before} {line}"), text });
-                lines.nth(count);
+    let mut rest = text;
+    while let Some(at) = rest.find(['<', '`', '~']) {
+        let (before, from) = rest.split_at(at);
+        open.push_str(before);
+        let at_line = open.is_empty() || open.ends_with('\n');
+        match tagged(from).or_else(|| at_line.then(|| ticked(from, &open)).flatten()) {
+            Some((block, after)) => {
+                blocks.push(block);
+                rest = after.strip_prefix('\n').unwrap_or(after);
             }
             None => {
-                open.push_str(line);
-                open.push('\n');
+                // All of a run of marks, or a line of them would be taken up in its middle.
+                let mark = &from[..1];
+                let run = from.len() - from.trim_start_matches(mark).len();
+                open.push_str(&from[..run]);
+                rest = &from[run..];
             }
         }
-        if !line.trim().is_empty() {
-            before = line.to_owned();
-        }
     }
+    open.push_str(rest);
     (open, blocks)
 }
 
-/// The line that closes the fence that `line` opens.
-fn closer(line: &str) -> Option<String> {
-    let line = line.trim();
-    for mark in ['`', '~'] {
-        let width = line.chars().take_while(|c| *c == mark).count();
-        if width >= 3 {
-            return Some(mark.to_string().repeat(width));
-        }
+/// `<name>…</name>` at the start of `from`, and what follows it.
+fn tagged(from: &str) -> Option<(Block, &str)> {
+    let (tag, rest) = from.strip_prefix('<')?.split_once('>')?;
+    let name: String = tag.chars().take_while(|c| c.is_alphanumeric() || "_-.".contains(*c)).collect();
+    if name.is_empty() || tag.contains('\n') {
+        return None;
     }
-    let tag = line.strip_prefix('<')?.strip_suffix('>')?;
-    let name: String = tag.chars().take_while(|c| c.is_alphanumeric() || "_-".contains(*c)).collect();
-    (!name.is_empty()).then(|| format!("</{name}>"))
+    let (body, after) = rest.split_once(&format!("</{name}>"))?;
+    Some((Block { name, text: body.trim_matches('\n').to_owned() }, after))
+}
+
+/// Lines between two lines of backticks or tildes, named by the line before.
+fn ticked<'a>(from: &'a str, open: &str) -> Option<(Block, &'a str)> {
+    let (first, rest) = from.split_once('\n')?;
+    let mark = first.chars().next()?;
+    let width = first.chars().take_while(|c| *c == mark).count();
+    if width < 3 {
+        return None;
+    }
+    let close = mark.to_string().repeat(width);
+    let mut end = 0;
+    for line in rest.split_inclusive('\n') {
+        if line.trim() == close {
+            let before = open.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            let label = format!("{before} {}", &first[width..]);
+            let name = label.split(|c: char| !c.is_alphanumeric()).rfind(|word| !word.is_empty()).unwrap_or("text");
+            let text = rest[..end].trim_end_matches('\n').to_owned();
+            return Some((Block { name: name.to_lowercase(), text }, &rest[end + line.len()..]));
+        }
+        end += line.len();
+    }
+    None
 }
 
 #[cfg(test)]
@@ -147,13 +235,14 @@ mod tests {
 
     #[test]
     fn fences_of_every_form_are_taken_apart() {
-        let text =
-            "Do it.\n\nresearch:\n````\nOne.\n```\nTwo.\n````\n<feedback kind=\"x\">\nWorse.\n</feedback>\nEnd. <b>";
+        let text = "Do it.\n\nresearch:\n````\nOne.\n```\nTwo.\n````\n<feedback kind=\"x\">\nWorse.\n</feedback>\n\
+                    Read <copy>Short <i>one</i>.</copy> now. a < b ``c`` <b>";
         let (open, blocks) = split(text);
-        assert_eq!(open, "Do it.\n\nresearch:\nEnd. <b>\n");
+        assert_eq!(open, "Do it.\n\nresearch:\nRead  now. a < b ``c`` <b>");
         let texts: Vec<&str> = blocks.iter().map(|block| block.text.as_str()).collect();
-        assert_eq!(texts, ["One.\n```\nTwo.", "Worse."]);
-        assert!(blocks[0].label.contains("research") && blocks[1].label.contains("feedback"));
+        assert_eq!(texts, ["One.\n```\nTwo.", "Worse.", "Short <i>one</i>."]);
+        let names: Vec<&str> = blocks.iter().map(|block| block.name.as_str()).collect();
+        assert_eq!(names, ["research", "feedback", "copy"]);
         assert_eq!(split("```\nnever closed").1.len(), 0);
     }
 

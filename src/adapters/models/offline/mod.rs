@@ -1,12 +1,14 @@
 //! The kind `offline`: a stand-in that does honest, deterministic work on what it is given. It is
-//! not a language model. Invariant: the answer is a function of the request alone; every sentence
-//! of it is from the request or says what a named rule found in it.
+//! not a language model. Invariant: the answer is a function of the request alone; every claim in it
+//! is from the material that the request brings, never from its instructions.
 
 mod fit;
 mod heard;
+mod passage;
 mod review;
 mod text;
 mod tools;
+mod write;
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -15,6 +17,8 @@ use std::time::Duration;
 
 use self::fit::Material;
 use self::heard::Heard;
+use self::passage::Passage;
+use self::text::Shape;
 use crate::core::chat::{CallFailure, FailureClass, Finish, ModelAnswer, ModelRequest, ToolAsk};
 use crate::core::money::Usage;
 use crate::ports::BoxFuture;
@@ -81,17 +85,8 @@ pub fn answer(request: &ModelRequest) -> ModelAnswer {
 
 fn conclusion(request: &ModelRequest, heard: &Heard, room: usize) -> (String, Finish) {
     let text = match &request.schema {
-        Some(output) => {
-            let sentences = text::sentences(&heard.source());
-            let round = request.call.step.round().unwrap_or(1);
-            let issues = if round > 1 { Vec::new() } else { review::issues(&sentences) };
-            let shape = text::Shape::asked(&heard.task());
-            let best = text::best(&sentences, shape.count.unwrap_or(text::USUAL), None);
-            let summary = text::paragraphs(&best);
-            let material = Material { summary, sentences: best, issues, task: heard.task() };
-            fit::value(&output.schema, &material).to_string()
-        }
-        None => merged(heard).unwrap_or_else(|| text::summary(&heard.source(), &heard.task(), room)),
+        Some(output) => fit::value(&output.schema, &judgement(heard)).to_string(),
+        None => write::answer(heard, room),
     };
     if text.len() <= room {
         return (text, Finish::Stop);
@@ -99,10 +94,26 @@ fn conclusion(request: &ModelRequest, heard: &Heard, room: usize) -> (String, Fi
     (text[..text.floor_char_boundary(room)].to_owned(), Finish::Length)
 }
 
-/// The results of delegated tasks under the names of those who did them.
-fn merged(heard: &Heard) -> Option<String> {
-    let parts: Vec<String> = heard.delegated().map(|(to, result)| format!("{to}:\n\n{}", result.trim())).collect();
-    (!parts.is_empty()).then(|| parts.join("\n\n"))
+/// What a typed answer is made of: the material, and what the rules find in the text to be judged.
+fn judgement(heard: &Heard) -> Material {
+    let (task, passages) = (heard.first_task(), heard.passages());
+    let shape = Shape::asked(&format!("{task}\n{}", heard.fenced("expected").unwrap_or_default()));
+    let chosen = write::chosen(&passages, shape.count.unwrap_or(text::USUAL), None);
+    let mut sentences: Vec<String> = chosen.iter().map(Passage::cited).collect();
+    let blocks = heard.material();
+    // A review ends with what is reviewed; any other task begins with what it is about.
+    let judged = if task.starts_with("Review the result") { blocks.last() } else { blocks.first() };
+    let judged = judged.map_or_else(|| sentences.join(" "), |block| block.text.clone());
+    let issues = review::issues(&judged, shape.words);
+    let reason = match issues.len() {
+        0 => "The rules of the stand-in find no fault; they are no judgement of the matter.".to_owned(),
+        n => format!("The rules of the stand-in find {n} point(s) in {} words.", judged.split_whitespace().count()),
+    };
+    if sentences.is_empty() {
+        sentences.extend(text::sentences(&task).into_iter().take(1));
+    }
+    let summary = text::paragraphs(&sentences);
+    Material { summary, sentences, issues, task, reason }
 }
 
 /// Deterministic usage of a stand-in: bytes / 4, at least one token each way.

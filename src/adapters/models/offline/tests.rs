@@ -101,7 +101,8 @@ fn without_a_list_the_folder_is_searched_for_the_topic_and_then_for_anything() {
     let turn = answer(&ask);
     assert_eq!(paths(&turn.tool_calls), ["notes/a.md"]);
     let end = answer(&then(ask, &turn.tool_calls, |_| REPORT.into()));
-    assert!(end.tool_calls.is_empty() && end.text.starts_with("- Bosun runs crews of agents."), "{}", end.text);
+    let first = "- \"Bosun runs crews of agents.\" (notes/a.md:1)\n";
+    assert!(end.tool_calls.is_empty() && end.text.starts_with(first), "{}", end.text);
 }
 
 #[test]
@@ -132,8 +133,78 @@ fn each_name_is_delegated_to_once_and_the_results_are_merged() {
     assert!(end.tool_calls.is_empty());
     assert_eq!(
         end.text,
-        "analyst:\n\nPart of analyst.\n\ncopywriter:\n\nPart of copywriter.\n\nlegal:\n\nPart of legal."
+        "## analyst\n\nPart of analyst.\n\n## copywriter\n\nPart of copywriter.\n\n## legal\n\nPart of legal."
     );
+}
+
+#[test]
+fn a_crew_is_asked_after_the_agents_with_their_text_in_its_open_inputs() {
+    let parameters = json!({"type":"object","required":["to","task"],"properties":{
+        "to":{"enum":["legal","copywriter"]},"task":{"type":"string"},"copy":{"type":"string"},
+        "market":{"type":"string","enum":["eu","us"],"default":"us"},"tone":{"type":"string","enum":["dry"]}}});
+    let about = "Gives work away.\nlegal: a crew: Checks it (give copy, market, tone)\ncopywriter: Copywriter";
+    let delegate = ToolSpec { description: about.into(), ..tool("delegate", parameters, Effect::Once) };
+    let mut ask = request("lead", "brief.1", "Plan the launch.\n\n<facts>It floats.</facts>");
+    ask.tools = vec![delegate].into();
+    let turn = answer(&ask);
+    let said: Value = serde_json::from_str(&turn.tool_calls[0].arguments).unwrap();
+    let task = "Your part as copywriter: Plan the launch.\n\n<facts>It floats.</facts>";
+    assert_eq!((turn.tool_calls.len(), said), (1, json!({"to":"copywriter","task":task})));
+    let ask = then(ask, &turn.tool_calls, |_| json!({"status":"done","result":"It floats well."}).to_string());
+    let turn = answer(&ask);
+    let said: Value = serde_json::from_str(&turn.tool_calls[0].arguments).unwrap();
+    assert_eq!(
+        (said["to"].clone(), said["copy"].clone(), said["tone"].clone(), said.get("market")),
+        (json!("legal"), json!("It floats well."), json!("dry"), None)
+    );
+}
+
+#[test]
+fn nothing_of_the_instructions_is_taken_for_material() {
+    let text = "Write a brief of at most 400 words from the research alone.\n\n<research>\n\
+                - \"The hull is sound.\" (a.md:3)\n- \"The engine has run 8,200 hours.\" (a.md:7)\n</research>\n\nA Markdown brief.";
+    let said = answer(&request("writer", "draft.1", text)).text;
+    assert!(said.starts_with("# Brief on a.md\n\n"), "{said}");
+    assert!(said.contains("hull is sound") && !said.contains("400") && !said.contains("Markdown"), "{said}");
+    let nothing = answer(&request("writer", "draft.1", "Plan the launch of tea.")).text;
+    assert!(
+        nothing.starts_with("Asked: Plan the launch of tea.\n\nNo text, file or figure came with it."),
+        "{nothing}"
+    );
+}
+
+#[test]
+fn a_revision_changes_what_the_review_names_until_the_rules_are_content() {
+    let research = "<research>\n- \"The hull is sound.\" (a.md:3)\n- \"The engine is old.\" (a.md:7)\n</research>";
+    let first = request("writer", "draft#1.1", &format!("Write a brief.\n\n{research}"));
+    let draft = answer(&first).text;
+    let review = |text: &str| {
+        let text = format!(
+            "Review the result of the task `draft`.\n\n<asked>Write a brief.</asked>\n\n{research}\n\n\
+                            The result:\n\n<draft>\n{text}\n</draft>"
+        );
+        let ask = ModelRequest { schema: schema(verdict()), ..request("critic", "draft_review#1.1", &text) };
+        serde_json::from_str::<Value>(&answer(&ask).text).unwrap()
+    };
+    let said = review(&draft);
+    assert_eq!(said["verdict"], "revise", "{said}");
+    let issues: Vec<String> =
+        said["issues"].as_array().unwrap().iter().map(|issue| format!("- {}", issue.as_str().unwrap())).collect();
+    let mut again = first;
+    again.messages.push(Message::Assistant { content: draft.clone(), tool_calls: vec![] }.encode().text);
+    let revise = format!(
+        "Round 2.\n\n<previous>\n{draft}\n</previous>\n\nWhat must be put right:\n\n{}\n\nPut each point right.",
+        issues.join("\n")
+    );
+    again.messages.push(Message::User { content: revise }.encode().text);
+    let second = answer(&again).text;
+    assert_ne!(second, draft);
+    assert_eq!(review(&second), json!({"verdict":"approve","issues":[]}), "{second}");
+}
+
+fn verdict() -> Value {
+    json!({"type":"object","additionalProperties":false,"required":["verdict","issues"],
+        "properties":{"verdict":{"enum":["approve","revise"]},"issues":{"type":"array","items":{"type":"string"}}}})
 }
 
 #[test]
@@ -149,19 +220,15 @@ fn a_tool_that_changes_something_is_left_alone() {
 }
 
 #[test]
-fn a_critic_revises_once_with_real_issues_and_then_approves() {
-    let verdict = json!({"type":"object","additionalProperties":false,"required":["verdict","issues"],
-        "properties":{"verdict":{"enum":["approve","revise"]},"issues":{"type":"array","items":{"type":"string"}}}});
-    let text = format!("Review this draft.\n```draft\n{REPORT}\n```");
-    let says = |call: &str, text: &str| {
-        let ask = ModelRequest { schema: schema(verdict.clone()), ..request("critic", call, text) };
+fn a_critic_names_what_its_rules_find_and_approves_the_rest() {
+    let says = |text: &str| {
+        let ask = ModelRequest { schema: schema(verdict()), ..request("critic", "draft_review#1.1", text) };
         serde_json::from_str::<Value>(&answer(&ask).text).unwrap()
     };
-    let first = says("draft_review#1.1", &text);
+    let first = says(&format!("Review this draft.\n```draft\n{REPORT}\n```"));
     assert_eq!(first["verdict"], "revise");
     assert!(first["issues"][0].as_str().unwrap().contains("A budget of 25 cents caps"), "{first}");
-    assert_eq!(says("draft_review#2.1", &text), json!({"verdict":"approve","issues":[]}));
-    assert_eq!(says("draft_review#1.1", "Review.\n```draft\nAll is well.\n```")["verdict"], "approve");
+    assert_eq!(says("Review.\n```draft\nAll is well.\n```"), json!({"verdict":"approve","issues":[]}));
 }
 
 #[test]

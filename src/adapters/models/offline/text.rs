@@ -3,11 +3,14 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::passage::bare;
+
 /// Sentences of a summary where the task names no number.
 pub const USUAL: usize = 5;
 /// Sentences in a paragraph.
 const PARAGRAPH: usize = 4;
-const NOTHING: &str = "There is no text to work on.";
+/// Words beyond which a sentence is hard to read.
+pub const READABLE: usize = 30;
 
 /// The shape that a task asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -48,47 +51,91 @@ impl Shape {
 
 /// Sentences of `text` in order, without headings, list marks and repetitions.
 pub fn sentences(text: &str) -> Vec<String> {
-    let mut paragraphs: Vec<String> = vec![String::new()];
-    for line in text.lines().map(str::trim) {
-        let bare = line.trim_start_matches(['-', '*', '•', '>', '|']).trim_start();
+    numbered(text).into_iter().map(|(_, sentence)| sentence).collect()
+}
+
+/// A paragraph under construction: its text, and where each of its lines begins in it.
+#[derive(Default)]
+struct Paragraph {
+    text: String,
+    lines: Vec<(usize, usize)>,
+}
+
+impl Paragraph {
+    fn push(&mut self, line: usize, text: &str) {
+        self.lines.push((self.text.len(), line));
+        self.text.push_str(text);
+        self.text.push(' ');
+    }
+    fn line_at(&self, offset: usize) -> usize {
+        self.lines.iter().rev().find(|(start, _)| *start <= offset).map_or(1, |(_, line)| *line)
+    }
+}
+
+/// As [`sentences`], each with the line it begins in, from 1.
+pub fn numbered(text: &str) -> Vec<(usize, String)> {
+    let mut paragraphs = vec![Paragraph::default()];
+    // Front matter says how a file is to be used, fenced code is for machines.
+    let (mut skipped, mut matter) = (None, text.starts_with("+++\n") || text.starts_with("---\n"));
+    for (at, line) in text.lines().map(str::trim).enumerate() {
+        let mark = ["+++", "```", "~~~"].into_iter().chain((at == 0 && matter).then_some("---"));
+        let mark = mark.into_iter().find(|mark| line.starts_with(mark));
+        let closes = skipped.is_some_and(|open: &str| line.starts_with(open));
+        if closes || skipped.is_some() || mark.is_some_and(|mark| mark != "+++" || (at == 0 && matter)) {
+            skipped = if closes { None } else { skipped.or(mark) };
+            matter = false;
+            paragraphs.push(Paragraph::default());
+            continue;
+        }
+        let bare = bare(line.trim_start_matches(['>', ' ']));
         let bare = bare.split_once(". ").filter(|(n, _)| n.parse::<u32>().is_ok()).map_or(bare, |(_, tail)| tail);
-        let ends = line.is_empty() || line.starts_with('#') || line.starts_with("```");
+        let ends = line.is_empty()
+            || ["#", "|", "<", "{%", "{{", "[!", "![", "===", "---"].iter().any(|m| line.starts_with(m));
         // A list item is a sentence of its own even without a full stop.
         if ends || bare.len() < line.len() {
-            paragraphs.push(String::new());
+            paragraphs.push(Paragraph::default());
         }
         if !ends && let Some(last) = paragraphs.last_mut() {
-            last.push_str(bare);
-            last.push(' ');
+            last.push(at + 1, bare);
         }
     }
     let mut seen = HashSet::new();
-    let all: Vec<String> = paragraphs.iter().flat_map(|paragraph| split(paragraph)).collect();
-    all.into_iter().filter(|s| s.chars().any(char::is_alphabetic) && seen.insert(s.to_lowercase())).collect()
+    let said = paragraphs.iter().flat_map(|paragraph| {
+        let sentences = split(&paragraph.text).into_iter();
+        sentences.map(|(offset, sentence)| (paragraph.line_at(offset), sentence))
+    });
+    let is_said = |s: &str| s.chars().any(char::is_alphabetic) && !s.contains("{{") && !s.contains("{%");
+    said.filter(|(_, s)| is_said(s) && seen.insert(s.to_lowercase())).collect()
 }
 
-fn split(paragraph: &str) -> Vec<String> {
+/// Sentences of a paragraph with their offsets.
+fn split(paragraph: &str) -> Vec<(usize, String)> {
     let mut out = Vec::new();
     let mut start = 0;
     for (at, mark) in paragraph.char_indices().filter(|(_, c)| ".!?".contains(*c)) {
+        if at < start {
+            continue;
+        }
         let end = at + mark.len_utf8();
         let (said, rest) = (&paragraph[start..end], &paragraph[end..]);
         // Quotes and brackets that close belong to the sentence that they end.
-        let close = rest.chars().take_while(|c| "\"')]”’".contains(*c)).map(char::len_utf8).sum::<usize>();
+        let close = rest.chars().take_while(|c| "\"')]”’*".contains(*c)).map(char::len_utf8).sum::<usize>();
         let (end, rest) = (end + close, &rest[close..]);
         let short =
             ["e.g.", "i.e.", "etc.", "vs.", "Dr.", "Mr.", "Ms.", "No.", "cf."].iter().any(|s| said.ends_with(s));
-        if !short && rest.starts_with(char::is_whitespace) {
-            out.push(paragraph[start..end].trim().to_owned());
-            start = end;
+        let goes_on = rest.trim_start().starts_with(char::is_lowercase);
+        if !short && !goes_on && rest.starts_with(char::is_whitespace) {
+            out.push((start, &paragraph[start..end]));
+            start = end + rest.len() - rest.trim_start().len();
         }
     }
-    out.push(paragraph[start..].trim().to_owned());
-    out.into_iter().filter(|sentence| !sentence.is_empty()).collect()
+    out.push((start, &paragraph[start..]));
+    let trimmed = out.into_iter().map(|(offset, sentence)| (offset, sentence.trim().to_owned()));
+    trimmed.filter(|(_, sentence)| !sentence.is_empty()).collect()
 }
 
-/// At most `count` sentences and about `words` words, the most telling ones, in order.
-pub fn best(sentences: &[String], count: usize, words: Option<usize>) -> Vec<String> {
+/// Places of at most `count` sentences of about `words` words in all, the most telling ones, in order.
+pub fn best(sentences: &[&str], count: usize, words: Option<usize>) -> Vec<usize> {
     let bag = |sentence: &str| -> Vec<String> {
         let words = sentence.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase);
         words.filter(|word| word.chars().count() > 3).collect()
@@ -101,7 +148,10 @@ pub fn best(sentences: &[String], count: usize, words: Option<usize>) -> Vec<Str
         let bag = bag(sentence);
         let sum: usize = bag.iter().map(|word| often.get(word).copied().unwrap_or(0)).sum();
         let facts = usize::from(sentence.chars().any(|c| c.is_ascii_digit())) * 30;
-        sum * 100 / (bag.len() + 5) + facts
+        let points = sum * 100 / (bag.len() + 5) + facts;
+        // A stub says too little, an endless sentence is no quote.
+        let fits = (5..=READABLE).contains(&sentence.split_whitespace().count()) && !sentence.ends_with(':');
+        if fits { points } else { points / 3 }
     };
     let mut order: Vec<(usize, usize)> = sentences.iter().map(|s| score(s)).enumerate().map(|(i, s)| (s, i)).collect();
     // The earlier of two equal ones: authors say first what matters.
@@ -116,35 +166,12 @@ pub fn best(sentences: &[String], count: usize, words: Option<usize>) -> Vec<Str
         }
     }
     taken.sort_unstable();
-    taken.into_iter().map(|at| sentences[at].clone()).collect()
+    taken
 }
 
 pub fn paragraphs(sentences: &[String]) -> String {
-    if sentences.is_empty() {
-        return NOTHING.to_owned();
-    }
     let parts: Vec<String> = sentences.chunks(PARAGRAPH).map(|chunk| chunk.join(" ")).collect();
     parts.join("\n\n")
-}
-
-/// The summary of `source` in the shape that `task` asks for, within `room` bytes where sentences allow.
-pub fn summary(source: &str, task: &str, room: usize) -> String {
-    let shape = Shape::asked(task);
-    let all = sentences(source);
-    let usual = if shape.words.is_some() { usize::MAX } else { USUAL };
-    let mut count = shape.count.unwrap_or(usual).min(all.len());
-    loop {
-        let chosen = best(&all, count, shape.words);
-        let text = match shape.bullets && !chosen.is_empty() {
-            true => chosen.iter().map(|s| format!("- {s}")).collect::<Vec<_>>().join("\n"),
-            false => paragraphs(&chosen),
-        };
-        if text.len() <= room || count <= 1 {
-            return text;
-        }
-        // Fewer whole sentences are better than a cut one.
-        count = (chosen.len() * room / text.len()).min(count - 1).max(1);
-    }
 }
 
 #[cfg(test)]
@@ -153,8 +180,11 @@ mod tests {
 
     #[test]
     fn sentences_are_cut_where_they_end() {
-        let text = "# Title\nOne is 3.5 long, e.g. this\none. \"Two!\" Three?\n\n- item a\n2. item b\n\nOne is 3.5 long, e.g. this one.";
-        assert_eq!(sentences(text), ["One is 3.5 long, e.g. this one.", "\"Two!\"", "Three?", "item a", "item b"]);
+        let text = "# Title\nOne is 3.5 long (or so ...) e.g. this\none. \"Two!\" Three?\n\n- item a\n2. item b\n\nOne is 3.5 long (or so ...) e.g. this one.";
+        assert_eq!(
+            sentences(text),
+            ["One is 3.5 long (or so ...) e.g. this one.", "\"Two!\"", "Three?", "item a", "item b"]
+        );
         assert!(sentences(" \n# x\n---\n12. \n").is_empty());
     }
 
@@ -169,17 +199,19 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_is_sentences_of_the_source_in_order_within_its_room() {
-        let source: String = (0..40).map(|i| format!("Sentence {i} speaks of boats and budgets. ")).collect();
-        let all = sentences(&source);
-        let text = summary(&source, "three facts", 10_000);
-        let lines: Vec<&str> = text.lines().map(|line| line.strip_prefix("- ").unwrap()).collect();
-        assert_eq!(lines.len(), 3);
-        let places: Vec<usize> = lines.iter().map(|line| all.iter().position(|s| s == line).unwrap()).collect();
-        assert!(places.is_sorted());
-        assert!(summary(&source, "an 800-word text", 200).len() <= 200);
-        let words = summary(&source, "a 50-word text", 10_000).split_whitespace().count();
+    fn front_matter_code_tables_and_templates_are_no_sentences() {
+        let text = "+++\na = \"b c d\"\n+++\nYou are {{ x }}.\n\n```\nlet it = be;\n```\n| a | b |\nOne stands here.\n";
+        assert_eq!(numbered(text), [(10, "One stands here.".to_owned())]);
+    }
+
+    #[test]
+    fn the_best_are_chosen_in_order_within_their_room() {
+        let all: Vec<String> = (0..40).map(|i| format!("Sentence {i} speaks of boats and budgets.")).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        let chosen = best(&all, 3, None);
+        assert!(chosen.len() == 3 && chosen.is_sorted());
+        let words: usize = best(&all, 40, Some(50)).iter().map(|at| all[*at].split_whitespace().count()).sum();
         assert!((40..=50).contains(&words), "{words}");
-        assert_eq!(summary("", "sum up", 100), NOTHING);
+        assert!(best(&[], 3, None).is_empty());
     }
 }

@@ -4,8 +4,10 @@
 use serde_json::{Map, Value};
 
 use super::fit::{self, Material};
-use super::heard::{Heard, delegate};
+use super::heard::Heard;
+use super::write::PART;
 use crate::core::chat::{Effect, ModelRequest, ToolAsk, ToolSpec, wire_name};
+use crate::core::template::fence;
 
 /// Delegations in one turn.
 const AT_ONCE: usize = 4;
@@ -46,18 +48,61 @@ pub fn next(request: &ModelRequest, heard: &Heard) -> Vec<ToolAsk> {
 
 type Calls<'a> = Vec<(&'a ToolSpec, Map<String, Value>)>;
 
+/// One delegation to each name: agents first, then the crews, which get what the agents have made.
 fn delegations<'a>(tool: &'a ToolSpec, heard: &Heard) -> Calls<'a> {
     let names = tool.parameters.pointer("/properties/to/enum").and_then(Value::as_array);
-    let done: Vec<String> = heard.asked.iter().filter_map(|(ask, _)| delegate(ask)).collect();
+    let done: Vec<(String, String)> = heard.delegated().collect();
     let names = names.into_iter().flatten().filter_map(Value::as_str);
-    let task: String = heard.task().chars().take(1000).collect();
+    let due: Vec<&str> = names.filter(|name| done.iter().all(|(done, _)| done != name)).collect();
+    let agents: Vec<&str> = due.iter().copied().filter(|name| inputs_of(tool, name).is_none()).collect();
+    let now = if agents.is_empty() { due } else { agents };
+    let asked: String = heard.first_task().chars().take(1000).collect();
+    // Whoever is asked sees nothing but the task: the material goes with it.
+    let given = heard.material().into_iter().map(|block| fence(&block.name, &block.text));
+    let given: String = given.map(|block| format!("\n\n{block}")).collect();
     let call = |to: &str| {
-        let mut arguments = arguments(tool, heard, None);
-        arguments.insert("to".to_owned(), Value::from(to));
-        arguments.insert("task".to_owned(), Value::from(format!("Your part, as {to}, of this: {task}")));
-        (tool, arguments)
+        let mut map = Map::new();
+        map.insert("to".to_owned(), Value::from(to));
+        map.insert("task".to_owned(), Value::from(format!("{PART}{to}: {asked}{given}")));
+        for input in inputs_of(tool, to).into_iter().flatten() {
+            if let Some(value) = input_value(tool, &input, &done, &asked) {
+                map.insert(input, value);
+            }
+        }
+        (tool, map)
     };
-    names.filter(|name| !done.iter().any(|done| done == name)).take(AT_ONCE).map(call).collect()
+    now.into_iter().take(AT_ONCE).map(call).collect()
+}
+
+/// The open inputs of the crew `to`, as the tool's description names them; `None` of an agent.
+fn inputs_of(tool: &ToolSpec, to: &str) -> Option<Vec<String>> {
+    let line = tool.description.lines().find(|line| line.starts_with(&format!("{to}: a crew: ")))?;
+    let inputs = line.rsplit_once("(give ").map(|(_, inputs)| inputs.trim_end_matches(')')).unwrap_or_default();
+    Some(inputs.split(", ").filter(|input| !input.is_empty()).map(str::to_owned).collect())
+}
+
+/// What goes into an open input: one of its choices, else the last text at hand. An input that has a
+/// default is left to it.
+fn input_value(tool: &ToolSpec, input: &str, done: &[(String, String)], asked: &str) -> Option<Value> {
+    let schema = tool.parameters.get("properties")?.get(input)?;
+    if schema.get("default").is_some() {
+        return None;
+    }
+    let texts = || done.iter().rev().map(|(_, text)| text.as_str()).find(|text| !text.trim().is_empty());
+    match schema.get("type").and_then(Value::as_str) {
+        Some("string") if schema.get("enum").is_none() => Some(Value::from(texts().unwrap_or(asked))),
+        Some(_) | None => {
+            let words = |text: &str| vec![text.to_owned()];
+            let material = Material {
+                summary: asked.to_owned(),
+                sentences: words(asked),
+                issues: Vec::new(),
+                task: asked.to_owned(),
+                reason: String::new(),
+            };
+            Some(fit::value(schema, &material))
+        }
+    }
 }
 
 /// The file tools that are offered.
@@ -194,7 +239,8 @@ fn within(folder: &str, entry: &str) -> String {
 fn arguments(tool: &ToolSpec, heard: &Heard, path: Option<&str>) -> Map<String, Value> {
     let task = heard.task();
     let summary: String = task.split_whitespace().take(12).collect::<Vec<_>>().join(" ");
-    let material = Material { sentences: vec![summary.clone()], summary, issues: Vec::new(), task };
+    let material =
+        Material { sentences: vec![summary.clone()], summary, issues: Vec::new(), task, reason: String::new() };
     let mut map = match fit::value(&tool.parameters, &material) {
         Value::Object(map) => map,
         _ => Map::new(),

@@ -1,4 +1,4 @@
-//! Where actors meet adapters: the only file that names both. Invariant: a run is created or claimed
+//! Where actors meet adapters: the only module that names both. Invariant: a run is created or claimed
 //! before anything of it starts, and what it runs is what its journal pins.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::crew as crews;
 use super::failure::{Exit, Failure};
 use super::open::Project;
 use crate::actors::Ports;
@@ -17,18 +16,31 @@ use crate::actors::host::{Host, Launch, LaunchError, Live};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::crewfile::{Loaded, ProviderTable};
 use crate::adapters::files::RootFiles;
-use crate::adapters::models::secrets::{Env, KeySource, SecretInputs, mark};
+use crate::adapters::models::secrets::{Env, KeySource, SecretInputs};
 use crate::adapters::models::{ProviderKind, ProviderSpec, Registry, Surroundings};
 use crate::adapters::sizes::O200k;
 use crate::adapters::tools::{CommandSpec, Declared, Grant, ToolBox, ToolBoxes};
+use crate::core::builtin;
 use crate::core::chain;
 use crate::core::chat::{Blob, FailureClass};
-use crate::core::crew::{Crew, InputKind, Overrides, Pricing, ToolSource};
+use crate::core::crew::{InputKind, Pricing, ToolSource};
 use crate::core::event::{Event, RunEvent, Started};
-use crate::core::ids::{BlobId, Name, RunId, Seq};
+use crate::core::ids::{Name, RunId, Seq};
 use crate::core::money::Amount;
 use crate::core::run::Entry;
-use crate::ports::store::{Batch, Epoch, NewRun, Row, RunRow, RunState, Store, StoreError};
+use crate::ports::store::{Batch, Epoch, NewRun, Row, RunState, Store, StoreError};
+
+mod hosted;
+mod inputs;
+
+pub use hosted::Hosted;
+use inputs::inputs_hash;
+pub use inputs::{Ready, bind, keyed, pinned};
+
+/// Names the file in which the stand-in counts its requests; of `bosun demo` alone.
+pub const DEMO_COUNT: &str = "BOSUN_DEMO_COUNT";
+/// Names the step whose agent is to panic once; of `bosun demo` alone.
+pub const DEMO_DRILL: &str = "BOSUN_DEMO_DRILL";
 
 /// Everything a process needs to run crews of one project.
 pub struct Engine {
@@ -39,20 +51,10 @@ pub struct Engine {
     offline_delay: Duration,
     /// Where the stand-in counts its requests, for drills.
     pub count_file: Option<PathBuf>,
+    /// The step whose agent is to panic once, for drills.
+    pub drill: Option<String>,
     sizes: Arc<O200k>,
-}
-
-/// A crew with its inputs, ready to start.
-pub struct Ready {
-    pub crew: Arc<Crew>,
-    pub loaded: Loaded,
-    /// Path of the crew file below the root.
-    pub file: String,
-    /// Bound inputs, secrets as marks.
-    pub inputs: BTreeMap<Name, serde_json::Value>,
-    pub secrets: BTreeMap<Name, String>,
-    pub overrides: Overrides,
-    pub key: Option<String>,
+    hosted: Hosted,
 }
 
 /// Watches a run: every new entry.
@@ -72,20 +74,28 @@ impl From<LaunchError> for Failure {
 
 impl Engine {
     pub fn open(project: &Project, env: Arc<Env>) -> Result<Engine, Failure> {
-        Ok(Engine {
+        Ok(Engine::over(project, project.store()?, env))
+    }
+
+    /// Over a store that is open.
+    pub fn over(project: &Project, store: Arc<dyn Store>, env: Arc<Env>) -> Engine {
+        Engine {
             root: project.root.clone(),
-            store: project.store()?,
+            store,
             host: Arc::new(Host::new()),
-            env,
             offline_delay: project.settings.offline_delay,
-            count_file: None,
+            count_file: env.get(DEMO_COUNT).map(PathBuf::from),
+            drill: env.get(DEMO_DRILL).cloned(),
+            env,
             sizes: Arc::new(O200k::new()),
-        })
+            hosted: project.hosted.clone(),
+        }
     }
 
     /// The ports of one run. Missing keys and unreachable files are found here, before anything is sent.
     fn ports(&self, ready: &Ready) -> Result<Ports, Failure> {
-        let specs = ready.loaded.providers.iter().map(|(name, table)| provider(name, table, &self.root));
+        let own = ready.loaded.providers.iter().filter(|(name, _)| !self.hosted.models.contains_key(*name));
+        let specs = own.map(|(name, table)| provider(name, table, &self.root));
         let specs: Vec<ProviderSpec> = specs.collect::<Result<_, _>>()?;
         let names: Vec<Name> = specs.iter().map(|spec| spec.name.clone()).collect();
         let around = Surroundings {
@@ -104,8 +114,8 @@ impl Engine {
         let files = RootFiles::open(&self.root).map_err(|why| Failure::new(Exit::Crew, why))?;
         Ok(Ports {
             store: self.store.clone(),
-            models: Arc::new(registry),
-            tools: Arc::new(self.tools(ready)?),
+            models: self.hosted.models_over(registry),
+            tools: self.hosted.tools_over(self.tools(ready)?),
             files: Arc::new(files),
             clock: Arc::new(SystemClock),
             sizes: self.sizes.clone(),
@@ -165,7 +175,7 @@ impl Engine {
         let ports = self.ports(&ready)?;
         let id = RunId::from_random(ports.clock.random());
         let started = started(&id, &ready);
-        let blobs = ready.loaded.pins.iter().map(|pin| Blob::new(pin.text.clone())).collect();
+        let blobs = pins(&ready.loaded).into_values().collect();
         let time_left = ready.crew.deadline_ms.map(Duration::from_millis);
         let new = NewRun {
             run: id.clone(),
@@ -245,35 +255,17 @@ impl Engine {
     }
 }
 
-/// The run a key already names, if its inputs are the same.
-pub fn keyed(store: &dyn Store, ready: &Ready) -> Result<Option<RunRow>, Failure> {
-    let Some(key) = &ready.key else { return Ok(None) };
-    let filter = crate::ports::store::RunFilter {
-        crew: Some(ready.crew.name.clone()),
-        key: Some(key.clone()),
-        limit: Some(1),
-        ..Default::default()
-    };
-    let Some(row) = store.runs(&filter)?.into_iter().next() else { return Ok(None) };
-    if row.inputs != inputs_hash(&ready.inputs, &ready.secrets) {
-        return Err(Failure::usage(format!("key `{key}` names run {}, which has other inputs", row.run.short()))
-            .hint(format!("bosun show {} prints them; use another key for other inputs", row.run.short())));
-    }
-    Ok(Some(row))
-}
-
-/// Equal inputs have equal hashes; a secret counts by its value, of which only the hash is kept.
-fn inputs_hash(inputs: &BTreeMap<Name, serde_json::Value>, secrets: &BTreeMap<Name, String>) -> BlobId {
-    let secrets: BTreeMap<String, String> =
-        secrets.iter().map(|(name, value)| (name.to_string(), BlobId::of(value.as_bytes()).to_string())).collect();
-    let inputs: BTreeMap<String, &serde_json::Value> =
-        inputs.iter().map(|(name, value)| (name.to_string(), value)).collect();
-    BlobId::of(serde_json::json!([inputs, secrets]).to_string().as_bytes())
-}
-
 /// The state of a store that cannot be used is exit 6 everywhere.
 pub fn is_state(error: &StoreError) -> bool {
     matches!(error, StoreError::Unusable { .. } | StoreError::WriteFailed { .. } | StoreError::Newer { .. })
+}
+
+/// Every file the crew is made of, and the built-in prompts of this very program: a newer one that
+/// resumes the run says the same words.
+fn pins(loaded: &Loaded) -> BTreeMap<String, Blob> {
+    let builtin = builtin::ALL.iter().map(|(name, text)| (format!("prompts/builtin/{name}.md"), Blob::new(*text)));
+    let own = loaded.pins.iter().map(|pin| (pin.path.clone(), Blob::new(pin.text.clone())));
+    builtin.chain(own).collect()
 }
 
 fn started(id: &RunId, ready: &Ready) -> Started {
@@ -285,10 +277,11 @@ fn started(id: &RunId, ready: &Ready) -> Started {
         run: id.clone(),
         crew: ready.crew.name.clone(),
         file: ready.file.clone(),
-        pins: ready.loaded.pins.iter().map(|pin| (pin.path.clone(), BlobId::of(pin.text.as_bytes()))).collect(),
+        pins: pins(&ready.loaded).into_iter().map(|(path, blob)| (path, blob.id)).collect(),
         inputs: ready.inputs.clone(),
         overrides: ready.overrides.clone(),
         prices: prices.collect(),
+        windows: ready.loaded.windows.clone(),
         caps: ready.crew.budget.caps,
         cap_origin: ready.crew.budget.origin.clone(),
         key: ready.key.clone(),
@@ -351,70 +344,4 @@ pub fn provider(name: &Name, table: &ProviderTable, root: &Path) -> Result<Provi
         table.max_concurrency.map_or(spec.max_concurrency, |n| usize::try_from(n).unwrap_or(usize::MAX));
     spec.script = table.file.as_ref().map(|path| root.join(path)).or(spec.script);
     Ok(spec)
-}
-
-/// Binds a crew's inputs. Paths are relative to `cwd`; inside the root they become relative to it.
-pub fn bind(
-    root: &Path,
-    cwd: &Path,
-    loaded: Loaded,
-    file: String,
-    texts: &BTreeMap<String, String>,
-    typed: &BTreeMap<String, serde_json::Value>,
-    overrides: Overrides,
-) -> Result<Ready, Failure> {
-    let crew = loaded.crew.clone().ok_or_else(|| Failure::new(Exit::Crew, "the crew is not valid"))?;
-    let mut inputs = crew.bind_inputs(texts, typed).map_err(|wrong| {
-        Failure::usage(wrong.join("\n")).hint(format!("bosun plan {file} shows what a crew needs; nothing was sent"))
-    })?;
-    let mut secrets = BTreeMap::new();
-    for input in &crew.inputs {
-        let Some(value) = inputs.get_mut(&input.name) else { continue };
-        if input.secret {
-            let plain = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            secrets.insert(input.name.clone(), plain);
-            *value = mark(&input.name).into();
-        } else if let (InputKind::Path, Some(text)) = (input.kind, value.as_str()) {
-            *value = place(root, cwd, text).into();
-        }
-    }
-    Ok(Ready { crew, loaded, file, inputs, secrets, overrides, key: None })
-}
-
-/// A path as the run knows it: relative to the root if it is inside, else absolute. The same on resume,
-/// whatever folder that is typed in.
-fn place(root: &Path, cwd: &Path, text: &str) -> String {
-    let full = std::path::absolute(cwd.join(text)).unwrap_or_else(|_| cwd.join(text));
-    let inside = full.strip_prefix(root).ok().filter(|inside| !inside.as_os_str().is_empty());
-    inside.unwrap_or(&full).to_string_lossy().into_owned()
-}
-
-/// What a run was started with, read from its journal. Secrets must be given again.
-pub fn pinned(
-    project: &Project,
-    store: &dyn Store,
-    started: &Started,
-    env: &Env,
-    texts: &BTreeMap<String, String>,
-) -> Result<Ready, Failure> {
-    let (crew, loaded) = crews::pinned(project, store, started)?;
-    let mut secrets = BTreeMap::new();
-    for input in crew.inputs.iter().filter(|input| input.secret) {
-        let variable = format!("BOSUN_INPUT_{}", input.name.as_str().to_ascii_uppercase());
-        let value = texts.get(input.name.as_str()).or_else(|| env.get(&variable));
-        let value = value.ok_or_else(|| {
-            Failure::new(Exit::Credentials, format!("secret input `{}` is not in the journal", input.name))
-                .hint(format!("set {variable}, then: bosun resume {}", started.run.short()))
-        })?;
-        secrets.insert(input.name.clone(), value.clone());
-    }
-    Ok(Ready {
-        crew,
-        loaded,
-        file: started.file.clone(),
-        inputs: started.inputs.clone(),
-        secrets,
-        overrides: started.overrides.clone(),
-        key: started.key.clone(),
-    })
 }

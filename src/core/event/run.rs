@@ -1,0 +1,95 @@
+//! Events of a whole run. Invariant: every machine of the run folds each of them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::TaskResult;
+use crate::core::crew::Overrides;
+use crate::core::ids::{BlobId, Name, RunId, Step};
+use crate::core::money::{Caps, Price};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum RunEvent {
+    /// Outside: the run begins; everything it is made of is pinned here.
+    #[serde(rename = "run.started")]
+    Started(Box<Started>),
+    /// Outside: a process takes the run up again. Pauses are over.
+    #[serde(rename = "run.resumed")]
+    Resumed { by: String },
+    /// Outside: nothing new is to start; calls in flight may end.
+    #[serde(rename = "run.pause_asked")]
+    PauseAsked { cause: PauseCause, by: String },
+    /// Outside.
+    #[serde(rename = "run.cancel_asked")]
+    CancelAsked { by: String },
+    /// The root coordinator: nothing can go on in this process.
+    #[serde(rename = "run.parked")]
+    Parked { causes: Vec<ParkCause> },
+    #[serde(rename = "run.finished")]
+    Finished { status: RunEnd, result: Option<TaskResult> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Started {
+    pub run: RunId,
+    pub crew: String,
+    /// Path of the crew file (or of the role prompt that is run as a crew of one).
+    pub file: String,
+    /// Every file the crew is made of.
+    pub pins: BTreeMap<String, BlobId>,
+    /// Values by name; a secret's value is its mark.
+    pub inputs: BTreeMap<Name, serde_json::Value>,
+    pub overrides: Overrides,
+    /// The prices in force, by `provider/model-id`, and the date of their table.
+    pub prices: BTreeMap<String, Price>,
+    /// Context windows that the table gave, in tokens, by `provider/model-id`: a later table must not
+    /// change what is shrunk.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub windows: BTreeMap<String, u64>,
+    /// Of the top crew, after every layer.
+    pub caps: Caps,
+    /// Where the caps come from, in words.
+    pub cap_origin: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Every model is a stand-in.
+    pub offline: bool,
+    /// Of the program that started it.
+    pub version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PauseCause {
+    /// Ctrl-C.
+    Interrupted,
+    /// SIGTERM, SIGHUP.
+    Terminated,
+    /// `bosun pause`.
+    Asked,
+    Deadline,
+}
+
+/// Why a run waits, each with the words its last line needs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "cause", rename_all = "snake_case")]
+pub enum ParkCause {
+    Credentials { message: String },
+    Quota { message: String },
+    Deadline,
+    Budget { step: Step },
+    Review { step: Step },
+    Interrupted,
+    Terminated,
+    Asked,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunEnd {
+    Completed,
+    Failed,
+    Cancelled,
+}

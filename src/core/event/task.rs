@@ -1,0 +1,240 @@
+//! Events of tasks, and the one type of their results. Invariant: a task that began ends in exactly one
+//! of `task.finished` and `task.skipped`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ParkCause;
+use crate::core::chat::{Blob, Message, Milli};
+use crate::core::ids::{AgentRef, BlobId, CallId, Key, Name, Step};
+use crate::core::money::Amount;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum TaskEvent {
+    /// The items of a `for_each`. `items` is a JSON list, absent where the rows are pinned with the crew.
+    #[serde(rename = "task.fanned_out")]
+    FannedOut { step: Step, keys: Vec<Key>, items: Option<BlobId> },
+    #[serde(rename = "task.assigned")]
+    Assigned { step: Step, agent: AgentRef, work: Work },
+    /// A sub-crew begins below `step`.
+    #[serde(rename = "task.crew_started")]
+    CrewStarted { step: Step, inputs: BTreeMap<Name, serde_json::Value> },
+    #[serde(rename = "task.skipped")]
+    Skipped {
+        step: Step,
+        because: String,
+        /// Something it needs has failed: what needs this one is skipped too.
+        upstream: bool,
+    },
+    /// A counted attempt is over; the next one differs by `variation`.
+    #[serde(rename = "task.attempt_failed")]
+    AttemptFailed {
+        step: Step,
+        agent: AgentRef,
+        attempt: u32,
+        class: ErrorClass,
+        message: String,
+        variation: Variation,
+    },
+    #[serde(rename = "task.needs_review")]
+    NeedsReview { step: Step, agent: Option<AgentRef>, class: ErrorClass, message: String },
+    /// Outside: a person lets a step that needs review start over.
+    #[serde(rename = "task.retried")]
+    Retried { step: Step, agent: Option<AgentRef>, by: String },
+    #[serde(rename = "task.finished")]
+    Finished { step: Step, agent: Option<AgentRef>, result: TaskResult },
+    #[serde(rename = "task.round_decided")]
+    RoundDecided { judge: Step, round: u32, outcome: RoundOutcome },
+    /// The coordinator takes a delegation on: a child task.
+    #[serde(rename = "task.delegated")]
+    Delegated {
+        step: Step,
+        from: CallId,
+        index: u32,
+        agent: AgentRef,
+        task: BlobId,
+        expected: Option<BlobId>,
+        inputs: BTreeMap<Name, serde_json::Value>,
+    },
+    #[serde(rename = "task.delegation_refused")]
+    DelegationRefused { from: CallId, index: u32, agent: AgentRef, content: Msg },
+    /// A child's result goes back to the agent that asked.
+    #[serde(rename = "task.returned")]
+    Returned { step: Step, from: CallId, index: u32, agent: AgentRef, content: Msg, spent: Amount },
+    /// Nothing below this sub-crew's task can go on in this process.
+    #[serde(rename = "task.parked")]
+    Parked { step: Step, causes: Vec<ParkCause> },
+    /// Outside: the output file is on disk, whole.
+    #[serde(rename = "task.file_written")]
+    FileWritten { step: Step, path: String, text: BlobId },
+    /// Outside: the output file could not be written; the words of the file system.
+    #[serde(rename = "task.file_failed")]
+    FileFailed { step: Step, path: String, message: String },
+    /// Outside: the agent's actor panicked.
+    #[serde(rename = "task.crashed")]
+    Crashed { step: Step, agent: AgentRef, message: String },
+    /// Outside: a timer that the agent's machine wanted.
+    #[serde(rename = "task.woken")]
+    Woken { step: Step, agent: AgentRef },
+    /// An agent's prompt is made to fit: messages replaced by shorter ones, oldest turns left out.
+    #[serde(rename = "task.shrunk")]
+    Shrunk { step: Step, agent: AgentRef, replaced: Vec<Replaced>, dropped: Option<(u32, u32)> },
+    /// The next call is the last: tools are off and the agent is asked to answer with what it has.
+    #[serde(rename = "task.concluding")]
+    Concluding { step: Step, agent: AgentRef, note: Msg },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Replaced {
+    pub index: u32,
+    pub with: Msg,
+}
+
+/// A message in an agent's memory: the blob of its JSON, and its size in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Msg {
+    pub message: BlobId,
+    pub bytes: u64,
+    /// The result of a tool call: it stands or falls with the answer before it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_result: bool,
+}
+
+impl Msg {
+    /// `blob` is `message` encoded.
+    pub fn of(message: &Message, blob: &Blob) -> Msg {
+        let is_result = matches!(message, Message::Tool { .. });
+        Msg { message: blob.id, bytes: blob.text.len() as u64, is_result }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    Prompt {
+        system: Msg,
+        user: Msg,
+        /// The agent goes on from the turns of the last round.
+        carries: bool,
+    },
+    /// A tool called without a model.
+    Tool { tool: String, arguments: BlobId },
+}
+
+/// What the next attempt does differently.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Variation {
+    /// A message that says what was wrong with the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Msg>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<Milli>,
+    /// The prompt is held to half of `context_tokens`.
+    #[serde(default)]
+    pub shorter: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoundOutcome {
+    Again,
+    Approved,
+    /// The limit was reached: the last result stands, unapproved.
+    Accepted,
+    Failed,
+    Review,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskStatus {
+    Done,
+    /// A `for_each` with gaps.
+    Partial,
+    /// Another task's result stands in (`on_error`).
+    Replaced,
+    Failed,
+    Skipped,
+    Cancelled,
+    OverBudget,
+}
+
+impl TaskStatus {
+    /// Dependents get a value.
+    pub fn has_result(self) -> bool {
+        match self {
+            TaskStatus::Done | TaskStatus::Partial | TaskStatus::Replaced => true,
+            TaskStatus::Failed | TaskStatus::Skipped | TaskStatus::Cancelled | TaskStatus::OverBudget => false,
+        }
+    }
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TaskStatus::Done => "done",
+            TaskStatus::Partial => "partial",
+            TaskStatus::Replaced => "replaced",
+            TaskStatus::Failed => "failed",
+            TaskStatus::Skipped => "skipped",
+            TaskStatus::Cancelled => "cancelled",
+            TaskStatus::OverBudget => "over_budget",
+        }
+    }
+}
+
+/// The one result type: of tasks, children, sub-crews and tools.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TaskResult {
+    pub status: TaskStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<BlobId>,
+    /// The text is JSON that fits the task's schema.
+    #[serde(default)]
+    pub typed: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<TaskError>,
+    /// Settled by the task and everything below it.
+    pub spent: Amount,
+}
+
+impl TaskResult {
+    pub fn failed(status: TaskStatus, error: TaskError, spent: Amount) -> TaskResult {
+        TaskResult { status, text: None, typed: false, error: Some(error), spent }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TaskError {
+    pub class: ErrorClass,
+    pub message: String,
+    pub attempts: u32,
+}
+
+/// Rows of the failure table that end an attempt, and ends that are nobody's attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorClass {
+    Unusable,
+    UnknownTool,
+    Loop,
+    TurnLimit,
+    Guardrail,
+    Ambiguous,
+    Timeout,
+    TooLong,
+    OurFault,
+    Tool,
+    /// The prompt does not fit, whatever is left out.
+    PromptTooLarge,
+    /// The process died five times inside this step.
+    Deaths,
+    /// The agent's actor panicked more than three times.
+    Crashed,
+    RoundLimit,
+    TooManyItems,
+    Template,
+    /// Something it needs failed.
+    Upstream,
+    Budget,
+    Cancelled,
+}

@@ -1,0 +1,185 @@
+//! Every shipped crew and prompt, run as it lies there. Invariant: what is shipped is checked, runs to
+//! its end with the stand-in, and leaves the files it promises.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use boatswain::core::chat::Message;
+use boatswain::core::event::{Event, TaskEvent, Work};
+
+use super::support::{Folder, Ran};
+
+/// A copy of what is shipped, in a folder of its own; every run in it is verified.
+struct Copy(Folder);
+
+impl Copy {
+    fn new() -> Copy {
+        let folder = Folder::new("");
+        std::fs::remove_file(folder.path().join("crew.toml")).unwrap();
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let shipped = ["crews", "prompts"].into_iter().flat_map(|folder| files(&here.join(folder)));
+        for file in shipped.chain([here.join("README.md")]) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            folder.file(file.strip_prefix(here).unwrap().to_str().unwrap(), &text);
+        }
+        Copy(folder)
+    }
+    #[track_caller]
+    fn done(&self, args: &[&str]) -> Ran {
+        let ran = self.0.bosun(args).expect(0);
+        assert!(ran.err.contains("[offline]"), "a stand-in's run says so: {}", ran.err);
+        self.0.verify();
+        ran
+    }
+    #[track_caller]
+    fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.0.path().join(path)).unwrap_or_else(|why| panic!("{path}: {why}"))
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { out.extend(files(&path)) } else { out.push(path) }
+    }
+    out.sort();
+    out
+}
+
+/// Words that stand only in instructions: no answer may hold them.
+#[track_caller]
+fn made_of_material(text: &str) {
+    for word in ["at most 400 words", "<research>", "</", "You are ", "What must be put right", "verdict"] {
+        assert!(!text.contains(word), "`{word}` in:\n{text}");
+    }
+}
+
+#[test]
+fn quickstart_writes_a_brief_with_places_and_says_what_a_real_model_needs() {
+    let copy = Copy::new();
+    let ran = copy.done(&["run", "crews/quickstart.toml", "--input", "source=README.md"]);
+    let brief = copy.read("out/brief.md");
+    assert_eq!(ran.out.trim_end(), brief.trim_end());
+    assert!(brief.starts_with("# Brief on README.md\n"), "{brief}");
+    assert!(brief.matches("(README.md:").count() >= 3, "{brief}");
+    made_of_material(&brief);
+    // Each claim is a sentence of the line it names, or of the lines after it.
+    let source = copy.read("README.md");
+    let source: Vec<&str> = source.lines().collect();
+    for line in brief.lines().filter(|line| line.ends_with(')') && line.contains("(README.md:")) {
+        let (claim, place) = line.trim_start_matches("- ").rsplit_once(" (README.md:").unwrap();
+        let at: usize = place.trim_end_matches(')').parse().unwrap();
+        let first: String = claim.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+        assert!(source[at - 1].contains(&first), "`{first}` is not in line {at}: {}", source[at - 1]);
+    }
+    for said in ["--model openai/gpt-4.1-mini", "OPENAI_API_KEY", "--model ollama/llama3.1", "not a language model"] {
+        assert!(ran.err.contains(said), "`{said}` is missing in {}", ran.err);
+    }
+    assert!(ran.err.contains("round 1 of draft_review: again"), "the first draft is sent back: {}", ran.err);
+    assert!(ran.err.contains("round 2 of draft_review: approved"), "{}", ran.err);
+}
+
+/// The user message that a step begins with, and whether it goes on from earlier turns.
+fn asked(copy: &Copy, wanted: &str) -> (String, bool) {
+    let store = copy.0.store();
+    let asked = copy.0.events().into_iter().find_map(|event| match event {
+        Event::Task(TaskEvent::Assigned { step, work: Work::Prompt { user, carries, .. }, .. }) => {
+            (step.as_str() == wanted).then_some((user, carries))
+        }
+        _ => None,
+    });
+    let (user, carries) = asked.unwrap_or_else(|| panic!("{wanted} was not assigned"));
+    let text = store.blob(&user.message).unwrap().unwrap();
+    (Message::decode(&text).unwrap().content().to_owned(), carries)
+}
+
+#[test]
+fn a_judge_reads_the_new_text_in_each_round_and_not_its_own_verdict() {
+    let copy = Copy::new();
+    let ran = copy.done(&["run", "crews/quickstart.toml", "--input", "source=README.md"]);
+    let (judge, carries) = asked(&copy, "draft_review#2");
+    assert!(judge.contains(ran.out.trim_end()), "the revised text is not in {judge}");
+    assert!(!judge.contains("Your last result") && !carries, "{judge}");
+    assert!(judge.contains("\n{\"type\":\"object\""), "the schema is JSON, not a string of it: {judge}");
+    let (writer, carries) = asked(&copy, "draft#2");
+    assert!(writer.starts_with("Round 2. Your last result was reviewed") && carries, "{writer}");
+}
+
+#[test]
+fn report_reads_a_folder_and_cites_it() {
+    let copy = Copy::new();
+    copy.done(&["run", "crews/report.toml", "--offline", "--input", "topic=claims", "--input", "source=prompts"]);
+    let article = copy.read("out/article.md");
+    assert!(article.starts_with("# Article on prompts/") && article.contains("(prompts/"), "{article}");
+    made_of_material(&article.replace("You are ", ""));
+}
+
+#[test]
+fn handbook_writes_all_its_sections_in_order() {
+    let copy = Copy::new();
+    copy.done(&["run", "crews/handbook.toml", "--offline"]);
+    let rows = csv::Reader::from_reader(copy.read("crews/sections.csv").as_bytes()).into_records().count();
+    let sections = files(&copy.0.path().join("out"));
+    assert_eq!((rows, sections.len()), (161, 161));
+    let second = copy.read("out/002-the-ship-in-figures.md");
+    assert!(second.starts_with("## The ship in figures\n\nFollows \"Who this handbook is for\".\n"), "{second}");
+    made_of_material(&second);
+}
+
+#[test]
+fn launch_delegates_to_agents_and_to_legal_and_legal_runs_by_itself() {
+    let copy = Copy::new();
+    let ran = copy.done(&["run", "crews/launch.toml", "--offline", "--input", "product=A pump that never fails"]);
+    let brief = copy.read("out/brief.md");
+    let heads: Vec<&str> = brief.lines().filter(|line| line.starts_with("## ")).collect();
+    assert_eq!(heads, ["## analyst", "## copywriter", "## legal"]);
+    assert!(ran.err.contains("brief/legal[1]/opinion"), "legal has its own agents: {}", ran.err);
+    let legal = brief.split("## legal").nth(1).unwrap();
+    assert!(legal.contains("verdict: change") && legal.contains("\"never\""), "{legal}");
+
+    let ran = copy.done(&[
+        "run",
+        "crews/legal.toml",
+        "--offline",
+        "--input",
+        "copy=Our pump never fails.",
+        "--input",
+        "market=eu",
+    ]);
+    let opinion: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(opinion["verdict"], "change");
+    assert!(opinion["changes"][0].as_str().unwrap().contains("\"never\""), "{opinion}");
+}
+
+#[test]
+fn a_prompt_runs_as_a_crew_of_one() {
+    let copy = Copy::new();
+    let ran = copy.done(&["run", "prompts/summarise.md", "--input", "file=README.md", "--offline"]);
+    assert!(ran.out.contains("(README.md:"), "{}", ran.out);
+    made_of_material(&ran.out);
+}
+
+#[test]
+fn every_role_prompt_is_in_use() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let crews: String = files(&here.join("crews")).iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let names = files(&here.join("prompts")).into_iter().filter(|file| file.parent() == Some(&here.join("prompts")));
+    let names: BTreeSet<String> = names.map(|file| file.file_stem().unwrap().to_string_lossy().into_owned()).collect();
+    let unused: Vec<&String> = names
+        .iter()
+        .filter(|name| {
+            *name != "summarise"
+                && !crews.contains(&format!("\n{name} = {{"))
+                && !crews.contains(&format!("[agents.{name}]"))
+        })
+        .collect();
+    assert!(unused.is_empty(), "no crew has an agent for {unused:?}");
+}
+
+#[test]
+fn check_finds_nothing_to_complain_about() {
+    let copy = Copy::new();
+    let ran = copy.0.bosun(&["check"]).expect(0);
+    assert!(!ran.out.contains("warning") && !ran.out.contains("error"), "{}", ran.out);
+}

@@ -1,0 +1,408 @@
+//! The failure table, row by row, against a server that counts. Invariant: the action, the attempts and
+//! the money of each row are exactly as `money-and-failure` writes them.
+
+use std::time::Duration;
+
+use boatswain::core::event::{CallEvent, ErrorClass, Event, TaskEvent, ToolEvent};
+use serde_json::json;
+
+use super::stand_in::Behaviour;
+use super::support::{Figures, Folder, Provider, size};
+
+/// What a row must come to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    exit: i32,
+    requests: usize,
+    /// Of counted attempts that were followed by another.
+    attempts: Vec<ErrorClass>,
+    review: Option<ErrorClass>,
+    answered: u64,
+    /// Calls whose hold was given back, and whose hold stays.
+    released: u64,
+    doubtful: u64,
+    /// Waits that were no attempt.
+    waits: usize,
+}
+
+struct Row {
+    provider: Provider,
+    folder: Folder,
+}
+
+/// One agent, one task; `task`, `agent` and `more` are further lines.
+fn row(behaviours: &[Behaviour], agent: &str, task: &str, more: &str) -> Row {
+    let provider = Provider::start();
+    behaviours.iter().for_each(|behaviour| provider.push(behaviour.clone()));
+    provider.server.respond(|_, _| (Duration::ZERO, Behaviour::Answer("Fine.".into())));
+    let tables = provider.tables("timeout = \"300ms\"");
+    let folder = Folder::new(&format!(
+        "schema = 1\n[budget]\nmax_usd = 1\n{tables}[agents.a]\nmodel = \"m\"\n{agent}\n\
+         [tasks.t]\nagent = \"a\"\ndescription = \"Say it\"\n{task}\n{more}\n"
+    ));
+    folder.file("notes.txt", "Some notes.\n");
+    Row { provider, folder }
+}
+
+impl Row {
+    #[track_caller]
+    fn run(&self) -> Seen {
+        self.seen(&["run", "crew.toml", "-q"])
+    }
+    #[track_caller]
+    fn seen(&self, args: &[&str]) -> Seen {
+        let ran = self.folder.bosun(args);
+        let figures = self.folder.verify().pop().unwrap_or_default();
+        let mut seen = self.of(&figures, &self.folder.events());
+        seen.exit = ran.code.unwrap_or(-1);
+        if seen.exit != 0 {
+            // The last line says what happens next: a command, or what needs doing.
+            assert!(ran.err.contains("bosun resume"), "{}", ran.err);
+        }
+        // Every request is accounted for.
+        assert_eq!(seen.requests as u64, figures.answered + figures.failed + figures.lost - self.unsent(&figures));
+        seen
+    }
+    fn unsent(&self, figures: &Figures) -> u64 {
+        let not_sent = |event: &Event| {
+            matches!(event, Event::Call(CallEvent::Failed { failure, .. })
+            if failure.class == boatswain::core::chat::FailureClass::NotSent)
+        };
+        let count = self.folder.events().iter().filter(|event| not_sent(event)).count() as u64;
+        assert!(count <= figures.failed);
+        count
+    }
+    fn of(&self, figures: &Figures, events: &[Event]) -> Seen {
+        let mut seen = Seen { requests: self.provider.requests(), answered: figures.answered, ..Seen::default() };
+        for event in events {
+            match event {
+                Event::Task(TaskEvent::AttemptFailed { class, .. }) => seen.attempts.push(*class),
+                Event::Task(TaskEvent::NeedsReview { class, .. }) => seen.review = Some(*class),
+                Event::Task(TaskEvent::Woken { .. }) => seen.waits += 1,
+                _ => {}
+            }
+        }
+        seen.doubtful = figures.sums.ambiguous.calls;
+        assert_eq!(figures.sums.held.calls, 0, "nothing is held once it stands still");
+        assert_eq!(figures.sums.settled.calls, figures.answered);
+        seen.released = figures.failed + figures.lost - seen.doubtful;
+        assert_eq!(figures.sums.ambiguous.usd.0 > 0, seen.doubtful > 0);
+        seen
+    }
+    /// The body of request `n`, from 1.
+    fn body(&self, n: usize) -> String {
+        self.provider.seen()[n - 1].body.clone()
+    }
+}
+
+fn done(requests: usize, answered: u64) -> Seen {
+    Seen { requests, answered, ..Seen::default() }
+}
+
+fn status(status: u16, code: &str) -> Behaviour {
+    let wait = vec![("retry-after-ms", "5".to_owned())];
+    Behaviour::Status(status, wait, json!({"error": {"message": "as told", "code": code}}).to_string())
+}
+
+fn calls(calls: &[(&str, &str)]) -> Behaviour {
+    let calls: Vec<_> = calls
+        .iter()
+        .enumerate()
+        .map(|(n, (name, arguments))| {
+            json!({"id": format!("c{n}"), "type": "function", "function": {"name": name, "arguments": arguments}})
+        })
+        .collect();
+    let message = json!({"role": "assistant", "content": "", "tool_calls": calls});
+    let usage = json!({"prompt_tokens": 50, "completion_tokens": 7});
+    Behaviour::Body(
+        json!({"choices": [{"message": message, "finish_reason": "tool_calls"}], "usage": usage}).to_string(),
+    )
+}
+
+fn says(text: &str, finish: &str) -> Behaviour {
+    let usage = json!({"prompt_tokens": 50, "completion_tokens": 7});
+    let message = json!({"role": "assistant", "content": text});
+    Behaviour::Body(json!({"choices": [{"message": message, "finish_reason": finish}], "usage": usage}).to_string())
+}
+
+fn answer(text: &str) -> Behaviour {
+    says(text, "stop")
+}
+
+/// Twice, or as often as asked: `BOSUN_TEST_TABLE=50 cargo test --test all failures::`.
+fn times(check: impl Fn()) {
+    (0..size("TABLE", 2)).for_each(|_| check());
+}
+
+#[test]
+fn refused_transient_waits_and_is_no_attempt() {
+    times(|| {
+        for code in [408, 425, 429, 503, 529] {
+            let behaviours: Vec<_> = (0..5).map(|_| status(code, "")).collect();
+            let row = row(&behaviours, "", "", "");
+            let expected = Seen { released: 5, waits: 5, ..done(6, 1) };
+            assert_eq!(row.run(), expected, "{code}");
+        }
+    });
+}
+
+#[test]
+fn without_a_retry_after_it_waits_two_seconds() {
+    let row = row(&[Behaviour::Status(429, Vec::new(), "slow down".into())], "", "", "");
+    let begun = std::time::Instant::now();
+    assert_eq!(row.run(), Seen { released: 1, waits: 1, ..done(2, 1) });
+    assert!((2.0..4.5).contains(&begun.elapsed().as_secs_f64()), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn refused_finally_pauses_the_run_with_the_provider_s_words() {
+    times(|| {
+        let rows =
+            [(401, "", 4), (403, "", 4), (402, "", 11), (404, "model_not_found", 11), (429, "insufficient_quota", 11)];
+        for (code, said, exit) in rows {
+            let row = row(&[status(code, said)], "", "", "");
+            assert_eq!(row.run(), Seen { exit, released: 1, ..done(1, 0) }, "{code}");
+            // Somebody has mended it: the same call is made anew.
+            assert_eq!(row.seen(&["resume", "-q"]), Seen { released: 1, ..done(2, 1) }, "{code}");
+        }
+    });
+}
+
+#[test]
+fn nothing_listens_and_nothing_is_billed() {
+    let row = row(&[], "", "", "");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let text = row.folder.read("crew.toml");
+    let real = row.provider.server.base_url();
+    row.folder.file(
+        "crew.toml",
+        &text.replace(&real, &format!("http://{closed}/v1")).replace("[budget]", "[crew]\ndeadline = \"1s\"\n[budget]"),
+    );
+    let seen = row.run();
+    assert_eq!(seen, Seen { exit: 14, released: 1, ..done(0, 0) });
+}
+
+#[test]
+fn an_overflow_is_shrunk_once_and_then_a_person_looks() {
+    times(|| {
+        let overflow = || status(400, "context_length_exceeded");
+        let once = row(&[overflow()], "", "", "");
+        let attempts = vec![ErrorClass::TooLong];
+        assert_eq!(once.run(), Seen { released: 1, attempts: attempts.clone(), ..done(2, 1) });
+        let twice = row(&[overflow(), overflow(), overflow()], "", "", "");
+        let review = Some(ErrorClass::TooLong);
+        assert_eq!(twice.run(), Seen { exit: 16, released: 2, attempts, review, ..done(2, 0) });
+    });
+}
+
+#[test]
+fn what_is_our_fault_goes_to_a_person() {
+    times(|| {
+        for code in [400, 413, 422] {
+            let row = row(&[status(code, "bad_parameter")], "", "", "");
+            let review = Some(ErrorClass::OurFault);
+            assert_eq!(row.run(), Seen { exit: 16, released: 1, review, ..done(1, 0) }, "{code}");
+            let review = Some(ErrorClass::OurFault);
+            let retried = row.seen(&["resume", "-q", "--retry", "t"]);
+            assert_eq!(retried, Seen { released: 1, review, ..done(2, 1) });
+        }
+    });
+}
+
+#[test]
+fn what_may_have_been_billed_stays_held_and_counts() {
+    times(|| {
+        let kinds = [
+            Behaviour::Status(500, Vec::new(), "oops".into()),
+            Behaviour::Status(502, Vec::new(), String::new()),
+            Behaviour::Status(504, Vec::new(), String::new()),
+            Behaviour::Status(520, Vec::new(), String::new()),
+            Behaviour::Cut("{\"choices\":[{\"mess".into()),
+            Behaviour::Hang,
+        ];
+        for kind in kinds {
+            let row = row(std::slice::from_ref(&kind), "", "", "");
+            let attempts = vec![ErrorClass::Ambiguous];
+            assert_eq!(row.run(), Seen { doubtful: 1, attempts, ..done(2, 1) }, "{kind:?}");
+        }
+    });
+    let oops = || Behaviour::Status(500, Vec::new(), "oops".into());
+    let row = row(&[oops(), oops(), oops()], "", "", "");
+    let attempts = vec![ErrorClass::Ambiguous; 2];
+    let review = Some(ErrorClass::Ambiguous);
+    assert_eq!(row.run(), Seen { exit: 16, doubtful: 3, attempts, review, ..done(3, 0) });
+}
+
+#[test]
+fn an_unusable_answer_is_paid_replaced_and_told() {
+    times(|| {
+        let kinds = [
+            Behaviour::Body("<html>gateway</html>".into()),
+            Behaviour::Body("{\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"BADBADBAD".into()),
+            answer(""),
+            answer(" \n "),
+            says("BADBADBAD", "length"),
+            says("BADBADBAD", "content_filter"),
+            Behaviour::Body(
+                json!({"choices": [{"message": {"role": "assistant", "content": null, "refusal": "BADBADBAD"},
+                "finish_reason": "stop"}], "usage": {"prompt_tokens": 50, "completion_tokens": 7}})
+                .to_string(),
+            ),
+        ];
+        for kind in kinds {
+            let row = row(std::slice::from_ref(&kind), "", "", "");
+            let attempts = vec![ErrorClass::Unusable];
+            assert_eq!(row.run(), Seen { attempts, ..done(2, 2) }, "{kind:?}");
+            let (first, second) = (messages(&row.body(1)), messages(&row.body(2)));
+            assert_eq!(second[..first.len()], first[..], "the same prompt");
+            assert_eq!(second.len(), first.len() + 1, "and what was wrong: {second:?}");
+            assert_eq!(second.last().unwrap()["role"], "user");
+            let assistant = |message: &serde_json::Value| message["role"] == "assistant";
+            assert!(!second.iter().any(assistant), "the bad answer is replaced, not appended");
+        }
+    });
+}
+
+fn messages(body: &str) -> Vec<serde_json::Value> {
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    body["messages"].as_array().unwrap().clone()
+}
+
+const SCHEMA: &str = "output_schema = { verdict = \"approve | revise\" }";
+
+#[test]
+fn json_is_repaired_for_free_and_else_asked_again() {
+    times(|| {
+        for text in ["```json\n{\"verdict\": \"approve\"}\n```", "Here: {\"verdict\": \"approve\",}"] {
+            assert_eq!(row(&[answer(text)], "", SCHEMA, "").run(), done(1, 1), "{text}");
+        }
+        let good = answer("{\"verdict\": \"approve\"}");
+        let bad = || answer("{\"verdict\": \"perhaps\"}");
+        let mended = row(&[bad(), good], "", SCHEMA, "");
+        let text = mended.folder.read("crew.toml").replace("max_output = 100", "max_output = 100\ntemperature = 0.8");
+        mended.folder.file("crew.toml", &text);
+        assert_eq!(mended.run(), Seen { attempts: vec![ErrorClass::Unusable], ..done(2, 2) });
+        let second: serde_json::Value = serde_json::from_str(&mended.body(2)).unwrap();
+        assert!(second["temperature"].as_f64().is_some_and(|t| t < 0.8), "a lower temperature: {second}");
+        let first = messages(&mended.body(1)).pop().unwrap();
+        assert!(first["content"].as_str().unwrap().contains("{\"type\":\"object\""), "the schema as JSON: {first}");
+        let hopeless = row(&[bad(), bad(), bad()], "", SCHEMA, "");
+        let (attempts, review) = (vec![ErrorClass::Unusable; 2], Some(ErrorClass::Unusable));
+        assert_eq!(hopeless.run(), Seen { exit: 16, attempts, review, ..done(3, 3) });
+    });
+}
+
+const READS: &str = "tools = [\"files.read\"]";
+
+#[test]
+fn the_second_hallucinated_tool_in_a_row_counts() {
+    times(|| {
+        for (bad, word) in [(calls(&[("nope", "{}")]), "files__read"), (calls(&[("files__read", "{\"pa")]), "path")] {
+            let once = row(std::slice::from_ref(&bad), READS, "", "");
+            assert_eq!(once.run(), done(2, 2));
+            let told = messages(&once.body(2)).pop().unwrap();
+            assert_eq!(told["role"], "tool");
+            assert!(told["content"].as_str().unwrap().contains(word), "{told}");
+            let twice = row(&[bad.clone(), bad.clone()], READS, "", "");
+            assert_eq!(twice.run(), Seen { attempts: vec![ErrorClass::UnknownTool], ..done(3, 3) });
+            // A good turn between them: neither counts.
+            let good = calls(&[("files__read", "{\"path\":\"notes.txt\"}")]);
+            let between = row(&[bad.clone(), good, bad.clone()], READS, "", "");
+            assert_eq!(between.run(), done(4, 4));
+        }
+    });
+}
+
+#[test]
+fn a_loop_is_asked_for_its_conclusion_once() {
+    times(|| {
+        let same = || calls(&[("files__read", "{\"path\":\"notes.txt\"}")]);
+        let row = row(&[same(), same(), same()], READS, "", "");
+        assert_eq!(row.run(), done(4, 4));
+        let runs =
+            row.folder.events().iter().filter(|event| matches!(event, Event::Tool(ToolEvent::Started { .. }))).count();
+        assert_eq!(runs, 2, "the third is not run");
+        assert!(!row.body(4).contains("\"tools\":["), "tools are off");
+    });
+}
+
+#[test]
+fn the_last_turn_is_the_conclusion() {
+    times(|| {
+        let look = || calls(&[("files__read", "{\"path\":\"notes.txt\"}")]);
+        let agent = format!("{READS}\nmax_turns = 2");
+        let good = row(&[look()], &agent, "", "");
+        assert_eq!(good.run(), done(2, 2));
+        assert!(!good.body(2).contains("\"tools\":["));
+        let bad = row(&[look(), look()], &agent, "", "");
+        assert_eq!(bad.run(), Seen { attempts: vec![ErrorClass::TurnLimit], ..done(3, 3) });
+    });
+}
+
+#[test]
+fn a_guardrail_says_why() {
+    times(|| {
+        let rule = "guardrails = [{ if = \"output | words <= 3\", say = \"BE BRIEF\" }]";
+        let row = row(&[answer("far too many words here")], "", rule, "");
+        assert_eq!(row.run(), Seen { attempts: vec![ErrorClass::Guardrail], ..done(2, 2) });
+        assert!(row.body(2).contains("BE BRIEF"));
+    });
+}
+
+#[test]
+fn a_task_that_runs_too_long_is_tried_again() {
+    times(|| {
+        let row = row(&[Behaviour::Hang], "", "timeout = \"100ms\"", "");
+        assert_eq!(row.run(), Seen { doubtful: 1, attempts: vec![ErrorClass::Timeout], ..done(2, 1) });
+    });
+}
+
+#[test]
+fn a_prompt_that_is_too_large_is_not_sent() {
+    times(|| {
+        let agent =
+            "context_tokens = 10\nbackstory = \"one two three four five six seven eight nine ten eleven twelve\"";
+        let row = row(&[], agent, "", "");
+        let review = Some(ErrorClass::PromptTooLarge);
+        assert_eq!(row.run(), Seen { exit: 16, review, ..done(0, 0) });
+    });
+}
+
+fn tool(effect: &str, script: &str) -> String {
+    format!(
+        "[tools.act]\nkind = \"command\"\ndescription = \"Acts\"\nisolation = \"none\"\neffect = \"{effect}\"\n\
+         timeout = \"200ms\"\ncommand = [\"sh\", \"-c\", \"echo x >> ran.txt; {script}\"]"
+    )
+}
+
+#[test]
+fn a_failed_tool_is_told_repeated_or_reviewed_by_its_effect() {
+    times(|| {
+        let act = || calls(&[("act", "{}")]);
+        let agent = "tools = [\"act\"]";
+        // Read and once: told to the model. Idempotent: two retries first.
+        for (effect, runs) in [("read", 1), ("once", 1), ("idempotent", 3)] {
+            let row = row(&[act()], agent, "", &tool(effect, "exit 1"));
+            assert_eq!(row.run(), done(2, 2), "{effect}");
+            assert_eq!(row.folder.read("ran.txt").lines().count(), runs, "{effect}");
+            assert_eq!(messages(&row.body(2)).pop().unwrap()["role"], "tool");
+        }
+        // It may or may not have happened: a person looks, and nothing repeats it.
+        let unknown = row(&[act()], agent, "", &tool("once", "sleep 5"));
+        let review = Some(ErrorClass::Tool);
+        assert_eq!(unknown.run(), Seen { exit: 16, review, ..done(1, 1) });
+        assert_eq!(unknown.folder.read("ran.txt").lines().count(), 1);
+        let again = unknown.seen(&["resume", "-q"]);
+        assert_eq!((again.exit, again.requests), (16, 1));
+        assert_eq!(unknown.folder.read("ran.txt").lines().count(), 1);
+    });
+}
+
+#[test]
+#[ignore = "each row fifty times: minutes"]
+fn each_row_fifty_times() {
+    // One process per test: the figure is read from the environment by each row.
+    let program = std::env::current_exe().unwrap();
+    let run = std::process::Command::new(program).arg("failures::").env("BOSUN_TEST_TABLE", "50").status().unwrap();
+    assert!(run.success());
+}
