@@ -32,7 +32,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::stand_in::Behaviour;
-use super::support::{Dice, Folder, Provider, kill9, signal, until, wait};
+use super::support::{Dice, Folder, Provider, kill9, program, signal, until, wait};
 
 const RUN: [&str; 5] = ["run", "crew.toml", "-q", "--key", "k"];
 
@@ -67,7 +67,7 @@ fn a_full_disk_is_exit_6_and_nothing_is_sent_after_it() {
     answer_after(&provider, Duration::from_millis(2), "words ".repeat(3000));
     let folder = many(&provider, "");
     // Files of the process end at 160 KB: the journal's own limit, wherever that is met.
-    let program = env!("CARGO_BIN_EXE_bosun");
+    let program = super::support::program();
     let mut command = Command::new("bash");
     folder.prepare(&mut command);
     let script = format!("trap '' XFSZ; ulimit -f 160; exec {program} {}", RUN.join(" "));
@@ -97,7 +97,7 @@ fn a_state_folder_that_cannot_be_written_is_exit_6() {
     folder.verify();
     // Read-only for good, where the system lets a test make it so.
     let state = folder.state().display().to_string();
-    let program = env!("CARGO_BIN_EXE_bosun");
+    let program = super::support::program();
     let script =
         format!("mount --bind {state} {state} && mount -o remount,ro,bind {state} && {program} run crew.toml -q");
     let mut command = Command::new("unshare");
@@ -475,8 +475,7 @@ fn a_closed_stdout_stops_the_output_and_not_the_run() {
     answer_after(&provider, Duration::from_millis(1), "words ".repeat(100_000));
     for flag in ["-q", "--json"] {
         let folder = single(&provider, "");
-        let script =
-            format!("{} run crew.toml {flag} | head -c 10; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_bosun"));
+        let script = format!("{} run crew.toml {flag} | head -c 10; exit ${{PIPESTATUS[0]}}", program());
         let mut command = Command::new("bash");
         folder.prepare(&mut command);
         let ran = wait(command.args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap()).expect(0);
@@ -562,6 +561,7 @@ fn a_clock_that_runs_backwards_changes_no_decision() {
         inputs: BTreeMap::new(),
         overrides: Overrides::default(),
         prices: BTreeMap::new(),
+        windows: BTreeMap::new(),
         caps: Caps { ..crew.budget.caps },
         cap_origin: String::new(),
         key: None,

@@ -1,6 +1,7 @@
 //! All integration tests, in one binary: it links once.
 
 mod budget;
+mod chaos;
 mod cli;
 mod crash;
 mod crashpoints;
@@ -10,6 +11,8 @@ mod demo;
 mod failures;
 mod faults;
 mod house;
+mod notify;
+mod plan;
 mod provider;
 mod simulate;
 mod stand_in;
