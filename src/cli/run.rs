@@ -148,6 +148,7 @@ pub struct Written {
 /// Reads what a command line names; inputs may be missing.
 pub fn read(context: &Context, project: &Project, crew: &Path, args: &InputArgs) -> Result<Written, Failure> {
     let overrides = Overrides {
+        default_model: project.settings.model.clone(),
         model: args.model.clone(),
         offline: args.offline || project.settings.offline,
         caps: Caps::default(),

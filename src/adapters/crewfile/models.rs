@@ -108,7 +108,7 @@ impl<'d> Models<'d> {
         }
         let (spec, at) = match instead {
             Some(spec) => (spec, At::file("--model")),
-            None => named?,
+            None => named.or_else(|| Some((overrides.default_model.clone()?, At::file("settings"))))?,
         };
         let mut model = match loader.replacement.clone().filter(|_| replaced) {
             Some(model) => model,
