@@ -114,6 +114,7 @@ impl Actor for Root {
         let (journal, _) = Journal::spawn_linked(None, Journal, journal_args, myself.get_cell()).await?;
         let journal = JournalHandle::new(journal, durable);
         let flights = Arc::new(Flights::default());
+        let span = tracing::info_span!("run", run = %id);
         let context = Arc::new(Context {
             run: id,
             crew: run.crew.clone(),
@@ -122,6 +123,7 @@ impl Actor for Root {
             journal: journal.clone(),
             throttle,
             flights: flights.clone(),
+            span,
         });
         let _ = ready.send((journal.clone(), flights.clone()));
         let mailbox = myself.clone();

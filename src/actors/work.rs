@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tracing::{Instrument, Span, info_span};
 
 use super::Ports;
 use super::crash::crash_point;
@@ -34,9 +35,18 @@ pub struct Context {
     pub journal: JournalHandle,
     pub throttle: Arc<Throttle>,
     pub flights: Arc<Flights>,
+    /// The run's span: those of its tasks, attempts and calls stand below it.
+    pub span: Span,
 }
 
 impl Context {
+    /// Spans of a call: run > task > attempt > call. They carry addresses, never text.
+    fn call_span(&self, call: &CallId, attempt: Option<u32>) -> Span {
+        let task = info_span!(parent: &self.span, "task", step = %call.step);
+        let attempt = info_span!(parent: &task, "attempt", attempt);
+        info_span!(parent: &attempt, "call", %call)
+    }
+
     pub fn world(&self) -> World<'_> {
         World { run: &self.run, crew: &self.crew, texts: &*self.texts, sizes: &*self.ports.sizes }
     }
@@ -147,7 +157,8 @@ pub fn start_call(context: &Arc<Context>, call: Call) {
     let agent = call.held.agent.clone();
     let (shared, key) = (context.clone(), work.clone());
     context.flights.start(work, Some(agent), async move {
-        let ended = make_call(&shared, &call).await;
+        let span = shared.call_span(&call.held.call, Some(call.held.attempt));
+        let ended = make_call(&shared, &call).instrument(span).await;
         let Ok((decided, permit)) = ended else {
             // The journal is broken: nothing was sent, nothing can be recorded.
             shared.flights.finish(&key);
@@ -180,14 +191,22 @@ async fn make_call(context: &Context, call: &Call) -> Result<(Decided, Option<Pe
         };
         return Ok((failed(id, agent, failure, 0), permit));
     };
+    tracing::debug!(model = %call.held.model, held = %call.held.amount.usd, "sent");
     crash_point!(context.ports.crash, "call_send");
     let answer = tokio::time::timeout(call.time, model.call(&call.request)).await;
     crash_point!(context.ports.crash, "call_answer");
     let elapsed_ms = millis(started.elapsed());
     let decided = match answer {
-        Ok(Ok(answer)) => answered(&call.held, answer, elapsed_ms),
-        Ok(Err(failure)) => failed(id, agent, failure, elapsed_ms),
+        Ok(Ok(answer)) => {
+            tracing::info!(elapsed_ms, finish = ?answer.finish, "answered");
+            answered(&call.held, answer, elapsed_ms)
+        }
+        Ok(Err(failure)) => {
+            tracing::warn!(elapsed_ms, class = ?failure.class, status = failure.status, "failed");
+            failed(id, agent, failure, elapsed_ms)
+        }
         Err(_) => {
+            tracing::warn!(elapsed_ms, "lost: the attempt's time is over");
             let cause = LostCause::Timeout;
             Decided::one(Event::Call(CallEvent::Lost { call: id, agent, cause, elapsed_ms }))
         }
@@ -251,7 +270,8 @@ pub fn start_tool(context: &Arc<Context>, run: ToolRun) {
     context.flights.start(work, Some(run.agent.clone()), async move {
         if shared.journal.durable.wait(run.seq).await.is_ok() {
             let started = Instant::now();
-            let (outcome, max_result) = run_tool(&shared, &run).await;
+            let span = shared.call_span(&run.call, None);
+            let (outcome, max_result) = run_tool(&shared, &run).instrument(span).await;
             let decided = returned(&*shared.ports.sizes, run, outcome, max_result, millis(started.elapsed()));
             if shared.flights.claim(&key) {
                 shared.journal.record(decided).await;
