@@ -191,7 +191,7 @@ impl AgentState {
     fn send(&mut self, call: CallId) -> bool {
         let Some(job) = &self.shell.machine.job else { return false };
         let Phase::Calling { held } = &job.phase else { return false };
-        if self.context.flights.has(&Work::Call(call.clone())) {
+        if self.context.flights.has(&Work::Call(call.clone()), Some(&self.shell.machine.who)) {
             return false;
         }
         let world = self.context.world();
@@ -217,7 +217,7 @@ impl AgentState {
         let machine = &self.shell.machine;
         let Some(job) = &machine.job else { return false };
         let Some((tool, arguments, key, ask)) = machine.tool_run(&call, index) else { return false };
-        if self.context.flights.has(&Work::Tool(call.clone(), index)) {
+        if self.context.flights.has(&Work::Tool(call.clone(), index), Some(&machine.who)) {
             return false;
         }
         let Some(spec) = Spec::of(&self.context.crew, &job.step, &machine.who) else { return false };

@@ -187,6 +187,19 @@ fn asks_for_tool(name: &str) -> Behaviour {
     )
 }
 
+fn asks_for_tools(name: &str, count: u32) -> Behaviour {
+    let call = |n: u32| {
+        let function = json!({"name": name, "arguments": json!({"n": n}).to_string()});
+        json!({"id": format!("c{n}"), "type": "function", "function": function})
+    };
+    let calls: Vec<_> = (1..=count).map(call).collect();
+    let message = json!({"role": "assistant", "content": "", "tool_calls": calls});
+    let usage = json!({"prompt_tokens": 50, "completion_tokens": 7});
+    Behaviour::Body(
+        json!({"choices": [{"message": message, "finish_reason": "tool_calls"}], "usage": usage}).to_string(),
+    )
+}
+
 fn with_tool(provider: &Provider, script: &str) -> Folder {
     let folder = single(
         provider,
@@ -220,6 +233,23 @@ fn a_pausing_run_starts_no_tool_and_runs_it_once_after_the_resume() {
     folder.verify();
     folder.bosun(&RUN).expect(0);
     assert_eq!((ran(&folder), provider.requests()), (1, 2));
+    folder.verify();
+}
+
+#[test]
+fn tools_that_end_together_run_once_each() {
+    let provider = Provider::start();
+    provider.server.respond(|_, number| match number % 2 {
+        1 => (Duration::ZERO, asks_for_tools("act", 8)),
+        _ => (Duration::ZERO, Behaviour::Answer("Fine.".into())),
+    });
+    let folder = with_tool(&provider, "true");
+    let text = folder.read("crew.toml").replace("timeout = \"20s\"", "timeout = \"20s\"\nschema = { n = \"int\" }");
+    folder.file("crew.toml", &text);
+    for round in 1..=5 {
+        folder.bosun(&["run", "crew.toml", "-q", "--key", &round.to_string()]).expect(0);
+        assert_eq!(ran(&folder), 8 * round, "a tool with effect ran again");
+    }
     folder.verify();
 }
 
