@@ -254,6 +254,22 @@ fn tools_that_end_together_run_once_each() {
 }
 
 #[test]
+fn a_pause_ends_although_the_last_answer_is_judged_after_it() {
+    let provider = Provider::start();
+    // So large that the coordinator is at rest before the agent has found it unusable.
+    let list = format!("[{}1]", "1,".repeat(400_000));
+    answer_after(&provider, Duration::from_millis(300), list);
+    let folder = single(&provider, "output_schema = { a = \"int\" }");
+    let child = folder.start(&RUN);
+    until("a request", || provider.requests() == 1);
+    signal(child.id(), Signal::INT);
+    wait(child).expect(130);
+    let failed = |event: &Event| matches!(event, Event::Task(TaskEvent::AttemptFailed { .. }));
+    assert!(folder.events().iter().any(failed), "the answer was judged");
+    folder.verify();
+}
+
+#[test]
 fn a_tool_with_effect_that_was_cut_off_is_put_to_a_person() {
     for way in ["kill", "drop", "cancel"] {
         let provider = Provider::start();
