@@ -270,6 +270,23 @@ fn a_pause_ends_although_the_last_answer_is_judged_after_it() {
 }
 
 #[test]
+fn a_run_that_is_over_is_never_taken_up() {
+    let provider = Provider::start();
+    let folder = single(&provider, "");
+    folder.bosun(&RUN).expect(0);
+    let (row, entries) = folder.runs().remove(0);
+    let (engine, ready) = ready(&folder);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // As a process does that looked at it before its owner had finished it.
+    let resumed = Event::Run(RunEvent::Resumed { by: "a second process".into() });
+    let refused = runtime.block_on(engine.resume(&row.run, ready, vec![resumed], None)).err().expect("it is refused");
+    assert!(refused.to_string().contains("is over"), "{refused}");
+    assert!(engine.store.owner(&row.run).is_none(), "it is let go");
+    drop(engine);
+    assert_eq!(folder.runs().remove(0), (row, entries), "nothing was added");
+}
+
+#[test]
 fn a_tool_with_effect_that_was_cut_off_is_put_to_a_person() {
     for way in ["kill", "drop", "cancel"] {
         let provider = Provider::start();

@@ -66,6 +66,9 @@ impl From<LaunchError> for Failure {
             LaunchError::Corrupt { ref run, .. } => {
                 Failure::new(Exit::Audit, error.to_string()).hint(format!("bosun audit verify {}", run.short()))
             }
+            LaunchError::Over { ref run } => {
+                Failure::usage(error.to_string()).hint(format!("bosun show {}", run.short()))
+            }
             LaunchError::Actor { .. } => Failure::new(Exit::Internal, error.to_string()),
         }
     }
