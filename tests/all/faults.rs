@@ -369,6 +369,24 @@ fn another_process_pauses_and_cancels_within_a_tenth_of_a_second() {
 }
 
 #[test]
+fn a_cancel_that_was_never_taken_comes_before_any_call_of_the_resume() {
+    let provider = Provider::start();
+    provider.server.respond(|_, _| (Duration::ZERO, Behaviour::Hang));
+    let folder = many(&provider, "");
+    let child = folder.start(&RUN);
+    until("four requests", || provider.requests() == 4);
+    kill9(child.id());
+    wait(child);
+    let (row, _) = folder.runs().remove(0);
+    folder.store().inbox_put(&row.run, "cancel", "{}", "a person", now_ms()).unwrap();
+    folder.bosun(&["resume", "-q"]).expect(17);
+    assert_eq!(provider.requests(), 4, "a cancelled run sends nothing");
+    let by = |event: &Event| matches!(event, Event::Run(RunEvent::CancelAsked { by }) if by == "a person");
+    assert!(folder.events().iter().any(by));
+    folder.verify();
+}
+
+#[test]
 fn cancelling_at_any_moment_sends_nothing_twice() {
     let mut dice = Dice::new(5);
     for _ in 0..6 {
