@@ -107,11 +107,21 @@ impl Actor for AgentActor {
             AgentMsg::Drill => std::panic::resume_unwind(Box::new("drill: this agent was told to panic")),
         }
         state.pump(&myself).await?;
+        state.leave_the_gate();
         Ok(())
     }
 }
 
 impl AgentState {
+    /// Leave to call is kept only while a hold is asked for: an agent that is out of budget or done must
+    /// not keep others from the provider.
+    fn leave_the_gate(&mut self) {
+        let phase = self.shell.machine.job.as_ref().map(|job| &job.phase);
+        if !matches!(phase, Some(Phase::Ready)) {
+            self.permit = None;
+        }
+    }
+
     /// Does everything that is due, until only the world can move on.
     async fn pump(&mut self, myself: &ActorRef<AgentMsg>) -> Result<(), Fatal> {
         loop {
