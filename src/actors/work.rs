@@ -59,6 +59,15 @@ pub enum Work {
     File(Step),
 }
 
+impl Work {
+    fn call(&self) -> Option<&CallId> {
+        match self {
+            Work::Call(call) | Work::Tool(call, _) => Some(call),
+            Work::File(_) => None,
+        }
+    }
+}
+
 struct Flight {
     agent: Option<AgentRef>,
     started: Instant,
@@ -71,14 +80,29 @@ struct Flight {
 #[derive(Default)]
 pub struct Flights {
     table: DashMap<Work, Flight>,
+    /// Of each agent's last call, what has ended. Its machine may not have folded that yet and still
+    /// ask for it: a second start would send a call or run a tool twice.
+    ended: DashMap<AgentRef, (CallId, Vec<Work>)>,
     /// Somebody waits for the table to be empty.
     awaited: AtomicBool,
     pub drained: Notify,
 }
 
 impl Flights {
-    pub fn has(&self, work: &Work) -> bool {
-        self.table.contains_key(work)
+    /// Is it under way, or has it ended as far as this process knows?
+    pub fn has(&self, work: &Work, agent: Option<&AgentRef>) -> bool {
+        let ended = |agent: &AgentRef| self.ended.get(agent).is_some_and(|last| last.1.contains(work));
+        self.table.contains_key(work) || agent.is_some_and(ended)
+    }
+
+    /// Called before the end is recorded, so that the agent cannot be past this call yet.
+    fn note_end(&self, work: &Work, agent: Option<&AgentRef>) {
+        let (Some(call), Some(agent)) = (work.call(), agent) else { return };
+        let mut last = self.ended.entry(agent.clone()).or_insert_with(|| (call.clone(), Vec::new()));
+        if last.0 != *call {
+            *last = (call.clone(), Vec::new());
+        }
+        last.1.push(work.clone());
     }
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
@@ -103,8 +127,12 @@ impl Flights {
     /// `true` if the work is the one party that records its end. It stays in the table until that is
     /// done, so that a run does not park without it.
     fn claim(&self, work: &Work) -> bool {
-        let flight = self.table.get_mut(work);
-        flight.is_some_and(|mut flight| !std::mem::replace(&mut flight.ended, true))
+        let Some(mut flight) = self.table.get_mut(work) else { return false };
+        if std::mem::replace(&mut flight.ended, true) {
+            return false;
+        }
+        self.note_end(work, flight.agent.as_ref());
+        true
     }
 
     fn finish(&self, work: &Work) {
@@ -119,7 +147,13 @@ impl Flights {
         let keys: Vec<Work> = self.table.iter().map(|entry| entry.key().clone()).collect();
         let mut events = Vec::new();
         for work in keys {
-            let Some((work, flight)) = self.table.remove_if(&work, |_, flight| !flight.ended) else { continue };
+            let dropped = self.table.remove_if(&work, |work, flight| {
+                if !flight.ended {
+                    self.note_end(work, flight.agent.as_ref());
+                }
+                !flight.ended
+            });
+            let Some((work, flight)) = dropped else { continue };
             if let Some(abort) = flight.abort {
                 abort.abort();
             }
@@ -358,7 +392,7 @@ fn cap(sizes: &dyn Sizes, text: String, max: u64, decided: &mut Decided) -> (Str
 /// Writes a task's output file once its result is durable, and records that it is there.
 pub fn start_file(context: &Arc<Context>, step: Step, seq: Seq, path: String, text: BlobId) {
     let work = Work::File(step.clone());
-    if context.flights.has(&work) {
+    if context.flights.has(&work, None) {
         return;
     }
     let (shared, key) = (context.clone(), work.clone());

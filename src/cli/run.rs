@@ -220,7 +220,19 @@ fn go_on(context: &Context, project: &Project, engine: &Engine, row: RunRow, sho
         notifier::overdue(context, project, engine.store.clone(), &journal);
         return exit;
     }
-    take_up(context, project, engine, row, Vec::new(), &BTreeMap::new(), show)
+    let run = row.run.clone();
+    let taken = take_up(context, project, engine, row, Vec::new(), &BTreeMap::new(), show);
+    // Whoever ran it may have finished it while this process made ready.
+    match taken {
+        Err(failure) if failure.exit == Exit::Usage => {
+            let row = open::find_run(&*engine.store, run.as_str())?;
+            if !row.state.is_final() {
+                return Err(failure);
+            }
+            drive::print_again(context, engine, &open::read_run(&*engine.store, row)?, show)
+        }
+        taken => taken,
+    }
 }
 
 /// Goes on with a run from its last recorded event.
