@@ -615,3 +615,21 @@ fn a_clock_that_runs_backwards_changes_no_decision() {
     }
     replay.finish().unwrap();
 }
+
+#[test]
+fn one_key_started_by_many_processes_at_once_is_one_run() {
+    for _ in 0..3 {
+        let provider = Provider::start();
+        answer_after(&provider, Duration::from_millis(5), "Fine.".into());
+        let folder = many(&provider, "");
+        let children: Vec<_> = (0..6).map(|_| folder.start(&RUN)).collect();
+        let ended: Vec<_> = children.into_iter().map(wait).collect();
+        assert!(ended.iter().any(|ran| ran.code == Some(0)), "{ended:?}");
+        for ran in &ended {
+            assert!(matches!(ran.code, Some(0 | 5)), "{ran:?}");
+        }
+        let figures = folder.verify();
+        assert_eq!(figures.len(), 1, "one key, one run");
+        assert_eq!((figures[0].answered, provider.requests()), (20, 20));
+    }
+}
