@@ -633,3 +633,64 @@ fn one_key_started_by_many_processes_at_once_is_one_run() {
         assert_eq!((figures[0].answered, provider.requests()), (20, 20));
     }
 }
+
+#[test]
+fn a_ledger_or_coordinator_that_fails_starts_over_from_the_fold() {
+    for part in ["ledger", "coordinator"] {
+        let provider = Provider::start();
+        answer_after(&provider, Duration::from_millis(30), "Fine.".into());
+        let folder = many(&provider, "");
+        let (engine, ready) = ready(&folder);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let drill = |times: usize, ready: wiring::Ready| {
+            runtime.block_on(async {
+                let (watcher, mut entries) = tokio::sync::mpsc::unbounded_channel();
+                let mut live = engine.start(ready, Some(watcher)).await.unwrap();
+                let mut held = 0;
+                while let Some(entry) = entries.recv().await {
+                    held += usize::from(matches!(entry.event, Event::Call(CallEvent::Held(_))));
+                    if matches!(entry.event, Event::Run(RunEvent::Finished { .. })) {
+                        break;
+                    }
+                    if held % 4 == 1 && held / 4 < times && matches!(entry.event, Event::Call(CallEvent::Held(_))) {
+                        match part {
+                            "ledger" => live.drill_ledger(),
+                            _ => live.drill_coordinator(),
+                        }
+                    }
+                }
+                let outcome = tokio::time::timeout(Duration::from_secs(20), live.wait()).await.expect("it ends");
+                engine.store.release(&live.id);
+                outcome
+            })
+        };
+        let outcome = drill(3, ready);
+        assert!(matches!(outcome, Outcome::Finished { status: RunEnd::Completed, .. }), "{part}: {outcome:?}");
+        let figures = folder.verify().remove(0);
+        assert_eq!((figures.answered, figures.lost, provider.requests()), (20, 0, 20), "{part}");
+    }
+}
+
+#[test]
+fn a_coordinator_that_fails_again_and_again_is_reported_and_the_run_resumes() {
+    let provider = Provider::start();
+    provider.push(Behaviour::Hang);
+    let folder = single(&provider, "");
+    let (engine, ready) = ready(&folder);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let outcome = runtime.block_on(async {
+        let mut live = engine.start(ready, None).await.unwrap();
+        loop {
+            live.drill_coordinator();
+            if let Ok(outcome) = tokio::time::timeout(Duration::from_millis(50), live.wait()).await {
+                engine.store.release(&live.id);
+                break outcome;
+            }
+        }
+    });
+    assert!(matches!(outcome, Outcome::Crashed(_)), "{outcome:?}");
+    drop(engine);
+    folder.verify();
+    folder.bosun(&["resume", "-q"]).expect(0);
+    folder.verify();
+}
