@@ -1,7 +1,7 @@
 //! Owns the task tree of one crew or sub-crew: assigns, collects, supervises. Invariant: an actor is
 //! up and subscribed before the event that gives it work is written, so that it misses nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -16,7 +16,7 @@ use crate::core::crew::Crew;
 use crate::core::event::{Event, Subject, TaskEvent};
 use crate::core::ids::{AgentRef, RunId, Seq, Step};
 use crate::core::machine::{Control, Decided, Refusal};
-use crate::core::plan::{Plan, PlanStep};
+use crate::core::plan::{Phase, Plan, PlanStep};
 use crate::core::run::{Entry, Run};
 use crate::ports::store::{Row, Store};
 
@@ -294,11 +294,10 @@ impl CoordinatorState {
         });
     }
 
+    /// An agent that has a task in its hands: not one that waits for its next round.
     fn working(&self) -> Option<&ActorRef<AgentMsg>> {
-        let units = self.shell.machine.state.units.values();
-        let busy: BTreeSet<&AgentRef> =
-            units.filter(|unit| !unit.is_over()).filter_map(|unit| unit.agent.as_ref()).collect();
-        busy.into_iter().find_map(|agent| self.agents.get(agent))
+        let units = self.shell.machine.state.units.values().filter(|unit| unit.phase == Phase::Running);
+        units.filter_map(|unit| unit.agent.as_ref()).find_map(|agent| self.agents.get(agent))
     }
 
     /// An agent's actor is gone: the fact is recorded, and it is taken up again from the journal. Its

@@ -51,6 +51,7 @@ pub struct Host {
 /// A run at work in this process.
 pub struct Live {
     pub id: RunId,
+    pub crew: Arc<Crew>,
     root: ActorRef<RunMsg>,
     journal: JournalHandle,
     flights: Arc<Flights>,
@@ -94,7 +95,7 @@ impl Host {
         crash_point!(ports.crash, "launch");
         let corrupt = |why: String| LaunchError::Corrupt { run: id.clone(), why };
         let mut hash = chain::genesis(&id);
-        let mut run = Run::new(crew);
+        let mut run = Run::new(crew.clone());
         for row in &rows {
             let entry = Entry::decode(row.seq, row.at_ms, &row.kind, &row.payload);
             run.apply(&entry.map_err(|error| corrupt(error.to_string()))?)
@@ -134,7 +135,7 @@ impl Host {
         let (journal, flights) = started.await.map_err(gone)?;
         self.live.insert(id.clone(), root.clone());
         self.poll(ports);
-        Ok(Live { id, root, journal, flights, texts, outcome: ended })
+        Ok(Live { id, crew, root, journal, flights, texts, outcome: ended })
     }
 
     /// Appends the opening facts before any actor is up: durable on return.

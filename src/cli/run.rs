@@ -10,7 +10,7 @@ use super::failure::{Exit, Failure, Outcome};
 use super::open::{self, Journal, Project};
 use super::tally::StepState;
 use super::wiring::{self, Engine, Ready};
-use super::{Context, crew as crews, drive, raise};
+use super::{Context, crew as crews, drive, fit, notifier, raise};
 use crate::adapters::crewfile::{self, Loaded};
 use crate::adapters::settings::{Flags, Stated};
 use crate::core::crew::Overrides;
@@ -119,6 +119,7 @@ pub fn run(context: &Context, args: RunArgs) -> Outcome {
     if let Some(row) = wiring::keyed(&*engine.store, &ready)? {
         return go_on(context, &project, &engine, row, &args.show);
     }
+    fit::may_start(&ready, args.require_fit)?;
     drive::block_on(async {
         let (watcher, entries) = mpsc::unbounded_channel();
         let live = engine.start(ready, Some(watcher)).await?;
@@ -128,16 +129,35 @@ pub fn run(context: &Context, args: RunArgs) -> Outcome {
 
 /// The crew of the command line with its inputs, checked; nothing is sent.
 pub fn prepare(context: &Context, project: &Project, args: &RunArgs) -> Result<Ready, Failure> {
+    let Written { loaded, file, texts, typed, overrides } = read(context, project, &args.crew, &args.inputs)?;
+    let mut ready = wiring::bind(&project.root, &context.cwd, loaded, file, &texts, &typed, overrides)?;
+    ready.key = args.key.clone();
+    Ok(ready)
+}
+
+/// A crew that compiles, and the inputs as they were typed.
+pub struct Written {
+    pub loaded: Loaded,
+    /// Path of the crew file below the root.
+    pub file: String,
+    pub texts: BTreeMap<String, String>,
+    pub typed: BTreeMap<String, serde_json::Value>,
+    pub overrides: Overrides,
+}
+
+/// Reads what a command line names; inputs may be missing.
+pub fn read(context: &Context, project: &Project, crew: &Path, args: &InputArgs) -> Result<Written, Failure> {
     let overrides = Overrides {
-        model: args.inputs.model.clone(),
-        offline: args.inputs.offline || project.settings.offline,
+        default_model: project.settings.model.clone(),
+        model: args.model.clone(),
+        offline: args.offline || project.settings.offline,
         caps: Caps::default(),
         max_turns: limit(&project.settings.limits.max_turns),
         max_output: project.settings.limits.max_output.as_ref().map(|stated| stated.value),
     };
-    let texts = pairs(&args.inputs.input)?;
-    let typed = typed_inputs(context, args.inputs.inputs.as_deref())?;
-    let path = crews::relative(&project.root, &context.cwd, &args.crew)?;
+    let texts = pairs(&args.input)?;
+    let typed = typed_inputs(context, args.inputs.as_deref())?;
+    let path = crews::relative(&project.root, &context.cwd, crew)?;
     let (loaded, file) = if path.ends_with(".md") {
         solo(context, project, &path, &texts, &overrides)
     } else {
@@ -149,9 +169,7 @@ pub fn prepare(context: &Context, project: &Project, args: &RunArgs) -> Result<R
         let text = crewfile::text(&loaded, context.out.err_is_colored());
         return Err(Failure::new(Exit::Crew, text.trim_end()).hint("nothing was sent"));
     }
-    let mut ready = wiring::bind(&project.root, &context.cwd, loaded, file, &texts, &typed, overrides)?;
-    ready.key = args.key.clone();
-    Ok(ready)
+    Ok(Written { loaded, file, texts, typed, overrides })
 }
 
 /// A role prompt as a crew of one, and the name of the crew file that is made for it.
@@ -198,7 +216,9 @@ fn typed_inputs(context: &Context, file: Option<&Path>) -> Result<BTreeMap<Strin
 fn go_on(context: &Context, project: &Project, engine: &Engine, row: RunRow, show: &ShowArgs) -> Outcome {
     if row.state.is_final() {
         let journal = open::read_run(&*engine.store, row)?;
-        return drive::print_again(context, engine, &journal, show);
+        let exit = drive::print_again(context, engine, &journal, show);
+        notifier::overdue(context, project, engine.store.clone(), &journal);
+        return exit;
     }
     take_up(context, project, engine, row, Vec::new(), &BTreeMap::new(), show)
 }
@@ -211,6 +231,7 @@ pub fn resume(context: &Context, args: ResumeArgs) -> Outcome {
     drop(store);
     let engine = Engine::open(&project, context.env.clone())?;
     if row.state.is_final() {
+        notifier::overdue(context, &project, engine.store.clone(), &open::read_run(&*engine.store, row.clone())?);
         let state = serde_json::to_value(row.state).ok().and_then(|state| state.as_str().map(str::to_owned));
         return Err(Failure::usage(format!(
             "run {} is {}: there is nothing to go on with",

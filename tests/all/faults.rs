@@ -561,6 +561,7 @@ fn a_clock_that_runs_backwards_changes_no_decision() {
         inputs: BTreeMap::new(),
         overrides: Overrides::default(),
         prices: BTreeMap::new(),
+        windows: BTreeMap::new(),
         caps: Caps { ..crew.budget.caps },
         cap_origin: String::new(),
         key: None,

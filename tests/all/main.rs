@@ -11,6 +11,8 @@ mod demo;
 mod failures;
 mod faults;
 mod house;
+mod notify;
+mod plan;
 mod provider;
 mod simulate;
 mod stand_in;

@@ -28,6 +28,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Folder {
     dir: tempfile::TempDir,
+    env: BTreeMap<String, String>,
 }
 
 /// How a process ended.
@@ -53,7 +54,7 @@ impl Ran {
 impl Folder {
     /// A project whose crew file is `crew.toml`.
     pub fn new(crew: &str) -> Folder {
-        let folder = Folder { dir: tempfile::tempdir().unwrap() };
+        let folder = Folder { dir: tempfile::tempdir().unwrap(), env: BTreeMap::new() };
         folder.file("crew.toml", crew);
         folder
     }
@@ -71,6 +72,10 @@ impl Folder {
     pub fn read(&self, path: &str) -> String {
         std::fs::read_to_string(self.path().join(path)).unwrap_or_default()
     }
+    /// For every process that is started from now on.
+    pub fn env(&mut self, name: &str, value: &str) {
+        self.env.insert(name.into(), value.into());
+    }
     /// `bosun ARGS` in this folder, with nothing of the tester's own environment but the path.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(program());
@@ -80,7 +85,7 @@ impl Folder {
     }
     pub fn prepare(&self, command: &mut Command) {
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("HOME", self.path()).current_dir(self.path());
+        command.env("HOME", self.path()).envs(&self.env).current_dir(self.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     }
     pub fn bosun(&self, args: &[&str]) -> Ran {

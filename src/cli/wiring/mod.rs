@@ -20,11 +20,12 @@ use crate::adapters::models::secrets::{Env, KeySource, SecretInputs};
 use crate::adapters::models::{ProviderKind, ProviderSpec, Registry, Surroundings};
 use crate::adapters::sizes::O200k;
 use crate::adapters::tools::{CommandSpec, Declared, Grant, ToolBox, ToolBoxes};
+use crate::core::builtin;
 use crate::core::chain;
 use crate::core::chat::{Blob, FailureClass};
 use crate::core::crew::{InputKind, Pricing, ToolSource};
 use crate::core::event::{Event, RunEvent, Started};
-use crate::core::ids::{BlobId, Name, RunId, Seq};
+use crate::core::ids::{Name, RunId, Seq};
 use crate::core::money::Amount;
 use crate::core::run::Entry;
 use crate::ports::store::{Batch, Epoch, NewRun, Row, RunState, Store, StoreError};
@@ -174,7 +175,7 @@ impl Engine {
         let ports = self.ports(&ready)?;
         let id = RunId::from_random(ports.clock.random());
         let started = started(&id, &ready);
-        let blobs = ready.loaded.pins.iter().map(|pin| Blob::new(pin.text.clone())).collect();
+        let blobs = pins(&ready.loaded).into_values().collect();
         let time_left = ready.crew.deadline_ms.map(Duration::from_millis);
         let new = NewRun {
             run: id.clone(),
@@ -271,6 +272,14 @@ pub fn is_state(error: &StoreError) -> bool {
     matches!(error, StoreError::Unusable { .. } | StoreError::WriteFailed { .. } | StoreError::Newer { .. })
 }
 
+/// Every file the crew is made of, and the built-in prompts of this very program: a newer one that
+/// resumes the run says the same words.
+fn pins(loaded: &Loaded) -> BTreeMap<String, Blob> {
+    let builtin = builtin::ALL.iter().map(|(name, text)| (format!("prompts/builtin/{name}.md"), Blob::new(*text)));
+    let own = loaded.pins.iter().map(|pin| (pin.path.clone(), Blob::new(pin.text.clone())));
+    builtin.chain(own).collect()
+}
+
 fn started(id: &RunId, ready: &Ready) -> Started {
     let prices = ready.loaded.prices.iter().filter_map(|(model, pricing)| match pricing {
         Pricing::Priced(price) => Some((model.clone(), *price)),
@@ -280,10 +289,11 @@ fn started(id: &RunId, ready: &Ready) -> Started {
         run: id.clone(),
         crew: ready.crew.name.clone(),
         file: ready.file.clone(),
-        pins: ready.loaded.pins.iter().map(|pin| (pin.path.clone(), BlobId::of(pin.text.as_bytes()))).collect(),
+        pins: pins(&ready.loaded).into_iter().map(|(path, blob)| (path, blob.id)).collect(),
         inputs: ready.inputs.clone(),
         overrides: ready.overrides.clone(),
         prices: prices.collect(),
+        windows: ready.loaded.windows.clone(),
         caps: ready.crew.budget.caps,
         cap_origin: ready.crew.budget.origin.clone(),
         key: ready.key.clone(),
