@@ -695,3 +695,39 @@ fn a_coordinator_that_fails_again_and_again_is_reported_and_the_run_resumes() {
     folder.bosun(&["resume", "-q"]).expect(0);
     folder.verify();
 }
+
+#[test]
+fn five_deaths_in_one_step_are_put_to_a_person() {
+    let provider = Provider::start();
+    (0..5).for_each(|_| provider.push(Behaviour::Hang));
+    let folder = single(&provider, "");
+    for death in 1..=5 {
+        let child = folder.start(&RUN);
+        until("a request", || provider.requests() == death);
+        kill9(child.id());
+        wait(child);
+    }
+    let ran = folder.bosun(&RUN).expect(16);
+    assert!(ran.err.contains("died 5 times"), "{}", ran.err);
+    let figures = folder.verify().remove(0);
+    assert_eq!((provider.requests(), figures.lost, figures.sums.ambiguous.calls), (5, 5, 5));
+    assert!(!folder.events().iter().any(|event| matches!(event, Event::Task(TaskEvent::AttemptFailed { .. }))));
+    folder.bosun(&["resume", "-q", "--retry", "t"]).expect(0);
+    assert_eq!(provider.requests(), 6);
+    folder.verify();
+}
+
+#[test]
+fn a_wait_for_a_provider_does_not_hold_up_a_pause() {
+    let provider = Provider::start();
+    provider.push(Behaviour::Status(503, vec![("retry-after", "30".into())], String::new()));
+    let folder = single(&provider, "");
+    let child = folder.start(&RUN);
+    until("a request", || provider.requests() == 1);
+    until("the refusal", || folder.events().iter().any(|event| matches!(event, Event::Call(CallEvent::Failed { .. }))));
+    let begun = Instant::now();
+    signal(child.id(), Signal::INT);
+    wait(child).expect(130);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    folder.verify();
+}
