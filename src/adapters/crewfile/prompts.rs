@@ -205,7 +205,10 @@ impl Shelf {
         let (front, start) = front(loader, &file, &text);
         let body = text.get(start..).unwrap_or_default();
         let site = Site { at: At::new(&file, start..text.len()), skip: Some(0) };
-        match self.builder.add(name, body, Fences::Put) {
+        // A built-in prompt places its fences itself, and so does what replaces it: a copy of it, pinned or
+        // ejected, must say the same.
+        let fences = if name.0.starts_with("prompts/builtin/") { Fences::None } else { Fences::Put };
+        match self.builder.add(name, body, fences) {
             Ok(includes) => {
                 let optional = front.texts("inputs").into_iter().filter_map(|(name, _)| name.strip_suffix('?'));
                 self.builder.optional(name, optional.map(str::to_owned).collect());
