@@ -8,6 +8,7 @@ mod crashpoints;
 mod crewfile;
 mod crews;
 mod demo;
+mod embed;
 mod failures;
 mod faults;
 mod house;

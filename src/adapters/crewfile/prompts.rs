@@ -205,10 +205,9 @@ impl Shelf {
         let (front, start) = front(loader, &file, &text);
         let body = text.get(start..).unwrap_or_default();
         let site = Site { at: At::new(&file, start..text.len()), skip: Some(0) };
-        // A built-in prompt places its fences itself, and so does what replaces it: a copy of it, pinned or
-        // ejected, must say the same.
-        let fences = if name.0.starts_with("prompts/builtin/") { Fences::None } else { Fences::Put };
-        match self.builder.add(name, body, fences) {
+        // A replacement of a built-in prompt places its fences itself, as the built-in does.
+        let own = name.0.starts_with("prompts/builtin/");
+        match self.builder.add(name, body, if own { Fences::None } else { Fences::Put }) {
             Ok(includes) => {
                 let optional = front.texts("inputs").into_iter().filter_map(|(name, _)| name.strip_suffix('?'));
                 self.builder.optional(name, optional.map(str::to_owned).collect());

@@ -18,7 +18,7 @@ use crate::ports::store::{RunRow, Store};
 /// A crew with its inputs, ready to start.
 pub struct Ready {
     pub crew: Arc<Crew>,
-    pub loaded: Loaded,
+    pub loaded: Arc<Loaded>,
     /// Path of the crew file below the root.
     pub file: String,
     /// Bound inputs, secrets as marks.
@@ -58,12 +58,13 @@ pub(super) fn inputs_hash(inputs: &BTreeMap<Name, serde_json::Value>, secrets: &
 pub fn bind(
     root: &Path,
     cwd: &Path,
-    loaded: Loaded,
+    loaded: impl Into<Arc<Loaded>>,
     file: String,
     texts: &BTreeMap<String, String>,
     typed: &BTreeMap<String, serde_json::Value>,
     overrides: Overrides,
 ) -> Result<Ready, Failure> {
+    let loaded = loaded.into();
     let crew = loaded.crew.clone().ok_or_else(|| Failure::new(Exit::Crew, "the crew is not valid"))?;
     let mut inputs = crew.bind_inputs(texts, typed).map_err(|wrong| {
         Failure::usage(wrong.join("\n")).hint(format!("bosun plan {file} shows what a crew needs; nothing was sent"))
@@ -111,7 +112,7 @@ pub fn pinned(
     }
     Ok(Ready {
         crew,
-        loaded,
+        loaded: loaded.into(),
         file: started.file.clone(),
         inputs: started.inputs.clone(),
         secrets,

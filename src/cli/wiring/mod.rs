@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -23,7 +23,7 @@ use crate::adapters::tools::{CommandSpec, Declared, Grant, ToolBox, ToolBoxes};
 use crate::core::builtin;
 use crate::core::chain;
 use crate::core::chat::{Blob, FailureClass};
-use crate::core::crew::{InputKind, Pricing, ToolSource};
+use crate::core::crew::{Crew, InputKind, Pricing, ToolSource};
 use crate::core::event::{Event, RunEvent, Started};
 use crate::core::ids::{Name, RunId, Seq};
 use crate::core::money::Amount;
@@ -55,6 +55,8 @@ pub struct Engine {
     pub drill: Option<String>,
     sizes: Arc<O200k>,
     hosted: Hosted,
+    /// Ports of the crew that was started last.
+    shared: Mutex<Option<(Arc<Crew>, Ports)>>,
 }
 
 /// Watches a run: every new entry.
@@ -89,11 +91,27 @@ impl Engine {
             env,
             sizes: Arc::new(O200k::new()),
             hosted: project.hosted.clone(),
+            shared: Mutex::default(),
         }
     }
 
     /// The ports of one run. Missing keys and unreachable files are found here, before anything is sent.
+    /// Runs of one crew share them, unless a run brings secrets or paths of its own.
     fn ports(&self, ready: &Ready) -> Result<Ports, Failure> {
+        let own = !ready.secrets.is_empty() || ready.crew.inputs.iter().any(|input| input.kind == InputKind::Path);
+        if own {
+            return self.new_ports(ready);
+        }
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, ports)) = shared.as_ref().filter(|(crew, _)| Arc::ptr_eq(crew, &ready.crew)) {
+            return Ok(ports.clone());
+        }
+        let ports = self.new_ports(ready)?;
+        *shared = Some((ready.crew.clone(), ports.clone()));
+        Ok(ports)
+    }
+
+    fn new_ports(&self, ready: &Ready) -> Result<Ports, Failure> {
         let own = ready.loaded.providers.iter().filter(|(name, _)| !self.hosted.models.contains_key(*name));
         let specs = own.map(|(name, table)| provider(name, table, &self.root));
         let specs: Vec<ProviderSpec> = specs.collect::<Result<_, _>>()?;
@@ -196,7 +214,11 @@ impl Engine {
             spent: Amount::default(),
             state: Some(RunState::Running),
         };
-        let epoch = self.store.create(new, batch).map_err(|error| self.taken(error))?;
+        // An fsync: not on a thread that other runs are driven by.
+        let store = self.store.clone();
+        let created = tokio::task::spawn_blocking(move || store.create(new, batch)).await;
+        let epoch = created.map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
+        let epoch = epoch.map_err(|error| self.taken(error))?;
         crash_point!(ports.crash, "run_created");
         if let (Some(watcher), Ok(entry)) = (&watcher, Entry::decode(row.seq, row.at_ms, &row.kind, &row.payload)) {
             let _ = watcher.send(Arc::new(entry));
