@@ -322,6 +322,13 @@ impl Live {
         let (reply, answer) = oneshot::channel();
         self.root.cast(RunMsg::Drill(reply)).is_ok() && answer.await.unwrap_or(false)
     }
+    /// Makes the ledger or the coordinator fail, likewise.
+    pub fn drill_ledger(&self) {
+        let _ = self.root.cast(RunMsg::DrillLedger);
+    }
+    pub fn drill_coordinator(&self) {
+        let _ = self.root.cast(RunMsg::DrillCoordinator);
+    }
     pub async fn head(&self) -> Option<(Seq, chain::Hash)> {
         self.journal.head().await
     }

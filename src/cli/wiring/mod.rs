@@ -220,7 +220,8 @@ impl Engine {
         // An fsync: not on a thread that other runs are driven by.
         let store = self.store.clone();
         let created = tokio::task::spawn_blocking(move || store.create(new, batch)).await;
-        let epoch = created.map_err(|why| Failure::new(Exit::Internal, why.to_string()))??;
+        let epoch = created.map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
+        let epoch = epoch.map_err(|error| self.taken(error))?;
         crash_point!(ports.crash, "run_created");
         if let (Some(watcher), Ok(entry)) = (&watcher, Entry::decode(row.seq, row.at_ms, &row.kind, &row.payload)) {
             let _ = watcher.send(Arc::new(entry));
@@ -228,6 +229,18 @@ impl Engine {
         let (crew, opening) = (ready.crew, Vec::new());
         let launch = Launch { id: id.clone(), epoch, crew, rows: vec![row], opening, time_left };
         self.launch(launch, ports, watcher).await
+    }
+
+    /// Of several processes that start one key at once, the first creates the run: to the others it is
+    /// running elsewhere.
+    fn taken(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::KeyTaken { ref run, .. } => match self.store.owner(run) {
+                Some(owner) => StoreError::Owned { run: run.clone(), owner },
+                None => error,
+            },
+            other => other,
+        }
     }
 
     /// Takes a run up again. `opening` are facts that come with it (a raise, retries).
