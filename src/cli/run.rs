@@ -15,7 +15,7 @@ use crate::adapters::crewfile::{self, Loaded};
 use crate::adapters::settings::{Flags, Stated};
 use crate::core::crew::Overrides;
 use crate::core::event::{Event, LedgerEvent, RunEvent, TaskEvent};
-use crate::core::ids::Step;
+use crate::core::ids::{Name, Step};
 use crate::core::money::Caps;
 use crate::ports::store::RunRow;
 
@@ -23,16 +23,16 @@ use crate::ports::store::RunRow;
 #[derive(Clone, Debug, Default, Args)]
 pub struct LimitArgs {
     /// Most dollars of the run [env: BOSUN_MAX_USD]
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     pub max_usd: Option<String>,
     /// Most tokens of the run, input and output [env: BOSUN_MAX_TOKENS]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max_tokens: Option<String>,
     /// Most model calls of one task's attempt [env: BOSUN_MAX_TURNS]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max_turns: Option<String>,
     /// Most tokens of one call's output [env: BOSUN_MAX_OUTPUT]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max_output: Option<String>,
 }
 
@@ -61,7 +61,7 @@ pub struct InputArgs {
     #[arg(long, value_name = "PROVIDER/MODEL")]
     pub model: Option<String>,
     /// Replaces every model by the stand-in, which needs no key and no network and is no AI model [env: BOSUN_OFFLINE]
-    #[arg(long)]
+    #[arg(long, conflicts_with = "model")]
     pub offline: bool,
 }
 
@@ -101,7 +101,7 @@ pub struct ResumeArgs {
     #[arg(value_name = "RUN", default_value = "latest")]
     pub run: String,
     /// A higher cap for the whole run, recorded with your name: 0.40, 20000tok, 50calls; may be given again
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     pub raise_budget: Vec<String>,
     /// Let a step that needs review start over; may be given again
     #[arg(long, value_name = "STEP")]
@@ -112,6 +112,10 @@ pub struct ResumeArgs {
 
 /// Starts a run, or goes on with the one its key names.
 pub fn run(context: &Context, args: RunArgs) -> Outcome {
+    if args.key.as_ref().is_some_and(|key| key.trim().is_empty()) {
+        return Err(Failure::usage("--key is empty: expected a name, such as order-1234")
+            .hint("a variable that is not set would make all orders one run; nothing was sent"));
+    }
     let root = crewfile::project_root(&context.cwd.join(&args.crew));
     let project = Project::at(context, root, args.limits.flags())?;
     let ready = prepare(context, &project, &args)?;
@@ -130,7 +134,9 @@ pub fn run(context: &Context, args: RunArgs) -> Outcome {
 /// The crew of the command line with its inputs, checked; nothing is sent.
 pub fn prepare(context: &Context, project: &Project, args: &RunArgs) -> Result<Ready, Failure> {
     let Written { loaded, file, texts, typed, overrides } = read(context, project, &args.crew, &args.inputs)?;
-    let mut ready = wiring::bind(&project.root, &context.cwd, loaded, file, &texts, &typed, overrides)?;
+    let needs = |failure: Failure| failure.hint(format!("what it needs: bosun plan {}", args.crew.display()));
+    let ready = wiring::bind(&project.root, &context.cwd, loaded, file, &texts, &typed, overrides);
+    let mut ready = ready.map_err(needs)?;
     ready.key = args.key.clone();
     Ok(ready)
 }
@@ -148,7 +154,7 @@ pub struct Written {
 /// Reads what a command line names; inputs may be missing.
 pub fn read(context: &Context, project: &Project, crew: &Path, args: &InputArgs) -> Result<Written, Failure> {
     let overrides = Overrides {
-        default_model: project.settings.model.clone(),
+        usual_model: project.settings.model.clone(),
         model: args.model.clone(),
         offline: args.offline || project.settings.offline,
         caps: Caps::default(),
@@ -157,7 +163,7 @@ pub fn read(context: &Context, project: &Project, crew: &Path, args: &InputArgs)
     };
     let texts = pairs(&args.input)?;
     let typed = typed_inputs(context, args.inputs.as_deref())?;
-    let path = crews::relative(&project.root, &context.cwd, crew)?;
+    let path = crews::place(&project.root, &context.cwd, crew)?;
     let (loaded, file) = if path.ends_with(".md") {
         solo(context, project, &path, &texts, &overrides)
     } else {
@@ -167,7 +173,7 @@ pub fn read(context: &Context, project: &Project, crew: &Path, args: &InputArgs)
     };
     if loaded.crew.is_none() {
         let text = crewfile::text(&loaded, context.out.err_is_colored());
-        return Err(Failure::new(Exit::Crew, text.trim_end()).hint("nothing was sent"));
+        return Err(Failure::new(Exit::Crew, text.trim_end()));
     }
     Ok(Written { loaded, file, texts, typed, overrides })
 }
@@ -195,7 +201,13 @@ fn limit(stated: &Option<Stated<u64>>) -> Option<u32> {
 fn pairs(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     let pair = |text: &String| {
         let pair = text.split_once('=').map(|(name, value)| (name.trim().to_owned(), value.to_owned()));
-        pair.ok_or_else(|| Failure::usage(format!("--input `{text}`: expected NAME=VALUE, such as --input topic=tea")))
+        let (name, value) = pair.ok_or_else(|| {
+            Failure::usage(format!("--input `{text}`: expected NAME=VALUE, such as --input topic=tea"))
+        })?;
+        match Name::new(&name) {
+            Ok(_) => Ok((name, value)),
+            Err(why) => Err(Failure::usage(format!("--input `{name}`: {why}"))),
+        }
     };
     given.iter().map(pair).collect()
 }
@@ -208,7 +220,10 @@ fn typed_inputs(context: &Context, file: Option<&Path>) -> Result<BTreeMap<Strin
     if file.extension().is_some_and(|extension| extension == "json") {
         serde_json::from_str(&text).map_err(|why| wrong(why.to_string()))
     } else {
-        toml::from_str(&text).map_err(|why| wrong(why.to_string()))
+        // The parser's own words quote the line, and the line may hold a secret.
+        let line = |at: usize| 1 + text[..at].matches('\n').count();
+        toml::from_str(&text)
+            .map_err(|why| wrong(format!("line {}: {}", why.span().map_or(1, |span| line(span.start)), why.message())))
     }
 }
 

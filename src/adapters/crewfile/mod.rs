@@ -75,6 +75,8 @@ pub struct LoadOptions<'a> {
     pub providers: &'a BTreeMap<Name, ProviderTable>,
     /// Limits of the machine's settings.
     pub limits: Caps,
+    /// Who states the dollars of `limits`: a file, a variable or a flag.
+    pub limits_from: &'a str,
 }
 
 /// What came of the files.

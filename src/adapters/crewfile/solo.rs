@@ -34,7 +34,14 @@ pub fn load_prompt(source: &dyn Source, path: &str, given: &[(String, bool)], op
     let needs_files = inputs.values().any(|file| *file) && front.get("tools").is_none();
     let crew = crew(prompt, &stem, &inputs, needs_files, solo_text());
     let name = format!("{stem}.solo.toml");
-    load(&Beside { inner: source, path: &name, text: &crew }, &name, options)
+    let mut loaded = load(&Beside { inner: source, path: &name, text: &crew }, &name, options);
+    // Nobody has written the crew file, so nobody can mend it.
+    for problem in loaded.problems.iter_mut().filter(|problem| problem.code == "E0106" && *problem.file == *name) {
+        let help =
+            "add --model openai/gpt-4.1-mini or --offline, set BOSUN_MODEL, or write `model` into its front matter";
+        *problem = Problem::error("E0106", &At::file(path), "the prompt names no model").help(help);
+    }
+    loaded
 }
 
 /// What the task of a crew of one says.

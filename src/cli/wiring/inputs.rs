@@ -66,9 +66,8 @@ pub fn bind(
 ) -> Result<Ready, Failure> {
     let loaded = loaded.into();
     let crew = loaded.crew.clone().ok_or_else(|| Failure::new(Exit::Crew, "the crew is not valid"))?;
-    let mut inputs = crew.bind_inputs(texts, typed).map_err(|wrong| {
-        Failure::usage(wrong.join("\n")).hint(format!("bosun plan {file} shows what a crew needs; nothing was sent"))
-    })?;
+    let mut inputs =
+        crew.bind_inputs(texts, typed).map_err(|wrong| Failure::usage(wrong.join("\n")).hint("nothing was sent"))?;
     let mut secrets = BTreeMap::new();
     for input in &crew.inputs {
         let Some(value) = inputs.get_mut(&input.name) else { continue };

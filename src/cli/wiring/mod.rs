@@ -129,7 +129,7 @@ impl Engine {
         for name in &names {
             registry.check(name).map_err(|failure| {
                 let exit = if failure.class == FailureClass::Credentials { Exit::Credentials } else { Exit::Crew };
-                Failure::new(exit, format!("provider `{name}`: {}", failure.message)).hint("nothing was sent")
+                Failure::new(exit, failure.message).hint("nothing was sent")
             })?;
         }
         let files = RootFiles::open(&self.root).map_err(|why| Failure::new(Exit::Crew, why))?;

@@ -1,0 +1,218 @@
+//! What people get wrong at 2 am: a key in the wrong place, an empty variable, a limit of nothing. Every
+//! refusal comes before anything is sent, says what to do, and repeats no secret.
+
+use super::Place;
+use crate::stand_in::Behaviour;
+use crate::support::{Folder, Provider};
+
+const KEY: &str = "sk-live-ABCDEF1234567890";
+
+const CREW: &str = "schema = 1\n[agents.a]\nmodel = \"offline/stand-in\"\n\
+                    [tasks.t]\nagent = \"a\"\ndescription = \"Say something\"\n";
+
+fn place() -> Place {
+    let place = Place::empty();
+    place.write("crew.toml", CREW);
+    place
+}
+
+fn with_provider(line: &str) -> String {
+    format!(
+        "schema = 1\n[providers.p]\nkind = \"openai-compatible\"\nbase_url = \"http://127.0.0.1:1/v1\"\n{line}\n\
+         [models.m]\nid = \"p/m\"\nprice = {{ input = 1, output = 1 }}\n[agents.a]\nmodel = \"m\"\n\
+         [tasks.t]\nagent = \"a\"\ndescription = \"Say something\"\n"
+    )
+}
+
+#[test]
+fn a_key_in_a_crew_file_is_refused_and_never_repeated() {
+    for line in [
+        format!("api_key = \"{KEY}\""),
+        format!("api_key_env = \"{KEY}\""),
+        "api_key_env = \"hunter2-hunter2\"".to_owned(),
+        "api_key_env = \"\"".to_owned(),
+    ] {
+        let place = Place::empty();
+        place.write("crew.toml", &with_provider(&line));
+        for args in [&["check", "crew.toml"][..], &["check", "crew.toml", "--format", "json"], &["run", "crew.toml"]] {
+            let said = place.run(args);
+            let text = format!("{}{}", said.out, said.err);
+            assert!(said.code == 3 && text.contains("E0110"), "{line} {args:?}: {text}");
+            assert!(!text.contains(KEY) && !text.contains("hunter2"), "{args:?}: {text}");
+            // No line says where a key of no name goes.
+            assert!(!text.contains("goes to"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_login_in_an_address_is_found_by_check_and_never_repeated() {
+    let place = Place::empty();
+    let crew = with_provider("api_key_env = \"P_KEY\"").replace("http://", "http://me:hunter2@");
+    place.write("crew.toml", &crew);
+    for args in [&["check", "crew.toml"][..], &["run", "crew.toml"]] {
+        let said = place.run(args);
+        let text = format!("{}{}", said.out, said.err);
+        assert!(said.code == 3 && text.contains("`base_url` holds a user name or password"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn a_key_in_the_settings_is_refused_and_never_repeated() {
+    for (line, words) in [
+        (format!("api_key = \"{KEY}\""), "keys do not belong into files"),
+        (format!("api_key_env = \"{KEY}\""), "not the name of an environment variable"),
+        (format!("api_key_env = {KEY}"), "line 3: is not TOML"),
+        (format!("base_url = \"https://me:{KEY}@host/v1\""), "holds a user name or password"),
+    ] {
+        let place = place();
+        place.write("bosun.toml", &format!("[providers.p]\nkind = \"openai-compatible\"\n{line}\n"));
+        for args in [&["config"][..], &["run", "crew.toml"]] {
+            let said = place.run(args);
+            let text = format!("{}{}", said.out, said.err);
+            assert!(said.code == 2 && text.contains(words), "{line} {args:?}: {text}");
+            assert!(!text.contains(KEY), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_broken_inputs_file_is_not_quoted() {
+    let place = place();
+    place.write("in.toml", &format!("a = 1\ntoken = {KEY}\n"));
+    let said = place.run(&["run", "crew.toml", "--inputs", "in.toml"]);
+    assert!(said.code == 2 && said.err.contains("--inputs in.toml: line 2: "), "{}", said.err);
+    assert!(!said.err.contains(KEY), "{}", said.err);
+}
+
+#[test]
+fn an_empty_key_is_refused_before_all_orders_become_one_run() {
+    let place = place();
+    for key in ["", "  "] {
+        let said = place.run(&["run", "crew.toml", "--key", key]);
+        assert!(said.code == 2 && said.err.starts_with("bosun: --key is empty"), "{}", said.err);
+    }
+    assert!(!place.has(".bosun"));
+}
+
+#[test]
+fn a_limit_of_nothing_or_less_is_a_slip() {
+    let place = place();
+    for (flag, value, words) in [
+        ("--max-usd", "-1", "`-1` is not an amount in USD"),
+        ("--max-tokens", "0", "expected a whole number from 1"),
+        ("--max-tokens", "-5", "expected a whole number from 1"),
+        ("--max-turns", "0", "expected a whole number from 1"),
+        ("--max-output", "0", "expected a whole number from 1"),
+    ] {
+        let said = place.run(&["run", "crew.toml", flag, value]);
+        assert!(said.code == 2 && said.err.contains(words) && said.err.contains(flag), "{flag}: {}", said.err);
+    }
+    let said = place.run(&["run", "crew.toml", "--offline", "--model", "openai/gpt-4.1"]);
+    assert!(said.code == 2 && said.err.contains("cannot be used with"), "{}", said.err);
+    assert!(!place.has(".bosun"));
+}
+
+#[test]
+fn the_first_line_says_who_set_the_cap() {
+    let place = place();
+    let first = |args: &[&str], env: &[(&str, &str)]| {
+        let output = place.command(args).envs(env.iter().copied()).output().unwrap();
+        String::from_utf8(output.stderr).unwrap().lines().next().unwrap_or_default().to_owned()
+    };
+    let run = &["run", "crew.toml"][..];
+    assert!(first(run, &[]).contains("cap $1.00 (default)"));
+    let flag = first(&["run", "crew.toml", "--max-usd", "0.50"], &[]);
+    assert!(flag.contains("cap $0.50 (--max-usd)"), "{flag}");
+    let variable = first(&["run", "crew.toml", "--max-usd", "0.50"], &[("BOSUN_MAX_USD", "0.30")]);
+    assert!(variable.contains("cap $0.30 (BOSUN_MAX_USD)"), "{variable}");
+    place.write("bosun.toml", "max_usd = 0.20\n");
+    let file = first(&["run", "crew.toml", "--max-usd", "0.50"], &[]);
+    assert!(file.contains("cap $0.20 (bosun.toml)"), "{file}");
+}
+
+#[test]
+fn a_cap_in_tokens_is_refused_and_raised_in_tokens() {
+    let place = place();
+    let said = place.run(&["run", "crew.toml", "--max-tokens", "100"]);
+    assert_eq!(said.code, 11, "{}", said.err);
+    let line = said.err.lines().find(|line| line.contains("no budget")).unwrap().to_owned();
+    assert!(line.contains(" tokens, 100 left at crew") && !line.contains('$'), "{line}");
+    let command = said.err.lines().find_map(|line| line.strip_prefix("go on: bosun ")).unwrap().to_owned();
+    assert!(command.contains("--raise-budget") && command.ends_with("tok"), "{command}");
+    let args: Vec<&str> = command.split(' ').chain(["-q"]).collect();
+    assert_eq!(place.run(&args).code, 0, "{command}");
+}
+
+#[test]
+fn the_model_of_the_settings_is_for_agents_that_name_none_and_is_pinned() {
+    let place = Place::empty();
+    place.write("prompts/say.md", "Say it.\n");
+    let bare = place.run(&["run", "prompts/say.md"]);
+    assert!(bare.code == 3 && bare.err.contains("--> prompts/say.md"), "{}", bare.err);
+    assert!(bare.err.contains("BOSUN_MODEL") && !bare.err.contains("solo.toml"), "{}", bare.err);
+
+    let mut command = place.command(&["run", "prompts/say.md", "--max-tokens", "100"]);
+    assert_eq!(command.env("BOSUN_MODEL", "offline/x").output().unwrap().status.code(), Some(11));
+    // The variable is gone; the run has what it was started with.
+    let resumed = place.run(&["resume", "--raise-budget", "100000tok"]);
+    assert_eq!(resumed.code, 0, "{}", resumed.err);
+    assert!(place.run(&["show", "latest"]).out.contains("offline/x"));
+
+    let output = place.command(&["run", "prompts/say.md"]).env("BOSUN_MODEL", "zzz/x").output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("there is no provider `zzz`") && text.contains("BOSUN_MODEL"), "{text}");
+    assert!(text.contains("1 error"), "{text}");
+}
+
+#[test]
+fn a_folder_without_a_crew_names_one_that_is_near() {
+    let place = Place::empty();
+    place.write("prompts/x.md", "x");
+    place.write("crews/one.toml", CREW);
+    for (args, near) in [(["run", "."], "crews/one.toml"), (["check", "crews"], "crews/one.toml")] {
+        let said = place.run(&args);
+        assert!(said.code == 2 && said.err.contains("a folder without a crew.toml"), "{}", said.err);
+        assert!(said.err.contains(&format!("such as {near}")), "{}", said.err);
+    }
+}
+
+#[test]
+fn an_input_that_is_no_name_is_refused_as_it_was_typed() {
+    let place = Place::empty();
+    place.write("prompts/say.md", "Say it.\n");
+    let said = place.run(&["run", "prompts/say.md", "--offline", "--input", "a]b=1"]);
+    assert!(said.code == 2 && said.err.starts_with("bosun: --input `a]b`"), "{}", said.err);
+}
+
+#[test]
+fn the_next_step_of_a_new_project_survives_a_space() {
+    let place = Place::empty();
+    let said = place.run(&["new", "my project"]);
+    assert!(said.out.contains("cd 'my project' && bosun check"), "{}", said.out);
+    assert!(place.run(&["new", "plain"]).out.contains("cd plain && "));
+}
+
+#[test]
+fn something_else_in_the_state_folders_place_is_named() {
+    let place = place();
+    place.write(".bosun", "a file");
+    for args in [&["run", "crew.toml"][..], &["runs"], &["show", "latest"]] {
+        let said = place.run(args);
+        assert!(said.code == 6 && said.err.contains("move it away"), "{args:?}: {}", said.err);
+    }
+}
+
+#[test]
+fn a_refusal_for_now_is_a_wait_and_no_failure() {
+    let provider = Provider::start();
+    let busy = r#"{"error":{"message":"slow down"}}"#;
+    provider.push(Behaviour::Status(429, vec![("retry-after", "0".into())], busy.into()));
+    let crew = "[agents.a]\nmodel = \"m\"\n[tasks.t]\nagent = \"a\"\ndescription = \"Say something\"\n";
+    let folder = Folder::new(&format!("schema = 1\n{}{crew}", provider.tables("")));
+    let ran = folder.bosun(&["run", "crew.toml"]).expect(0);
+    assert!(ran.err.contains("waits t.1 and is sent again: HTTP 429: slow down"), "{}", ran.err);
+    assert!(!ran.err.contains("failed"), "{}", ran.err);
+    folder.verify();
+}
