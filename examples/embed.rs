@@ -12,8 +12,7 @@ async fn main() -> Result<(), Failure> {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     // In memory: this run cannot be resumed. Leave it out, and journals are in `.bosun` of the folder.
     let engine = Options::folder(project).in_memory().open()?;
-    let crew =
-        engine.crew("crews/embed.toml").input("topic", "tidal power").offline();
+    let crew = engine.crew("crews/embed.toml").input("topic", "tidal power").offline();
     let mut run = crew.start().await?;
 
     println!("run {}", run.id());
