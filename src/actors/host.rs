@@ -21,7 +21,7 @@ use crate::core::chat::Effect;
 use crate::core::crew::Crew;
 use crate::core::event::{CallEvent, Event, LostCause, Msg, Outcome as ToolOutcome, PauseCause, RunEvent, ToolEvent};
 use crate::core::ids::{CallId, RunId, Seq};
-use crate::core::machine::{Decided, IllegalEvent};
+use crate::core::machine::{Control, Decided, IllegalEvent};
 use crate::core::money::Amount;
 use crate::core::run::{Entry, Run};
 use crate::ports::store::{Batch, Epoch, InboxRow, Row, StoreError};
@@ -37,6 +37,8 @@ pub enum LaunchError {
     Store(#[from] StoreError),
     #[error("the journal of run {run} cannot be followed: {why}")]
     Corrupt { run: RunId, why: String },
+    #[error("run {run} is over: there is nothing to go on with")]
+    Over { run: RunId },
     #[error("run {run}: {why}")]
     Actor { run: RunId, why: String },
 }
@@ -101,6 +103,10 @@ impl Host {
             run.apply(&entry.map_err(|error| corrupt(error.to_string()))?)
                 .map_err(|illegal: IllegalEvent| corrupt(illegal.to_string()))?;
             hash = row.hash;
+        }
+        // Its owner may have finished it after it was looked at and before it was claimed.
+        if run.control == Control::Ended {
+            return Err(LaunchError::Over { run: id });
         }
         let texts = Arc::new(TextCache::new(ports.store.clone()));
         let mut decided = left_open(&run);

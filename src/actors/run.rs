@@ -114,6 +114,7 @@ impl Actor for Root {
         let (journal, _) = Journal::spawn_linked(None, Journal, journal_args, myself.get_cell()).await?;
         let journal = JournalHandle::new(journal, durable);
         let flights = Arc::new(Flights::default());
+        let span = tracing::info_span!("run", run = %id);
         let context = Arc::new(Context {
             run: id,
             crew: run.crew.clone(),
@@ -122,6 +123,7 @@ impl Actor for Root {
             journal: journal.clone(),
             throttle,
             flights: flights.clone(),
+            span,
         });
         let _ = ready.send((journal.clone(), flights.clone()));
         let mailbox = myself.clone();
@@ -150,6 +152,9 @@ impl Actor for Root {
             RunMsg::DropCalls => state.drop_calls().await?,
             RunMsg::Drained => {
                 let _ = state.coordinator.cast(CoordinatorMsg::Wake);
+                if state.parked.is_some() {
+                    state.ask_quiet(&myself);
+                }
             }
             RunMsg::Settled(seq) => state.settled(&myself, seq).await,
             RunMsg::Broken => {
@@ -301,10 +306,13 @@ impl RootState {
     async fn settled(&mut self, myself: &ActorRef<RunMsg>, head: Seq) {
         let Some((seq, causes)) = self.parked.take() else { return };
         if head != seq || !self.context.flights.is_empty() {
-            // Something moved meanwhile: the coordinator looks again, and parks again if it must.
-            self.context.flights.await_empty();
-            let _ = self.coordinator.cast(CoordinatorMsg::Wake);
-            self.parked = Some((seq, causes)).filter(|_| head == seq);
+            // Something moved meanwhile. If it concerns the coordinator, that parks again; if it is an
+            // agent's alone (a failed attempt, a settlement), the run is at rest once nothing more comes.
+            self.parked = Some((head, causes));
+            match self.context.flights.is_empty() {
+                true => self.ask_quiet(myself),
+                false => self.context.flights.await_empty(),
+            }
             return;
         }
         if self.context.journal.durable.wait(seq).await.is_err() {
@@ -317,6 +325,9 @@ impl RootState {
     }
 
     fn end(&mut self, myself: &ActorRef<RunMsg>, outcome: Outcome) {
+        // A run that goes on elsewhere must not be billed for what this process still had in flight.
+        self.context.flights.drop_all();
+        self.context.ports.store.release(&self.context.run);
         if let Some(waiter) = self.outcome.take() {
             // Nobody may be waiting any more; the journal has it all.
             let _ = waiter.send(outcome);

@@ -1,6 +1,8 @@
 //! Why a run rests or is over, in words. Invariant: every resumable end names the command that goes
 //! on, and the exit code is the most urgent cause's.
 
+use std::collections::BTreeMap;
+
 use super::failure::Exit;
 use super::screen::{cap, clean, usd};
 use super::tally::{RunStand, StepState, Tally};
@@ -61,8 +63,18 @@ fn parked(tally: &Tally, causes: &[ParkCause]) -> End {
     let lines = causes.iter().map(|cause| words(tally, cause)).collect();
     let mut command = resume(tally);
     // One command for all that a flag can mend.
-    if let Some(more) = causes.iter().filter_map(|cause| raise(tally, cause)).max() {
-        command.push_str(&format!(" --raise-budget {more}"));
+    // The most that any of the refused calls needs, limit by limit.
+    let mut raises: BTreeMap<Limit, u64> = BTreeMap::new();
+    for (limit, enough) in causes.iter().filter_map(|cause| raise(tally, cause)) {
+        let most = raises.entry(limit).or_default();
+        *most = enough.max(*most);
+    }
+    for (limit, enough) in raises {
+        command.push_str(&match limit {
+            Limit::Usd => format!(" --raise-budget {}", NanoUsd(enough)),
+            Limit::Tokens => format!(" --raise-budget {enough}tok"),
+            Limit::Calls => format!(" --raise-budget {enough}calls"),
+        });
     }
     for cause in causes {
         if let ParkCause::Review { step } = cause {
@@ -114,16 +126,18 @@ fn words(tally: &Tally, cause: &ParkCause) -> String {
     }
 }
 
-/// The cap with which the refused call would fit, rounded up to a cent; only the root's dollars can be raised.
-fn raise(tally: &Tally, cause: &ParkCause) -> Option<NanoUsd> {
+/// The cap with which the refused call would fit, dollars rounded up to a cent; only the root's can be raised.
+fn raise(tally: &Tally, cause: &ParkCause) -> Option<(Limit, u64)> {
     let ParkCause::Budget { step } = cause else { return None };
-    let why = tally.no_budget.get(step)?;
-    let cap = tally.ledger.caps.usd?;
-    if why.limit != Limit::Usd || why.node != NodeId::Crew(Step::root()) {
-        return None;
-    }
-    let enough = cap.plus(why.need.usd.minus(why.left.usd));
-    Some(NanoUsd(enough.0.div_ceil(NANO / 100) * (NANO / 100)))
+    let why = tally.no_budget.get(step).filter(|why| why.node == NodeId::Crew(Step::root()))?;
+    let caps = tally.ledger.caps;
+    let more = why.need.minus(why.left);
+    let enough = match why.limit {
+        Limit::Usd => caps.usd?.plus(more.usd).0.div_ceil(NANO / 100) * (NANO / 100),
+        Limit::Tokens => caps.tokens?.0.saturating_add(more.tokens.0),
+        Limit::Calls => caps.calls?.saturating_add(more.calls),
+    };
+    Some((why.limit, enough))
 }
 
 /// A step as a shell takes it whole.

@@ -119,7 +119,7 @@ impl Context {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a small crew on a text that comes along: no key, no network, no cost
+    /// Kill, starve and crash a small crew, and count: no key, no network, no cost
     Demo(demo::DemoArgs),
     /// Make a small project that runs as it is
     New(new::NewArgs),

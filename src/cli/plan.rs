@@ -108,8 +108,8 @@ fn verdict(planned: &Planned, graph_only: bool) -> Vec<String> {
     if !graph_only {
         lines.extend(courses(planned));
         lines.push(
-            "smallest: one call of each task that must run, with room for all of its max_output; a run starts only \
-             if that fits. expected: an estimate \
+            "smallest: one call of each task that must run, answered in a word, with room for the largest max_output; \
+             a run starts only if that fits. expected: an estimate \
              from the texts and sizes, not from earlier runs. worst case: every item, round, \
              attempt, turn and delegation, each with its longest prompt and all of its max_output, at list price \
              without cache discount"

@@ -100,9 +100,9 @@ pub struct ResumeArgs {
     /// A prefix of the run's id, or latest
     #[arg(value_name = "RUN", default_value = "latest")]
     pub run: String,
-    /// A higher cap for the whole run; recorded with your name
+    /// A higher cap for the whole run, recorded with your name: 0.40, 20000tok, 50calls; may be given again
     #[arg(long, value_name = "USD")]
-    pub raise_budget: Option<String>,
+    pub raise_budget: Vec<String>,
     /// Let a step that needs review start over; may be given again
     #[arg(long, value_name = "STEP")]
     pub retry: Vec<String>,
@@ -220,7 +220,19 @@ fn go_on(context: &Context, project: &Project, engine: &Engine, row: RunRow, sho
         notifier::overdue(context, project, engine.store.clone(), &journal);
         return exit;
     }
-    take_up(context, project, engine, row, Vec::new(), &BTreeMap::new(), show)
+    let run = row.run.clone();
+    let taken = take_up(context, project, engine, row, Vec::new(), &BTreeMap::new(), show);
+    // Whoever ran it may have finished it while this process made ready.
+    match taken {
+        Err(failure) if failure.exit == Exit::Usage => {
+            let row = open::find_run(&*engine.store, run.as_str())?;
+            if !row.state.is_final() {
+                return Err(failure);
+            }
+            drive::print_again(context, engine, &open::read_run(&*engine.store, row)?, show)
+        }
+        taken => taken,
+    }
 }
 
 /// Goes on with a run from its last recorded event.
@@ -249,8 +261,10 @@ pub fn resume(context: &Context, args: ResumeArgs) -> Outcome {
 fn opening(context: &Context, journal: &Journal, args: &ResumeArgs) -> Result<Vec<Event>, Failure> {
     let by = open::whoami(&context.env);
     let mut events = Vec::new();
-    if let Some(text) = &args.raise_budget {
-        let caps = raise::raised(journal.tally.ledger.caps, text).map_err(Failure::usage)?;
+    if !args.raise_budget.is_empty() {
+        let caps = journal.tally.ledger.caps;
+        let raised = args.raise_budget.iter().try_fold(caps, |caps, text| raise::raised(caps, text));
+        let caps = raised.map_err(Failure::usage)?;
         events.push(Event::Ledger(LedgerEvent::Raised { caps, by: by.clone() }));
     }
     for text in &args.retry {

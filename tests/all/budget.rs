@@ -286,3 +286,20 @@ fn delegation_in_parallel_ends_at_the_limit() {
         assert_eq!(provider.requests(), limit, "fan-out {fan}: what the limit allows is used: {}", ran.err);
     }
 }
+
+#[test]
+fn who_is_out_of_budget_keeps_nobody_from_the_provider() {
+    let folder = Folder::new(
+        "schema = 1\n[crew]\noutput = \"u\"\n\
+         [providers.s]\nkind = \"scripted\"\nfile = \"script.toml\"\nmax_concurrency = 1\n\
+         [models]\nm = \"s/m\"\n\
+         [agents.poor]\nmodel = \"m\"\ngoal = \"g\"\nbudget = { max_tokens = 10 }\n\
+         [agents.rich]\nmodel = \"m\"\ngoal = \"g\"\n\
+         [tasks.t]\nagent = \"poor\"\ndescription = \"Say it\"\n\
+         [tasks.u]\nagent = \"rich\"\ndescription = \"Say it\"\n",
+    );
+    folder.file("script.toml", "[default]\ntext = \"Fine.\"\n");
+    folder.bosun(&["run", "crew.toml", "-q"]).expect(11);
+    let figures = folder.verify().remove(0);
+    assert_eq!(figures.answered, 1, "the other went on");
+}

@@ -187,6 +187,19 @@ fn asks_for_tool(name: &str) -> Behaviour {
     )
 }
 
+fn asks_for_tools(name: &str, count: u32) -> Behaviour {
+    let call = |n: u32| {
+        let function = json!({"name": name, "arguments": json!({"n": n}).to_string()});
+        json!({"id": format!("c{n}"), "type": "function", "function": function})
+    };
+    let calls: Vec<_> = (1..=count).map(call).collect();
+    let message = json!({"role": "assistant", "content": "", "tool_calls": calls});
+    let usage = json!({"prompt_tokens": 50, "completion_tokens": 7});
+    Behaviour::Body(
+        json!({"choices": [{"message": message, "finish_reason": "tool_calls"}], "usage": usage}).to_string(),
+    )
+}
+
 fn with_tool(provider: &Provider, script: &str) -> Folder {
     let folder = single(
         provider,
@@ -221,6 +234,56 @@ fn a_pausing_run_starts_no_tool_and_runs_it_once_after_the_resume() {
     folder.bosun(&RUN).expect(0);
     assert_eq!((ran(&folder), provider.requests()), (1, 2));
     folder.verify();
+}
+
+#[test]
+fn tools_that_end_together_run_once_each() {
+    let provider = Provider::start();
+    provider.server.respond(|_, number| match number % 2 {
+        1 => (Duration::ZERO, asks_for_tools("act", 8)),
+        _ => (Duration::ZERO, Behaviour::Answer("Fine.".into())),
+    });
+    let folder = with_tool(&provider, "true");
+    let text = folder.read("crew.toml").replace("timeout = \"20s\"", "timeout = \"20s\"\nschema = { n = \"int\" }");
+    folder.file("crew.toml", &text);
+    for round in 1..=5 {
+        folder.bosun(&["run", "crew.toml", "-q", "--key", &round.to_string()]).expect(0);
+        assert_eq!(ran(&folder), 8 * round, "a tool with effect ran again");
+    }
+    folder.verify();
+}
+
+#[test]
+fn a_pause_ends_although_the_last_answer_is_judged_after_it() {
+    let provider = Provider::start();
+    // So large that the coordinator is at rest before the agent has found it unusable.
+    let list = format!("[{}1]", "1,".repeat(400_000));
+    answer_after(&provider, Duration::from_millis(300), list);
+    let folder = single(&provider, "output_schema = { a = \"int\" }");
+    let child = folder.start(&RUN);
+    until("a request", || provider.requests() == 1);
+    signal(child.id(), Signal::INT);
+    wait(child).expect(130);
+    let failed = |event: &Event| matches!(event, Event::Task(TaskEvent::AttemptFailed { .. }));
+    assert!(folder.events().iter().any(failed), "the answer was judged");
+    folder.verify();
+}
+
+#[test]
+fn a_run_that_is_over_is_never_taken_up() {
+    let provider = Provider::start();
+    let folder = single(&provider, "");
+    folder.bosun(&RUN).expect(0);
+    let (row, entries) = folder.runs().remove(0);
+    let (engine, ready) = ready(&folder);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // As a process does that looked at it before its owner had finished it.
+    let resumed = Event::Run(RunEvent::Resumed { by: "a second process".into() });
+    let refused = runtime.block_on(engine.resume(&row.run, ready, vec![resumed], None)).err().expect("it is refused");
+    assert!(refused.to_string().contains("is over"), "{refused}");
+    assert!(engine.store.owner(&row.run).is_none(), "it is let go");
+    drop(engine);
+    assert_eq!(folder.runs().remove(0), (row, entries), "nothing was added");
 }
 
 #[test]
@@ -303,6 +366,24 @@ fn another_process_pauses_and_cancels_within_a_tenth_of_a_second() {
         println!("{kind}: heard after {best} ms");
         assert!(best <= 100, "{kind}: {best} ms");
     }
+}
+
+#[test]
+fn a_cancel_that_was_never_taken_comes_before_any_call_of_the_resume() {
+    let provider = Provider::start();
+    provider.server.respond(|_, _| (Duration::ZERO, Behaviour::Hang));
+    let folder = many(&provider, "");
+    let child = folder.start(&RUN);
+    until("four requests", || provider.requests() == 4);
+    kill9(child.id());
+    wait(child);
+    let (row, _) = folder.runs().remove(0);
+    folder.store().inbox_put(&row.run, "cancel", "{}", "a person", now_ms()).unwrap();
+    folder.bosun(&["resume", "-q"]).expect(17);
+    assert_eq!(provider.requests(), 4, "a cancelled run sends nothing");
+    let by = |event: &Event| matches!(event, Event::Run(RunEvent::CancelAsked { by }) if by == "a person");
+    assert!(folder.events().iter().any(by));
+    folder.verify();
 }
 
 #[test]

@@ -69,6 +69,8 @@ fn a_run_uses_no_more_than_the_worst_case_and_as_many_calls_as_the_smallest_cour
     let planned = json(&folder, &["--input", "topic=tea"]);
     assert_eq!(planned["inputs_missing"], serde_json::json!([]));
     assert_eq!(planned["tasks"][3]["items"]["rows"], 3);
+    // Six calls of a token each, and room for one whole answer of 100.
+    assert_eq!((&planned["smallest"]["calls"], &planned["smallest"]["output_tokens"]), (&6.into(), &105.into()));
     folder.bosun(&["run", "crew.toml", "--input", "topic=tea", "-q", "--model", "offline/x"]).expect(0);
     folder.verify();
     let held = folder.events().iter().filter(|e| matches!(e, Event::Call(CallEvent::Held(_)))).count() as u64;

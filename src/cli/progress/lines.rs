@@ -10,7 +10,7 @@ use crate::core::event::{
     TaskStatus, ToolEvent,
 };
 use crate::core::ids::Step;
-use crate::core::money::{Caps, grouped};
+use crate::core::money::{Amount, Caps, Limit, grouped};
 use crate::core::run::Entry;
 
 /// Characters of a message that a line shows.
@@ -195,12 +195,13 @@ fn call(tally: &Tally, event: &CallEvent) -> Option<Said> {
     Some(match event {
         CallEvent::Held(_) => return None,
         CallEvent::Queued { call, node, limit, need, .. } => {
-            let text = format!("{} for budget at {node} ({limit}): the call needs up to {}", call.step, usd(need.usd));
+            let need = amount(*limit, need);
+            let text = format!("{} for budget at {node}: the call needs up to {need}", call.step);
             Said { in_region: true, ..Said::new("waits", Tone::Dim, text) }
         }
         CallEvent::Exhausted { call, node, limit, need, left, .. } => {
-            let (need, left) = (usd(need.usd), usd(left.usd));
-            Said::new("no budget", Tone::Warn, format!("{}: {node} ({limit}): needs {need}, {left} left", call.step))
+            let (need, left) = (amount(*limit, need), amount(*limit, left));
+            Said::new("no budget", Tone::Warn, format!("{}: {node}: needs {need}, {left} left", call.step))
         }
         CallEvent::Answered(answered) if answered.overrun => {
             let text = format!("{}: {} was billed, more than was held", answered.call, usd(answered.cost.usd));
@@ -230,6 +231,15 @@ fn call(tally: &Tally, event: &CallEvent) -> Option<Said> {
     })
 }
 
+/// Of an amount, the part that a limit is about.
+fn amount(limit: Limit, amount: &Amount) -> String {
+    match limit {
+        Limit::Usd => usd(amount.usd),
+        Limit::Tokens => format!("{} tokens", amount.tokens),
+        Limit::Calls => format!("{} calls", amount.calls),
+    }
+}
+
 fn ledger(event: &LedgerEvent) -> Said {
     match event {
         LedgerEvent::Alert { node, alert, limit, used, .. } => {
@@ -241,8 +251,11 @@ fn ledger(event: &LedgerEvent) -> Said {
             Said::new("alert", Tone::Warn, format!("{node} has reached {at}: {used}"))
         }
         LedgerEvent::Raised { caps, by } => {
-            let usd = caps.usd.map_or("none".to_owned(), cap);
-            Said::new("raised", Tone::Strong, format!("cap is now {usd}, by {}", clean(by)))
+            let usd = caps.usd.map(cap);
+            let tokens = caps.tokens.map(|cap| format!("{cap} tokens"));
+            let calls = caps.calls.map(|cap| format!("{cap} calls"));
+            let caps: Vec<String> = [usd, tokens, calls].into_iter().flatten().collect();
+            Said::new("raised", Tone::Strong, format!("the cap is now {}, by {}", caps.join(" and "), clean(by)))
         }
     }
 }

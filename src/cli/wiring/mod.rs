@@ -69,6 +69,9 @@ impl From<LaunchError> for Failure {
             LaunchError::Corrupt { ref run, .. } => {
                 Failure::new(Exit::Audit, error.to_string()).hint(format!("bosun audit verify {}", run.short()))
             }
+            LaunchError::Over { ref run } => {
+                Failure::usage(error.to_string()).hint(format!("bosun show {}", run.short()))
+            }
             LaunchError::Actor { .. } => Failure::new(Exit::Internal, error.to_string()),
         }
     }
@@ -246,13 +249,13 @@ impl Engine {
             let time_left = ready.crew.deadline_ms.map(|all| Duration::from_millis(all.saturating_sub(ran)));
             let inbox = self.store.inbox(run)?;
             let settles = inbox.iter().filter(|row| row.kind == "settle").filter_map(crate::actors::host::settle_event);
-            let opening = settles.chain(opening).collect();
+            // A pause that was asked of the dead process is over with it; a cancel is not, and comes before
+            // anything starts.
+            let cancel = inbox.iter().find(|row| row.kind == "cancel");
+            let cancel = cancel.map(|row| Event::Run(RunEvent::CancelAsked { by: row.by.clone() }));
+            let opening = settles.chain(opening).chain(cancel).collect();
             let launch = Launch { id: run.clone(), epoch, crew: ready.crew, rows, opening, time_left };
             let live = self.launch(launch, ports, watcher).await?;
-            // A pause that was asked of the dead process is over with it; a cancel is not.
-            if inbox.iter().any(|row| row.kind == "cancel") {
-                live.cancel("inbox");
-            }
             if let Some(last) = inbox.last() {
                 crash_point!(crash, "inbox_opened");
                 self.store.inbox_done(run, last.id)?;
