@@ -76,6 +76,9 @@ fn parked(tally: &Tally, causes: &[ParkCause]) -> End {
             Limit::Calls => format!(" --raise-budget {enough}calls"),
         });
     }
+    if causes.contains(&ParkCause::Deadline) {
+        command.push_str(" --more-time 10m");
+    }
     for cause in causes {
         if let ParkCause::Review { step } = cause {
             command.push_str(&format!(" --retry {}", quoted(step)));
@@ -131,7 +134,9 @@ fn raise(tally: &Tally, cause: &ParkCause) -> Option<(Limit, u64)> {
         return None;
     }
     let caps = tally.ledger.caps;
-    let up = |cap: u64, need: u64, left: u64, unit: u64| (cap + need.saturating_sub(left)).div_ceil(unit) * unit;
+    // Always more than there is: after an overrun nothing is missing, and only a raise lets the run go on.
+    let more = |need: u64, left: u64| need.saturating_sub(left).max(1);
+    let up = |cap: u64, need: u64, left: u64, unit: u64| cap.saturating_add(more(need, left)).div_ceil(unit) * unit;
     let enough = match why.limit {
         Limit::Usd => up(caps.usd?.0, why.need.usd.0, why.left.usd.0, NANO / 100),
         Limit::Tokens => up(caps.tokens?.0, why.need.tokens.0, why.left.tokens.0, 1000),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::sync::mpsc;
@@ -103,6 +104,9 @@ pub struct ResumeArgs {
     /// A higher cap for the whole run, recorded with your name: 0.40, 20000tok, 50calls; may be given again
     #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     pub raise_budget: Vec<String>,
+    /// Running time on top of the crew's deadline: 90s, 10m, 2h
+    #[arg(long, value_name = "TIME")]
+    pub more_time: Option<String>,
     /// Let a step that needs review start over; may be given again
     #[arg(long, value_name = "STEP")]
     pub retry: Vec<String>,
@@ -236,7 +240,7 @@ fn go_on(context: &Context, project: &Project, engine: &Engine, row: RunRow, sho
         return exit;
     }
     let run = row.run.clone();
-    let taken = take_up(context, project, engine, row, Vec::new(), &BTreeMap::new(), show);
+    let taken = take_up(context, project, engine, row, Vec::new(), Duration::ZERO, show);
     // Whoever ran it may have finished it while this process made ready.
     match taken {
         Err(failure) if failure.exit == Exit::Usage => {
@@ -269,7 +273,7 @@ pub fn resume(context: &Context, args: ResumeArgs) -> Outcome {
     }
     let journal = open::read_run(&*engine.store, row.clone())?;
     let opening = opening(context, &journal, &args)?;
-    take_up(context, &project, &engine, row, opening, &BTreeMap::new(), &args.show)
+    take_up(context, &project, &engine, row, opening, more_time(&args)?, &args.show)
 }
 
 /// What a resume brings with it: a higher cap, steps that start over.
@@ -294,17 +298,23 @@ fn opening(context: &Context, journal: &Journal, args: &ResumeArgs) -> Result<Ve
     Ok(events)
 }
 
+fn more_time(args: &ResumeArgs) -> Result<Duration, Failure> {
+    let Some(text) = &args.more_time else { return Ok(Duration::ZERO) };
+    crewfile::time(text).map(Duration::from_millis).map_err(|why| Failure::usage(format!("--more-time: {why}")))
+}
+
 fn take_up(
     context: &Context,
     project: &Project,
     engine: &Engine,
     row: RunRow,
     opening: Vec<Event>,
-    texts: &BTreeMap<String, String>,
+    more_time: Duration,
     show: &ShowArgs,
 ) -> Outcome {
     let journal = open::read_run(&*engine.store, row)?;
-    let ready = wiring::pinned(project, &*engine.store, journal.started()?, &context.env, texts)?;
+    let mut ready = wiring::pinned(project, &*engine.store, journal.started()?, &context.env)?;
+    ready.more_time = more_time;
     drive::say_changed(context, project, &journal)?;
     let resumed = Event::Run(RunEvent::Resumed { by: open::whoami(&context.env) });
     let opening = std::iter::once(resumed).chain(opening).collect();

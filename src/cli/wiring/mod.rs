@@ -259,7 +259,8 @@ impl Engine {
         let resumed = async {
             let rows = self.store.read(run, Seq(1))?;
             let ran = running_ms(&rows);
-            let time_left = ready.crew.deadline_ms.map(|all| Duration::from_millis(all.saturating_sub(ran)));
+            let time_left =
+                ready.crew.deadline_ms.map(|all| Duration::from_millis(all.saturating_sub(ran)) + ready.more_time);
             let inbox = self.store.inbox(run)?;
             let settles = inbox.iter().filter(|row| row.kind == "settle").filter_map(crate::actors::host::settle_event);
             // A pause that was asked of the dead process is over with it; a cancel is not, and comes before
