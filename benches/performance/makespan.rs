@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use boatswain::engine::{Exit, Options};
+use boatswain::engine::{Engine, Exit, Options};
 
 use super::{Elsewhere, list_crew, project, prompt, this, verdict};
 
@@ -10,13 +10,11 @@ const CREWS: usize = 500;
 const TASKS: usize = 200;
 
 /// Four tasks in a row, as a crew of its own or below a list of 500.
-fn chain_crew(port: u16, provider: bool) -> String {
-    let provider = if provider {
+fn chain_crew(port: u16) -> String {
+    let provider = {
         format!(
             "[providers.local]\nkind = \"openai-compatible\"\nbase_url = \"http://127.0.0.1:{port}/v1\"\nmax_concurrency = {CREWS}\n"
         )
-    } else {
-        String::new()
     };
     let tasks: String = (1..=4)
         .map(|n| {
@@ -66,7 +64,7 @@ async fn crews_bare(port: u16) -> Duration {
 
 async fn one_run(port: u16, crew: &str, rows: usize) -> Duration {
     let folder = project("makespan", crew, rows);
-    std::fs::write(folder.join("chain.toml"), chain_crew(port, false)).unwrap();
+    std::fs::write(folder.join("chain.toml"), chain_crew(port)).unwrap();
     let begun = Instant::now();
     let engine = Options::folder(&folder).open().unwrap();
     let report = engine.crew("crew.toml").start().await.unwrap().wait().await.unwrap();
@@ -75,15 +73,17 @@ async fn one_run(port: u16, crew: &str, rows: usize) -> Duration {
 }
 
 async fn runs(port: u16) -> Duration {
-    let folder = project("makespan", &chain_crew(port, true), 0);
+    let folder = project("makespan", &chain_crew(port), 0);
     let begun = Instant::now();
-    let engine = std::sync::Arc::new(Options::folder(&folder).open().unwrap());
-    let runs = (0..CREWS).map(|_| {
-        let engine = engine.clone();
-        tokio::spawn(async move { engine.crew("crew.toml").start().await.unwrap().wait().await.unwrap().exit })
-    });
-    for run in runs.collect::<Vec<_>>() {
-        assert_eq!(run.await.unwrap(), Exit::Done);
+    let engine: &'static Engine = Box::leak(Box::new(Options::folder(&folder).open().unwrap()));
+    let crew = engine.crew("crew.toml").load().unwrap();
+    let mut runs = tokio::task::JoinSet::new();
+    for _ in 0..CREWS {
+        let start = crew.clone().start();
+        runs.spawn(async move { start.await.unwrap().wait().await.unwrap().exit });
+    }
+    while let Some(exit) = runs.join_next().await {
+        assert_eq!(exit.unwrap(), Exit::Done);
     }
     begun.elapsed()
 }

@@ -107,11 +107,21 @@ impl Actor for AgentActor {
             AgentMsg::Drill => std::panic::resume_unwind(Box::new("drill: this agent was told to panic")),
         }
         state.pump(&myself).await?;
+        state.leave_the_gate();
         Ok(())
     }
 }
 
 impl AgentState {
+    /// Leave to call is kept only while a hold is asked for: an agent that is out of budget or done must
+    /// not keep others from the provider.
+    fn leave_the_gate(&mut self) {
+        let phase = self.shell.machine.job.as_ref().map(|job| &job.phase);
+        if !matches!(phase, Some(Phase::Ready)) {
+            self.permit = None;
+        }
+    }
+
     /// Does everything that is due, until only the world can move on.
     async fn pump(&mut self, myself: &ActorRef<AgentMsg>) -> Result<(), Fatal> {
         loop {
@@ -191,7 +201,7 @@ impl AgentState {
     fn send(&mut self, call: CallId) -> bool {
         let Some(job) = &self.shell.machine.job else { return false };
         let Phase::Calling { held } = &job.phase else { return false };
-        if self.context.flights.has(&Work::Call(call.clone())) {
+        if self.context.flights.has(&Work::Call(call.clone()), Some(&self.shell.machine.who)) {
             return false;
         }
         let world = self.context.world();
@@ -217,7 +227,7 @@ impl AgentState {
         let machine = &self.shell.machine;
         let Some(job) = &machine.job else { return false };
         let Some((tool, arguments, key, ask)) = machine.tool_run(&call, index) else { return false };
-        if self.context.flights.has(&Work::Tool(call.clone(), index)) {
+        if self.context.flights.has(&Work::Tool(call.clone(), index), Some(&machine.who)) {
             return false;
         }
         let Some(spec) = Spec::of(&self.context.crew, &job.step, &machine.who) else { return false };

@@ -1,7 +1,7 @@
 //! Owns the task tree of one crew or sub-crew: assigns, collects, supervises. Invariant: an actor is
 //! up and subscribed before the event that gives it work is written, so that it misses nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -12,11 +12,13 @@ use super::ledger::LedgerMsg;
 use super::shell::{Commit, Fatal, Shell};
 use super::work::{Context, start_file};
 use crate::core::agent::Agent;
+use crate::core::crew::Crew;
 use crate::core::event::{Event, Subject, TaskEvent};
-use crate::core::ids::{AgentRef, Seq, Step};
+use crate::core::ids::{AgentRef, RunId, Seq, Step};
 use crate::core::machine::{Control, Decided, Refusal};
-use crate::core::plan::{Plan, PlanStep};
+use crate::core::plan::{Phase, Plan, PlanStep};
 use crate::core::run::{Entry, Run};
+use crate::ports::store::{Row, Store};
 
 pub enum CoordinatorMsg {
     Committed(Arc<Entry>),
@@ -26,6 +28,8 @@ pub enum CoordinatorMsg {
     Quiet(oneshot::Sender<()>),
     /// Makes an agent that is at work panic: a drill of supervision. Replies whether there was one.
     Drill(oneshot::Sender<bool>),
+    /// Fails, on purpose.
+    DrillSelf,
 }
 
 pub struct Coordinator;
@@ -96,6 +100,7 @@ impl Actor for Coordinator {
                 state.quiet(reply);
                 return Ok(());
             }
+            CoordinatorMsg::DrillSelf => return Err("drill: the coordinator was told to fail".into()),
             CoordinatorMsg::Drill(reply) => {
                 let working = state.working();
                 let _ = reply.send(working.is_some_and(|agent| agent.cast(AgentMsg::Drill).is_ok()));
@@ -289,11 +294,10 @@ impl CoordinatorState {
         });
     }
 
+    /// An agent that has a task in its hands: not one that waits for its next round.
     fn working(&self) -> Option<&ActorRef<AgentMsg>> {
-        let units = self.shell.machine.state.units.values();
-        let busy: BTreeSet<&AgentRef> =
-            units.filter(|unit| !unit.is_over()).filter_map(|unit| unit.agent.as_ref()).collect();
-        busy.into_iter().find_map(|agent| self.agents.get(agent))
+        let units = self.shell.machine.state.units.values().filter(|unit| unit.phase == Phase::Running);
+        units.filter_map(|unit| unit.agent.as_ref()).find_map(|agent| self.agents.get(agent))
     }
 
     /// An agent's actor is gone: the fact is recorded, and it is taken up again from the journal. Its
@@ -328,20 +332,20 @@ impl CoordinatorState {
         self.context.journal.durable.wait(seq).await.map_err(|_| Fatal::NoJournal)?;
         let (store, run, crew) =
             (self.context.ports.store.clone(), self.context.run.clone(), self.context.crew.clone());
-        let folded = tokio::task::spawn_blocking(move || {
-            let rows = store.read(&run, Seq(1)).ok()?;
-            let entries: Vec<Entry> = rows
-                .iter()
-                .map(|row| Entry::decode(row.seq, row.at_ms, &row.kind, &row.payload))
-                .collect::<Result<_, _>>()
-                .ok()?;
-            Run::fold(crew, &entries).ok()
-        });
+        let folded = tokio::task::spawn_blocking(move || fold(&*store, &run, crew));
         let run = folded.await.ok().flatten().ok_or(Fatal::NoJournal)?;
         let machine =
             run.agents.get(agent).cloned().unwrap_or_else(|| Agent::begun(agent.clone(), run.control.clone()));
         Ok((machine, run.last))
     }
+}
+
+/// The run as far as it is on disk; `None` if it cannot be read.
+pub fn fold(store: &dyn Store, run: &RunId, crew: Arc<Crew>) -> Option<Run> {
+    let rows = store.read(run, Seq(1)).ok()?;
+    let decode = |row: &Row| Entry::decode(row.seq, row.at_ms, &row.kind, &row.payload);
+    let entries: Vec<Entry> = rows.iter().map(decode).collect::<Result<_, _>>().ok()?;
+    Run::fold(crew, &entries).ok()
 }
 
 enum Took {

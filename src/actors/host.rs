@@ -21,7 +21,7 @@ use crate::core::chat::Effect;
 use crate::core::crew::Crew;
 use crate::core::event::{CallEvent, Event, LostCause, Msg, Outcome as ToolOutcome, PauseCause, RunEvent, ToolEvent};
 use crate::core::ids::{CallId, RunId, Seq};
-use crate::core::machine::{Decided, IllegalEvent};
+use crate::core::machine::{Control, Decided, IllegalEvent};
 use crate::core::money::Amount;
 use crate::core::run::{Entry, Run};
 use crate::ports::store::{Batch, Epoch, InboxRow, Row, StoreError};
@@ -37,6 +37,8 @@ pub enum LaunchError {
     Store(#[from] StoreError),
     #[error("the journal of run {run} cannot be followed: {why}")]
     Corrupt { run: RunId, why: String },
+    #[error("run {run} is over: there is nothing to go on with")]
+    Over { run: RunId },
     #[error("run {run}: {why}")]
     Actor { run: RunId, why: String },
 }
@@ -51,6 +53,7 @@ pub struct Host {
 /// A run at work in this process.
 pub struct Live {
     pub id: RunId,
+    pub crew: Arc<Crew>,
     root: ActorRef<RunMsg>,
     journal: JournalHandle,
     flights: Arc<Flights>,
@@ -94,12 +97,16 @@ impl Host {
         crash_point!(ports.crash, "launch");
         let corrupt = |why: String| LaunchError::Corrupt { run: id.clone(), why };
         let mut hash = chain::genesis(&id);
-        let mut run = Run::new(crew);
+        let mut run = Run::new(crew.clone());
         for row in &rows {
             let entry = Entry::decode(row.seq, row.at_ms, &row.kind, &row.payload);
             run.apply(&entry.map_err(|error| corrupt(error.to_string()))?)
                 .map_err(|illegal: IllegalEvent| corrupt(illegal.to_string()))?;
             hash = row.hash;
+        }
+        // Its owner may have finished it after it was looked at and before it was claimed.
+        if run.control == Control::Ended {
+            return Err(LaunchError::Over { run: id });
         }
         let texts = Arc::new(TextCache::new(ports.store.clone()));
         let mut decided = left_open(&run);
@@ -134,7 +141,7 @@ impl Host {
         let (journal, flights) = started.await.map_err(gone)?;
         self.live.insert(id.clone(), root.clone());
         self.poll(ports);
-        Ok(Live { id, root, journal, flights, texts, outcome: ended })
+        Ok(Live { id, crew, root, journal, flights, texts, outcome: ended })
     }
 
     /// Appends the opening facts before any actor is up: durable on return.
@@ -314,6 +321,13 @@ impl Live {
     pub async fn drill(&self) -> bool {
         let (reply, answer) = oneshot::channel();
         self.root.cast(RunMsg::Drill(reply)).is_ok() && answer.await.unwrap_or(false)
+    }
+    /// Makes the ledger or the coordinator fail, likewise.
+    pub fn drill_ledger(&self) {
+        let _ = self.root.cast(RunMsg::DrillLedger);
+    }
+    pub fn drill_coordinator(&self) {
+        let _ = self.root.cast(RunMsg::DrillCoordinator);
     }
     pub async fn head(&self) -> Option<(Seq, chain::Hash)> {
         self.journal.head().await

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{mpsc, oneshot};
@@ -14,7 +15,7 @@ use super::shell::Deliver;
 use super::texts::TextCache;
 use crate::core::chain;
 use crate::core::chat::Blob;
-use crate::core::event::{CallEvent, Event, ParkCause, RunEnd, RunEvent, Scopes, Subject};
+use crate::core::event::{CallEvent, Event, ParkCause, RunEnd, RunEvent, Scopes, Subject, TaskEvent, ToolEvent};
 use crate::core::ids::{RunId, Seq};
 use crate::core::machine::{Control, Decided};
 use crate::core::money::Amount;
@@ -43,6 +44,8 @@ pub enum JournalMsg {
         reply: oneshot::Sender<Option<(Seq, Control)>>,
     },
     Unsubscribe(Subject),
+    /// What has waited for company goes to the store.
+    Flush,
     /// The last entry's Seq and hash.
     Head(oneshot::Sender<(Seq, chain::Hash)>),
 }
@@ -113,7 +116,24 @@ pub struct JournalState {
     subscribers: HashMap<Subject, Deliver>,
     /// The latest entries with their subjects, for who subscribes a little late.
     recent: VecDeque<(Arc<Entry>, Vec<Subject>)>,
+    pending: Pending,
+    /// A `Flush` is on its way.
+    armed: bool,
+    myself: ActorRef<JournalMsg>,
 }
+
+/// Rows that are ordered and not yet with the store.
+#[derive(Default)]
+struct Pending {
+    rows: Vec<Row>,
+    blobs: Vec<Blob>,
+    spent: Amount,
+    state: Option<RunState>,
+}
+
+/// How long facts that no effect waits for may wait for company. An answer and the next hold of the
+/// same agent are then one transaction: one fsync per call, not four.
+const LINGER: Duration = Duration::from_millis(1);
 
 /// Entries kept for late subscribers. An actor is taken up again within far fewer.
 const RECENT: usize = 1024;
@@ -123,8 +143,13 @@ impl Actor for Journal {
     type State = JournalState;
     type Arguments = JournalArgs;
 
-    async fn pre_start(&self, _: ActorRef<JournalMsg>, args: JournalArgs) -> Result<JournalState, ActorProcessingErr> {
-        Ok(JournalState { args, subscribers: HashMap::new(), recent: VecDeque::new() })
+    async fn pre_start(
+        &self,
+        myself: ActorRef<JournalMsg>,
+        args: JournalArgs,
+    ) -> Result<JournalState, ActorProcessingErr> {
+        let (subscribers, recent) = (HashMap::new(), VecDeque::new());
+        Ok(JournalState { args, subscribers, recent, pending: Pending::default(), armed: false, myself })
     }
 
     async fn handle(
@@ -155,6 +180,10 @@ impl Actor for Journal {
                 let _ = reply.send(answer);
             }
             JournalMsg::Unsubscribe(subject) => drop(state.subscribers.remove(&subject)),
+            JournalMsg::Flush => {
+                state.armed = false;
+                state.flush();
+            }
             JournalMsg::Head(reply) => drop(reply.send((state.args.last, state.args.hash))),
         }
         Ok(())
@@ -185,7 +214,7 @@ impl JournalState {
         let Decided { events, blobs } = decided;
         let mut own = Vec::new();
         let mut rows = Vec::with_capacity(events.len());
-        let after = self.args.last;
+        let urgent = events.iter().any(is_urgent);
         let (mut spent, mut state) = (Amount::default(), None);
         blobs.iter().for_each(|blob| self.args.texts.keep(blob));
         for event in events {
@@ -198,7 +227,7 @@ impl JournalState {
                 own.push(entry);
             }
         }
-        self.queue(after, rows, blobs, spent, state);
+        self.queue(rows, blobs, spent, state, urgent);
         own
     }
 
@@ -250,7 +279,30 @@ impl JournalState {
         own
     }
 
-    fn queue(&self, after: Seq, rows: Vec<Row>, blobs: Vec<Blob>, spent: Amount, state: Option<RunState>) {
+    /// Puts the rows with those that wait; what an effect waits for goes to the store at once.
+    fn queue(&mut self, rows: Vec<Row>, blobs: Vec<Blob>, spent: Amount, state: Option<RunState>, urgent: bool) {
+        let pending = &mut self.pending;
+        pending.rows.extend(rows);
+        pending.blobs.extend(blobs);
+        pending.spent = pending.spent.plus(spent);
+        pending.state = state.or(pending.state);
+        if urgent {
+            return self.flush();
+        }
+        if !std::mem::replace(&mut self.armed, true) {
+            let mailbox = self.myself.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(LINGER).await;
+                // A journal that has ended has written everything.
+                let _ = mailbox.cast(JournalMsg::Flush);
+            });
+        }
+    }
+
+    fn flush(&mut self) {
+        let Pending { rows, blobs, spent, state } = std::mem::take(&mut self.pending);
+        let Some(first) = rows.first() else { return };
+        let after = Seq(first.seq.0.saturating_sub(1));
         let args = &self.args;
         let (durable, broken, last) = (args.durable.clone(), args.broken.clone(), args.last);
         let batch = Batch { run: args.run.clone(), epoch: args.epoch, after, rows, blobs, spent, state };
@@ -271,6 +323,24 @@ impl JournalState {
             }),
         );
         crash_point!(args.ports.crash, "append_queued");
+    }
+}
+
+/// Whatever ends the journal: what was ordered is written.
+impl Drop for JournalState {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// Does an effect wait for it? Everything else may share the transaction of what follows.
+fn is_urgent(event: &Event) -> bool {
+    match event {
+        Event::Run(_) => true,
+        Event::Call(call) => matches!(call, CallEvent::Held(_)),
+        Event::Tool(tool) => matches!(tool, ToolEvent::Started { .. }),
+        Event::Task(task) => matches!(task, TaskEvent::Crashed { .. }),
+        Event::Ledger(_) => false,
     }
 }
 

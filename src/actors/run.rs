@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Ports;
 use super::coordinator::{Coordinator, CoordinatorArgs, CoordinatorMsg, Slices};
 use super::crash::crash_point;
 use super::durable::Durable;
+use super::host::Rationed;
 use super::journal::{Journal, JournalArgs, JournalHandle};
 use super::ledger::{LedgerActor, LedgerMsg};
 use super::shell::Fatal;
@@ -41,6 +42,8 @@ pub enum RunMsg {
     Broken,
     /// See [`CoordinatorMsg::Drill`].
     Drill(oneshot::Sender<bool>),
+    DrillLedger,
+    DrillCoordinator,
 }
 
 /// How a run left this process.
@@ -86,6 +89,8 @@ pub struct RootState {
     coordinator: ActorRef<CoordinatorMsg>,
     outcome: Option<oneshot::Sender<Outcome>>,
     parked: Option<(Seq, Vec<ParkCause>)>,
+    journal: ActorId,
+    restarts: Rationed,
 }
 
 impl Actor for Root {
@@ -112,8 +117,9 @@ impl Actor for Root {
             broken: Arc::new(move || drop(mailbox.cast(RunMsg::Broken))),
         };
         let (journal, _) = Journal::spawn_linked(None, Journal, journal_args, myself.get_cell()).await?;
-        let journal = JournalHandle::new(journal, durable);
+        let (journal_id, journal) = (journal.get_id(), JournalHandle::new(journal, durable));
         let flights = Arc::new(Flights::default());
+        let span = tracing::info_span!("run", run = %id);
         let context = Arc::new(Context {
             run: id,
             crew: run.crew.clone(),
@@ -122,6 +128,7 @@ impl Actor for Root {
             journal: journal.clone(),
             throttle,
             flights: flights.clone(),
+            span,
         });
         let _ = ready.send((journal.clone(), flights.clone()));
         let mailbox = myself.clone();
@@ -132,7 +139,8 @@ impl Actor for Root {
         if let Some(time) = time_left {
             watch_deadline(&myself, time);
         }
-        Ok(RootState { context, ledger, coordinator, outcome: Some(outcome), parked: None })
+        let (journal, restarts) = (journal_id, Rationed::default());
+        Ok(RootState { context, ledger, coordinator, outcome: Some(outcome), parked: None, journal, restarts })
     }
 
     async fn handle(
@@ -150,6 +158,9 @@ impl Actor for Root {
             RunMsg::DropCalls => state.drop_calls().await?,
             RunMsg::Drained => {
                 let _ = state.coordinator.cast(CoordinatorMsg::Wake);
+                if state.parked.is_some() {
+                    state.ask_quiet(&myself);
+                }
             }
             RunMsg::Settled(seq) => state.settled(&myself, seq).await,
             RunMsg::Broken => {
@@ -158,6 +169,8 @@ impl Actor for Root {
                 let error = state.context.journal.durable.failure().unwrap_or_else(why);
                 state.end(&myself, Outcome::StoreFailed(error));
             }
+            RunMsg::DrillLedger => drop(state.ledger.cast(LedgerMsg::Drill)),
+            RunMsg::DrillCoordinator => drop(state.coordinator.cast(CoordinatorMsg::DrillSelf)),
             RunMsg::Drill(reply) => drop(state.coordinator.cast(CoordinatorMsg::Drill(reply))),
         }
         Ok(())
@@ -174,8 +187,9 @@ impl Actor for Root {
                 tracing::error!(actor = %who.get_id(), %error, "an actor that holds the run together failed");
                 if let Some(failure) = state.context.journal.durable.failure() {
                     state.end(&myself, Outcome::StoreFailed(failure));
-                } else {
-                    state.end(&myself, Outcome::Crashed(error.to_string()));
+                } else if let Err(why) = state.start_over(&myself, &who).await {
+                    state.context.flights.drop_all();
+                    state.end(&myself, Outcome::Crashed(format!("{error}{why}")));
                 }
             }
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ActorTerminated(..) => {}
@@ -261,6 +275,34 @@ impl RootState {
         }
     }
 
+    /// The ledger or the coordinator is gone: both, and every agent, start over from the fold. Calls in
+    /// flight run on. Fails with why, if it happens too often or the journal itself is gone.
+    async fn start_over(&mut self, myself: &ActorRef<RunMsg>, who: &ActorCell) -> Result<(), String> {
+        if who.get_id() == self.journal {
+            return Err(" (the journal's actor)".into());
+        }
+        if ![self.ledger.get_id(), self.coordinator.get_id()].contains(&who.get_id()) {
+            // One that was replaced already.
+            return Ok(());
+        }
+        if !self.restarts.again() {
+            return Err(" (again and again within a minute)".into());
+        }
+        // Whatever they still append is in the journal before it is read, or delivered after.
+        let _ = self.ledger.get_cell().kill_and_wait(None).await;
+        let _ = self.coordinator.get_cell().kill_and_wait(None).await;
+        let gone = |what: &str| format!(" ({what})");
+        let (seq, _) = self.context.journal.head().await.ok_or_else(|| gone("the journal has ended"))?;
+        self.context.journal.durable.wait(seq).await.map_err(|_| gone("the journal cannot be written"))?;
+        let (store, id, crew) = (self.context.ports.store.clone(), self.context.run.clone(), self.context.crew.clone());
+        let folded = tokio::task::spawn_blocking(move || super::coordinator::fold(&*store, &id, crew));
+        let run = folded.await.ok().flatten().ok_or_else(|| gone("the journal cannot be followed"))?;
+        let started = start_machines(myself, &self.context, run).await;
+        (self.coordinator, self.ledger) = started.map_err(|error| format!(" ({error})"))?;
+        self.parked = None;
+        Ok(())
+    }
+
     async fn head(&self) -> chain::Hash {
         self.context.journal.head().await.map_or([0; 32], |(_, hash)| hash)
     }
@@ -301,10 +343,13 @@ impl RootState {
     async fn settled(&mut self, myself: &ActorRef<RunMsg>, head: Seq) {
         let Some((seq, causes)) = self.parked.take() else { return };
         if head != seq || !self.context.flights.is_empty() {
-            // Something moved meanwhile: the coordinator looks again, and parks again if it must.
-            self.context.flights.await_empty();
-            let _ = self.coordinator.cast(CoordinatorMsg::Wake);
-            self.parked = Some((seq, causes)).filter(|_| head == seq);
+            // Something moved meanwhile. If it concerns the coordinator, that parks again; if it is an
+            // agent's alone (a failed attempt, a settlement), the run is at rest once nothing more comes.
+            self.parked = Some((head, causes));
+            match self.context.flights.is_empty() {
+                true => self.ask_quiet(myself),
+                false => self.context.flights.await_empty(),
+            }
             return;
         }
         if self.context.journal.durable.wait(seq).await.is_err() {
@@ -317,6 +362,9 @@ impl RootState {
     }
 
     fn end(&mut self, myself: &ActorRef<RunMsg>, outcome: Outcome) {
+        // A run that goes on elsewhere must not be billed for what this process still had in flight.
+        self.context.flights.drop_all();
+        self.context.ports.store.release(&self.context.run);
         if let Some(waiter) = self.outcome.take() {
             // Nobody may be waiting any more; the journal has it all.
             let _ = waiter.send(outcome);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tracing::{Instrument, Span, info_span};
 
 use super::Ports;
 use super::crash::crash_point;
@@ -34,9 +35,18 @@ pub struct Context {
     pub journal: JournalHandle,
     pub throttle: Arc<Throttle>,
     pub flights: Arc<Flights>,
+    /// The run's span: those of its tasks, attempts and calls stand below it.
+    pub span: Span,
 }
 
 impl Context {
+    /// Spans of a call: run > task > attempt > call. They carry addresses, never text.
+    fn call_span(&self, call: &CallId, attempt: Option<u32>) -> Span {
+        let task = info_span!(parent: &self.span, "task", step = %call.step);
+        let attempt = info_span!(parent: &task, "attempt", attempt);
+        info_span!(parent: &attempt, "call", %call)
+    }
+
     pub fn world(&self) -> World<'_> {
         World { run: &self.run, crew: &self.crew, texts: &*self.texts, sizes: &*self.ports.sizes }
     }
@@ -47,6 +57,15 @@ pub enum Work {
     Call(CallId),
     Tool(CallId, u32),
     File(Step),
+}
+
+impl Work {
+    fn call(&self) -> Option<&CallId> {
+        match self {
+            Work::Call(call) | Work::Tool(call, _) => Some(call),
+            Work::File(_) => None,
+        }
+    }
 }
 
 struct Flight {
@@ -61,14 +80,29 @@ struct Flight {
 #[derive(Default)]
 pub struct Flights {
     table: DashMap<Work, Flight>,
+    /// Of each agent's last call, what has ended. Its machine may not have folded that yet and still
+    /// ask for it: a second start would send a call or run a tool twice.
+    ended: DashMap<AgentRef, (CallId, Vec<Work>)>,
     /// Somebody waits for the table to be empty.
     awaited: AtomicBool,
     pub drained: Notify,
 }
 
 impl Flights {
-    pub fn has(&self, work: &Work) -> bool {
-        self.table.contains_key(work)
+    /// Is it under way, or has it ended as far as this process knows?
+    pub fn has(&self, work: &Work, agent: Option<&AgentRef>) -> bool {
+        let ended = |agent: &AgentRef| self.ended.get(agent).is_some_and(|last| last.1.contains(work));
+        self.table.contains_key(work) || agent.is_some_and(ended)
+    }
+
+    /// Called before the end is recorded, so that the agent cannot be past this call yet.
+    fn note_end(&self, work: &Work, agent: Option<&AgentRef>) {
+        let (Some(call), Some(agent)) = (work.call(), agent) else { return };
+        let mut last = self.ended.entry(agent.clone()).or_insert_with(|| (call.clone(), Vec::new()));
+        if last.0 != *call {
+            *last = (call.clone(), Vec::new());
+        }
+        last.1.push(work.clone());
     }
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
@@ -93,8 +127,12 @@ impl Flights {
     /// `true` if the work is the one party that records its end. It stays in the table until that is
     /// done, so that a run does not park without it.
     fn claim(&self, work: &Work) -> bool {
-        let flight = self.table.get_mut(work);
-        flight.is_some_and(|mut flight| !std::mem::replace(&mut flight.ended, true))
+        let Some(mut flight) = self.table.get_mut(work) else { return false };
+        if std::mem::replace(&mut flight.ended, true) {
+            return false;
+        }
+        self.note_end(work, flight.agent.as_ref());
+        true
     }
 
     fn finish(&self, work: &Work) {
@@ -109,7 +147,13 @@ impl Flights {
         let keys: Vec<Work> = self.table.iter().map(|entry| entry.key().clone()).collect();
         let mut events = Vec::new();
         for work in keys {
-            let Some((work, flight)) = self.table.remove_if(&work, |_, flight| !flight.ended) else { continue };
+            let dropped = self.table.remove_if(&work, |work, flight| {
+                if !flight.ended {
+                    self.note_end(work, flight.agent.as_ref());
+                }
+                !flight.ended
+            });
+            let Some((work, flight)) = dropped else { continue };
             if let Some(abort) = flight.abort {
                 abort.abort();
             }
@@ -147,7 +191,8 @@ pub fn start_call(context: &Arc<Context>, call: Call) {
     let agent = call.held.agent.clone();
     let (shared, key) = (context.clone(), work.clone());
     context.flights.start(work, Some(agent), async move {
-        let ended = make_call(&shared, &call).await;
+        let span = shared.call_span(&call.held.call, Some(call.held.attempt));
+        let ended = make_call(&shared, &call).instrument(span).await;
         let Ok((decided, permit)) = ended else {
             // The journal is broken: nothing was sent, nothing can be recorded.
             shared.flights.finish(&key);
@@ -180,14 +225,22 @@ async fn make_call(context: &Context, call: &Call) -> Result<(Decided, Option<Pe
         };
         return Ok((failed(id, agent, failure, 0), permit));
     };
+    tracing::debug!(model = %call.held.model, held = %call.held.amount.usd, "sent");
     crash_point!(context.ports.crash, "call_send");
     let answer = tokio::time::timeout(call.time, model.call(&call.request)).await;
     crash_point!(context.ports.crash, "call_answer");
     let elapsed_ms = millis(started.elapsed());
     let decided = match answer {
-        Ok(Ok(answer)) => answered(&call.held, answer, elapsed_ms),
-        Ok(Err(failure)) => failed(id, agent, failure, elapsed_ms),
+        Ok(Ok(answer)) => {
+            tracing::info!(elapsed_ms, finish = ?answer.finish, "answered");
+            answered(&call.held, answer, elapsed_ms)
+        }
+        Ok(Err(failure)) => {
+            tracing::warn!(elapsed_ms, class = ?failure.class, status = failure.status, "failed");
+            failed(id, agent, failure, elapsed_ms)
+        }
         Err(_) => {
+            tracing::warn!(elapsed_ms, "lost: the attempt's time is over");
             let cause = LostCause::Timeout;
             Decided::one(Event::Call(CallEvent::Lost { call: id, agent, cause, elapsed_ms }))
         }
@@ -251,7 +304,8 @@ pub fn start_tool(context: &Arc<Context>, run: ToolRun) {
     context.flights.start(work, Some(run.agent.clone()), async move {
         if shared.journal.durable.wait(run.seq).await.is_ok() {
             let started = Instant::now();
-            let (outcome, max_result) = run_tool(&shared, &run).await;
+            let span = shared.call_span(&run.call, None);
+            let (outcome, max_result) = run_tool(&shared, &run).instrument(span).await;
             let decided = returned(&*shared.ports.sizes, run, outcome, max_result, millis(started.elapsed()));
             if shared.flights.claim(&key) {
                 shared.journal.record(decided).await;
@@ -338,7 +392,7 @@ fn cap(sizes: &dyn Sizes, text: String, max: u64, decided: &mut Decided) -> (Str
 /// Writes a task's output file once its result is durable, and records that it is there.
 pub fn start_file(context: &Arc<Context>, step: Step, seq: Seq, path: String, text: BlobId) {
     let work = Work::File(step.clone());
-    if context.flights.has(&work) {
+    if context.flights.has(&work, None) {
         return;
     }
     let (shared, key) = (context.clone(), work.clone());

@@ -35,6 +35,8 @@ async fn send_within(
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
+        // Ctrl-C pauses a run; what tells of it must not end with it.
+        .process_group(0)
         .spawn()
         .map_err(|why| format!("[notify] `{program}` does not start: {why}"))?;
     let stdin = child.stdin.take();

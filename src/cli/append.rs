@@ -12,7 +12,7 @@ use crate::core::chain::{Hash, genesis, link};
 use crate::core::chat::Blob;
 use crate::core::event::{CallEvent, Event, LostCause, RunEvent};
 use crate::core::ids::{RunId, Seq, Step};
-use crate::core::machine::World;
+use crate::core::machine::{Control, World};
 use crate::core::money::Amount;
 use crate::core::plan::PlanStep;
 use crate::core::run::{Entry, Run};
@@ -45,6 +45,9 @@ pub fn cancel(project: &Project, store: Arc<dyn Store>, row: &RunRow, by: String
             tally.started.as_deref().ok_or_else(|| corrupt(&row.run, "it does not begin with run.started"))?;
         let (crew, _) = crew::pinned(project, &*store, started)?;
         let mut run = Run::fold(crew, &entries).map_err(|illegal| corrupt(&row.run, &illegal.to_string()))?;
+        if run.control == Control::Ended {
+            return Err(Failure::usage(format!("run {} is over: there is nothing to cancel", row.run.short())));
+        }
         let mut author = Author::after(&row.run, &rows);
         let lost = run.open_calls.iter().map(|(call, agent)| {
             let (call, agent, cause) = (call.clone(), agent.clone(), LostCause::Died);

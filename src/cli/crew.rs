@@ -150,8 +150,7 @@ pub fn load_pinned(project: &Project, store: &dyn Store, started: &Started) -> R
     }
     let price = |provider: &str, model: &str| {
         let price = *started.prices.get(&format!("{provider}/{model}"))?;
-        // The window is of the model, not of the day.
-        let context_window = prices::lookup(provider, model).map(|listed| listed.context_window);
+        let context_window = started.windows.get(&format!("{provider}/{model}")).copied();
         Some(ListedPrice { price, context_window })
     };
     let builtin_tools = tool_specs(project);

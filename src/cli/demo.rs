@@ -46,13 +46,13 @@ pub fn demo(context: &Context, args: DemoArgs) -> Outcome {
     let root = project(context, args.folder)?;
     let say = |text: &str| context.out.note(text);
     say("[offline] A stand-in answers here.\nIt is not a language model.");
-    say(&format!("Project: {}", root.display()));
+    say(&format!("Project: {}\n", root.display()));
 
     let calm = Child::new(context, &root, "calm", 0)?;
     let undisturbed = calm.run(&["run", "crew.toml"])?.ended(Exit::Done)?;
     let calm_run = look(context, &root)?;
     let calm_calls = count::answered(&calm_run.entries).len();
-    say(&format!("1. Undisturbed, the crew makes {calm_calls} model calls."));
+    say(&format!("1. The crew undisturbed: {calm_calls} calls."));
 
     let child = Child::new(context, &root, "requests", child::DELAY_MS)?;
     let start = ["run", "crew.toml", "--max-tokens", CAP];
@@ -63,18 +63,22 @@ pub fn demo(context: &Context, args: DemoArgs) -> Outcome {
     let killed = child.until_in_call(&resume, KILLS[1])?;
     say(&format!("3. bosun resume {}\n   kill -9 in call {killed}.", run.short()));
     let starved = child.panicking(&resume, PANIC)?.ended(Exit::Budget)?;
-    say(&format!("4. bosun resume {}\n   The agent of {PANIC} panics and is restarted.", run.short()));
+    say(&format!("4. bosun resume {}\n   The agent of {PANIC} panics.", run.short()));
     say(&format!("   Then the cap: exit {}.", Exit::Budget.code()));
-    starved.lines("paused by budget").for_each(|line| say(&format!("   {line}")));
+    starved.lines("paused by budget").for_each(|line| say(&format!("   {}", line.replacen(": ", ":\n   ", 1))));
     let raise = ["resume", run.as_str(), "--raise-budget", MORE];
     let finished = child.run(&raise)?.ended(Exit::Done)?;
-    say(&format!("5. bosun resume {} --raise-budget {MORE}\n   Done: exit {}.", run.short(), Exit::Done.code()));
+    say(&format!(
+        "5. bosun resume {} \\\n     --raise-budget {MORE}\n   Done: exit {}.",
+        run.short(),
+        Exit::Done.code()
+    ));
 
     let journal = read(context, &root, &run)?;
     let count = Count::of(context, &root, &journal, &child.requests()?)?;
-    let mut wrong = count.wrong(calm_calls);
+    let mut wrong = count.wrong(calm_calls, PANIC);
     match undisturbed.result == finished.result {
-        true => say(&format!("   Its result is the undisturbed run's, {} equal bytes.", finished.result.len())),
+        true => say(&format!("   Same result, {} bytes.", finished.result.len())),
         false => wrong.push("the result differs from the undisturbed run's".to_owned()),
     }
     end(context, &root, &run, &count, wrong)
@@ -83,9 +87,9 @@ pub fn demo(context: &Context, args: DemoArgs) -> Outcome {
 fn end(context: &Context, root: &Path, run: &RunId, count: &Count, wrong: Vec<String>) -> Outcome {
     context.out.note(&format!(
         "The provider's own list has {} requests;\n\
-         the journal has {} answers and {} calls lost.\n\
-         Under the raised cap of {} tok\n\
-         the most settled+held was {}.",
+         the journal: {} answers, {} calls lost.\n\
+         Under the raised cap, {} tok,\n\
+         most settled+held was {}.\n",
         count.requests,
         count.calls,
         count.lost,
@@ -93,7 +97,7 @@ fn end(context: &Context, root: &Path, run: &RunId, count: &Count, wrong: Vec<St
         grouped(count.raised.1),
     ));
     let folder = root.display();
-    context.out.note(&format!("Look at it:\n  cd {folder}\n  bosun show {}\n  cat out/brief.md", run.short()));
+    context.out.note(&format!("Look at it:\n  cd {folder}\n  bosun show {}\n  cat out/brief.md\n", run.short()));
     context.out.line(&count.line());
     if wrong.is_empty() {
         return Ok(Exit::Done);

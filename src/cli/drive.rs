@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::Context;
 use super::failure::{Exit, Failure, Outcome};
+use super::notifier::Notifier;
 use super::open::{Journal, Project, StoreTexts, now_ms};
 use super::progress::{Mode, Progress};
 use super::run::ShowArgs;
@@ -29,7 +30,9 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// Runs the future on the program's one runtime.
 pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    // One thread: measured with 32 calls in flight at 171 us of CPU per call, against 191 with two workers;
+    // one at a time 550 against 650. The store writes on a thread of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|why| Failure::new(Exit::Internal, format!("no runtime: {why}")))?;
     let done = runtime.block_on(future);
     // A tool that does not end must not keep the process: whatever it was is recorded as open.
@@ -72,7 +75,16 @@ pub async fn drive(
     let mut signals = Signals::new().map_err(|why| Failure::new(Exit::Internal, format!("no signals: {why}")))?;
     let mode = Mode::choose(&context.out, show.json, show.quiet);
     let mut progress = Progress::new(context.out.clone(), mode, live.texts.clone());
-    before.iter().for_each(|entry| progress.seen(entry));
+    let notifier = Notifier::start(engine.store.clone(), &engine.root, &live.id, &live.crew);
+    let tell = |progress: &Progress, entry: &Entry| {
+        if let Some(notifier) = &notifier {
+            notifier.entry(progress.tally(), entry);
+        }
+    };
+    for entry in &before {
+        progress.seen(entry);
+        tell(&progress, entry);
+    }
     let (mut asked, mut drill) = (0u32, engine.drill.clone());
     let mut tick = tokio::time::interval(TICK);
     let mut give_up: Option<tokio::time::Instant> = None;
@@ -92,6 +104,7 @@ pub async fn drive(
             }
             Some(entry) = entries.recv() => {
                 progress.entry(&entry);
+                tell(&progress, &entry);
                 if drill.as_deref().is_some_and(|step| begins(&entry, step)) {
                     drill = None;
                     live.drill().await;
@@ -107,9 +120,18 @@ pub async fn drive(
     };
     while let Ok(entry) = entries.try_recv() {
         progress.entry(&entry);
+        tell(&progress, &entry);
+    }
+    let exit = end(context, engine, progress, outcome, &show);
+    if let Some(notifier) = notifier {
+        tokio::select! {
+            said = notifier.end() => said.iter().for_each(|line| context.out.note(line)),
+            // Whoever does not want to wait for it gets it with the next resume.
+            _ = signals.next() => {}
+        }
     }
     engine.store.release(&live.id);
-    end(context, engine, progress, outcome, &show)
+    exit
 }
 
 /// Is it a call of `step` that begins?

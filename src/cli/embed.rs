@@ -13,7 +13,7 @@ use super::wiring::{self, Ready};
 use super::{crew as crews, ends};
 use crate::actors::host::Live;
 use crate::actors::run::Outcome;
-use crate::adapters::crewfile;
+use crate::adapters::crewfile::{self, Loaded};
 use crate::adapters::models::secrets::Env;
 use crate::adapters::settings::Flags;
 use crate::adapters::store::MemoryStore;
@@ -100,14 +100,14 @@ impl Engine {
     /// A crew file of the project (relative to its folder), or a role prompt; read when it is started.
     pub fn crew<'e>(&'e self, path: &str) -> Start<'e> {
         let (inputs, overrides) = (BTreeMap::new(), Overrides::default());
-        Start { engine: self, path: path.to_owned(), inputs, overrides, key: None }
+        Start { engine: self, path: path.to_owned(), inputs, overrides, key: None, loaded: None }
     }
 
     /// Takes a run up again from its last recorded event. `run` is a prefix of its id, or `latest`.
     pub async fn resume(&self, run: &str) -> Result<Run, Failure> {
         let row = open::find_run(&*self.inner.store, run)?;
         let journal = open::read_run(&*self.inner.store, row)?;
-        let ready = wiring::pinned(&self.project, &*self.inner.store, journal.started()?, &self.env, &BTreeMap::new())?;
+        let ready = wiring::pinned(&self.project, &*self.inner.store, journal.started()?, &self.env)?;
         let resumed = Event::Run(RunEvent::Resumed { by: open::whoami(&self.env) });
         let (watcher, entries) = mpsc::unbounded_channel();
         let live = self.inner.resume(&journal.row.run, ready, vec![resumed], Some(watcher)).await?;
@@ -120,12 +120,14 @@ impl Engine {
 }
 
 /// A crew about to be started.
+#[derive(Clone)]
 pub struct Start<'e> {
     engine: &'e Engine,
     path: String,
     inputs: BTreeMap<String, serde_json::Value>,
     overrides: Overrides,
     key: Option<String>,
+    loaded: Option<(Arc<Loaded>, String)>,
 }
 
 impl Start<'_> {
@@ -154,33 +156,44 @@ impl Start<'_> {
         self
     }
 
-    fn ready(&self) -> Result<Ready, Failure> {
+    /// Reads the crew's files now. Clones share what was read: many runs of a crew read it once.
+    /// Inputs may still be given; what replaces models or caps must have been.
+    pub fn load(mut self) -> Result<Self, Failure> {
         let project = &self.engine.project;
-        let (loaded, file) = if self.path.ends_with(".md") {
+        let loaded = if self.path.ends_with(".md") {
             let given: Vec<(String, bool)> = self.inputs.keys().map(|name| (name.clone(), false)).collect();
-            let loaded = crews::load_prompt(project, &self.path, &given, &self.overrides);
-            let file = loaded.crew.as_ref().map_or_else(|| self.path.clone(), |crew| crew.file.clone());
-            (loaded, file)
+            crews::load_prompt(project, &self.path, &given, &self.overrides)
         } else {
-            let loaded = crews::load(project, &self.path, &self.overrides);
-            let file = loaded.crew.as_ref().map_or_else(|| self.path.clone(), |crew| crew.file.clone());
-            (loaded, file)
+            crews::load(project, &self.path, &self.overrides)
         };
-        if loaded.crew.is_none() {
+        let Some(crew) = &loaded.crew else {
             return Err(Failure::new(Exit::Crew, crewfile::text(&loaded, false).trim_end()));
+        };
+        let file = crew.file.clone();
+        self.loaded = Some((Arc::new(loaded), file));
+        Ok(self)
+    }
+
+    fn ready(mut self) -> Result<Ready, Failure> {
+        if self.loaded.is_none() {
+            self = self.load()?;
         }
-        let root = &project.root;
-        let mut ready = wiring::bind(root, root, loaded, file, &BTreeMap::new(), &self.inputs, self.overrides.clone())?;
-        ready.key = self.key.clone();
+        let Some((loaded, file)) = self.loaded else {
+            return Err(Failure::new(Exit::Internal, "a crew that was read is gone"));
+        };
+        let root = &self.engine.project.root;
+        let mut ready = wiring::bind(root, root, loaded, file, &BTreeMap::new(), &self.inputs, self.overrides)?;
+        ready.key = self.key;
         Ok(ready)
     }
 
     /// Starts the run on the present tokio runtime. Everything that can be wrong is found before
     /// anything is sent.
     pub async fn start(self) -> Result<Run, Failure> {
+        let engine = self.engine;
         let ready = self.ready()?;
         let (watcher, entries) = mpsc::unbounded_channel();
-        let live = self.engine.inner.start(ready, Some(watcher)).await?;
+        let live = engine.inner.start(ready, Some(watcher)).await?;
         Ok(Run::new(live, entries, Vec::new()))
     }
 }

@@ -1,6 +1,8 @@
 //! Why a run rests or is over, in words. Invariant: every resumable end names the command that goes
 //! on, and the exit code is the most urgent cause's.
 
+use std::collections::BTreeMap;
+
 use super::failure::Exit;
 use super::screen::{cap, clean, usd};
 use super::tally::{RunStand, StepState, Tally};
@@ -61,13 +63,21 @@ fn parked(tally: &Tally, causes: &[ParkCause]) -> End {
     let lines = causes.iter().map(|cause| words(tally, cause)).collect();
     let mut command = resume(tally);
     // One command for all that a flag can mend.
-    if let Some((limit, enough)) = causes.iter().filter_map(|cause| raise(tally, cause)).max() {
-        let more = match limit {
-            Limit::Usd => NanoUsd(enough).to_string(),
-            Limit::Tokens => format!("{enough}tok"),
-            Limit::Calls => format!("{enough}calls"),
-        };
-        command.push_str(&format!(" --raise-budget {more}"));
+    // The most that any of the refused calls needs, limit by limit.
+    let mut raises: BTreeMap<Limit, u64> = BTreeMap::new();
+    for (limit, enough) in causes.iter().filter_map(|cause| raise(tally, cause)) {
+        let most = raises.entry(limit).or_default();
+        *most = enough.max(*most);
+    }
+    for (limit, enough) in raises {
+        command.push_str(&match limit {
+            Limit::Usd => format!(" --raise-budget {}", NanoUsd(enough)),
+            Limit::Tokens => format!(" --raise-budget {enough}tok"),
+            Limit::Calls => format!(" --raise-budget {enough}calls"),
+        });
+    }
+    if causes.contains(&ParkCause::Deadline) {
+        command.push_str(" --more-time 10m");
     }
     for cause in causes {
         if let ParkCause::Review { step } = cause {
@@ -124,7 +134,9 @@ fn raise(tally: &Tally, cause: &ParkCause) -> Option<(Limit, u64)> {
         return None;
     }
     let caps = tally.ledger.caps;
-    let up = |cap: u64, need: u64, left: u64, unit: u64| (cap + need.saturating_sub(left)).div_ceil(unit) * unit;
+    // Always more than there is: after an overrun nothing is missing, and only a raise lets the run go on.
+    let more = |need: u64, left: u64| need.saturating_sub(left).max(1);
+    let up = |cap: u64, need: u64, left: u64, unit: u64| cap.saturating_add(more(need, left)).div_ceil(unit) * unit;
     let enough = match why.limit {
         Limit::Usd => up(caps.usd?.0, why.need.usd.0, why.left.usd.0, NANO / 100),
         Limit::Tokens => up(caps.tokens?.0, why.need.tokens.0, why.left.tokens.0, 1000),

@@ -13,11 +13,13 @@ pub mod drive;
 pub mod embed;
 pub mod ends;
 pub mod failure;
+pub mod fit;
 pub mod gc;
 pub mod help;
 pub mod ledger;
 pub mod logging;
 pub mod new;
+pub mod notifier;
 pub mod notify;
 pub mod open;
 pub mod out;
@@ -117,7 +119,7 @@ impl Context {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a small crew on a text that comes along: no key, no network, no cost
+    /// Kill, starve and crash a small crew, and count: no key, no network, no cost
     Demo(demo::DemoArgs),
     /// Make a small project that runs as it is
     New(new::NewArgs),

@@ -2,9 +2,12 @@
 //! and the fold before it; the id is `RUN:SEQ`, the same however often it is sent.
 
 use super::ends;
-use super::screen::{rfc3339, usd};
+use super::progress::json_line;
+use super::screen::usd;
 use super::tally::Tally;
+use crate::core::chain::Hash;
 use crate::core::event::{CallEvent, Event, LedgerEvent, RunEnd, RunEvent, TaskEvent};
+use crate::core::ids::{BlobId, Seq};
 use crate::core::run::Entry;
 
 /// The kinds that `on` of `[notify]` may name. `approval` has no event yet.
@@ -17,8 +20,22 @@ pub struct Notice {
     pub kind: &'static str,
     /// `RUN:SEQ`.
     pub id: String,
-    /// One JSON object.
-    pub json: String,
+    pub seq: Seq,
+    /// The entry is the end of the run's stay: it is sent with the journal's head.
+    pub ends: bool,
+    /// The entry as `--json` prints it, with the notice under `notice`.
+    pub json: serde_json::Value,
+}
+
+impl Notice {
+    /// One line of JSON; `hash` is the chain's up to and with the entry.
+    pub fn line(&self, hash: &Hash) -> String {
+        let mut json = self.json.clone();
+        if let Some(map) = json.as_object_mut().filter(|_| self.ends) {
+            map.insert("head".to_owned(), BlobId(*hash).to_string().into());
+        }
+        json.to_string()
+    }
 }
 
 /// The notice of an entry that `tally` has just folded, if it is one. The caller leaves out the kinds
@@ -50,11 +67,12 @@ pub fn of(tally: &Tally, entry: &Entry) -> Option<Notice> {
     };
     let started = tally.started.as_deref()?;
     let id = format!("{}:{}", started.run, entry.seq);
-    let event: serde_json::Value = serde_json::from_slice(&entry.event.encode()).unwrap_or_default();
-    let json = serde_json::json!({
-        "v": 1, "id": id, "kind": kind, "run": started.run, "crew": started.crew, "offline": started.offline,
-        "seq": entry.seq, "ts": rfc3339(entry.at_ms), "text": text,
-        "go_on": ends::of(tally).and_then(|end| end.command), "event": event,
+    let line = json_line(&started.run, entry.seq, entry.at_ms, &entry.event.encode());
+    let mut json: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+    json["notice"] = serde_json::json!({
+        "id": id, "kind": kind, "crew": started.crew, "offline": started.offline, "text": text,
+        "go_on": ends::of(tally).and_then(|end| end.command),
     });
-    Some(Notice { kind, id, json: json.to_string() })
+    let ends = matches!(entry.event, Event::Run(_));
+    Some(Notice { kind, id, seq: entry.seq, ends, json })
 }

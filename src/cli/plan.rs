@@ -1,10 +1,25 @@
-//! `plan`. Arguments only, here.
+//! `plan`: the task graph and what a run of it may cost. Invariant: nothing is sent, spent or written;
+//! a figure that is not known is said in words, never as $0.
+
+mod figures;
+mod graph;
+mod json;
+
+use std::collections::BTreeMap;
 
 use clap::Args;
 
-use super::Context;
+use super::crew::{Classes, ModelClass};
 use super::failure::{Exit, Failure, Outcome};
-use super::run::{InputArgs, LimitArgs};
+use super::open::Project;
+use super::run::{InputArgs, LimitArgs, Written};
+use super::screen::{clean, count, wrap};
+use super::{Context, fit, run, wiring};
+use crate::adapters::crewfile;
+use crate::core::crew::{Crew, Input, NodeBudget, OnExhausted};
+use crate::core::estimate::{Estimate, Money, estimate};
+use crate::core::ids::Name;
+use crate::core::money::{Limit, grouped};
 
 #[derive(Clone, Debug, Args)]
 pub struct PlanArgs {
@@ -15,6 +30,9 @@ pub struct PlanArgs {
     pub inputs: InputArgs,
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// The task graph alone
+    #[arg(long)]
+    pub graph: bool,
     /// Exit 3 if the worst case does not fit the budget
     #[arg(long)]
     pub require_fit: bool,
@@ -23,6 +41,169 @@ pub struct PlanArgs {
     pub json: bool,
 }
 
-pub fn plan(_: &Context, _: PlanArgs) -> Outcome {
-    Err(Failure::new(Exit::Internal, "`plan` is not built in this checkout"))
+/// A crew with its figures, ready to be printed.
+struct Planned {
+    crew: std::sync::Arc<Crew>,
+    /// As the command line names it, below the root.
+    file: String,
+    made: Estimate,
+    classes: Classes,
+    /// Where the cap in USD comes from.
+    origin: String,
+    /// Inputs that have no value yet, with what they are for.
+    lacking: Vec<(Name, String)>,
+    notes: Vec<String>,
+}
+
+pub fn plan(context: &Context, args: PlanArgs) -> Outcome {
+    let root = crewfile::project_root(&context.cwd.join(&args.crew));
+    let project = Project::at(context, root, args.limits.flags())?;
+    let planned = planned(context, &project, &args)?;
+    let columns = context.columns();
+    if args.json {
+        context.out.line(&json::plan(&planned).to_string());
+    } else {
+        let mut lines = graph::lines(&planned, columns);
+        if !args.graph {
+            lines.push(String::new());
+            lines.extend(figures::lines(&planned, columns));
+        }
+        lines.extend(verdict(&planned, args.graph).iter().flat_map(|line| wrap(line, columns, 2)));
+        lines.iter().for_each(|line| context.out.line(line));
+    }
+    if args.require_fit {
+        require_fit(&planned)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn planned(context: &Context, project: &Project, args: &PlanArgs) -> Result<Planned, Failure> {
+    let Written { loaded, file, texts, typed, overrides } = run::read(context, project, &args.crew, &args.inputs)?;
+    let Some(crew) = loaded.crew.clone() else { return Err(Failure::new(Exit::Crew, "the crew is not valid")) };
+    let classes = Classes::new(&project.settings, Some(&loaded));
+    let notes = loaded.notes.iter().map(|note| clean(note)).collect();
+    let wrong = |wrong: Vec<String>| Failure::usage(wrong.join("\n")).hint("nothing was sent");
+    let (bound, lacking) = crew.bind_known(&texts, &typed).map_err(wrong)?;
+    let about = |input: &&Input| (input.name.clone(), clean(&input.description));
+    let lacking: Vec<(Name, String)> = lacking.iter().map(about).collect();
+    // With all inputs the figures are those that `run` takes, to the token.
+    let inputs: BTreeMap<Name, serde_json::Value> = if lacking.is_empty() {
+        wiring::bind(&project.root, &context.cwd, loaded, file.clone(), &texts, &typed, overrides)?.inputs
+    } else {
+        bound
+    };
+    let stated = project.settings.limits.max_usd.as_ref().map(|stated| stated.origin.clone());
+    let origin = match (crew.budget.origin.as_str(), stated) {
+        ("settings", Some(layer)) => layer,
+        (origin, _) => origin.to_owned(),
+    };
+    let made = estimate(&crew, &inputs);
+    Ok(Planned { crew, file, made, classes, origin, lacking, notes })
+}
+
+/// What the figures mean, one line each.
+fn verdict(planned: &Planned, graph_only: bool) -> Vec<String> {
+    let Planned { crew, made, lacking, .. } = planned;
+    let mut lines = Vec::new();
+    if !graph_only {
+        lines.extend(courses(planned));
+        lines.push(
+            "smallest: one call of each task that must run, answered in a word, with room for the largest max_output; \
+             a run starts only if that fits. expected: an estimate \
+             from the texts and sizes, not from earlier runs. worst case: every item, round, \
+             attempt, turn and delegation, each with its longest prompt and all of its max_output, at list price \
+             without cache discount"
+                .to_owned(),
+        );
+        if made.money == Some(Money::Unknown) {
+            lines.push(
+                "? = no price is known: the dollars are a lower bound; tokens and calls are what bounds the run"
+                    .to_owned(),
+            );
+        }
+    }
+    if !lacking.is_empty() {
+        let one = |(name, about): &(Name, String)| match about.is_empty() {
+            true => name.to_string(),
+            false => format!("{name} ({about})"),
+        };
+        let names = lacking.iter().map(one).collect::<Vec<_>>().join(", ");
+        let taken = if graph_only { "" } else { "; 2,000 bytes are taken for each" };
+        lines.push(format!("inputs not given, which run needs: {names}{taken}"));
+    }
+    if uses(crew, &planned.classes, ModelClass::StandIn) {
+        lines.push("[offline] is a stand-in, not a language model: it costs nothing and needs no network".to_owned());
+    }
+    lines.extend(planned.notes.iter().cloned());
+    lines.push("nothing was sent, nothing was spent".to_owned());
+    lines
+}
+
+/// Which courses fit, and what would make the others fit.
+fn courses(planned: &Planned) -> Vec<String> {
+    let Planned { crew, made, .. } = planned;
+    let caps = crew.budget.caps;
+    let worst = fit::over(caps, made.total.worst.amount());
+    if worst.is_empty() {
+        let more = match capped(crew) {
+            true => "; the caps of single tasks, agents or sub-crews may still stop a part of it",
+            false => ": no run is stopped by budget unless its process dies in calls or a provider bills too much",
+        };
+        return vec![format!("the worst case fits the crew's budget{more}")];
+    }
+    let mut lines = Vec::new();
+    let smallest = fit::over(caps, made.smallest.amount());
+    let expected = fit::over(caps, made.total.expected.amount());
+    if !smallest.is_empty() {
+        let (words, enough) = (fit::words(&smallest), fit::enough(&smallest));
+        lines.push(format!(
+            "! the smallest course does not fit, run refuses it (exit 3): {words}. Least that starts: {enough}"
+        ));
+    } else if !expected.is_empty() {
+        let (words, enough) = (fit::words(&expected), fit::enough(&expected));
+        lines.push(format!("! the expected course does not fit: {words}. To fit: {enough}"));
+    }
+    let mut line = format!("! the worst case does not fit: {}.", fit::words(&worst));
+    if let Some(pause) = made.pause(caps).filter(|_| smallest.is_empty()) {
+        let (need, left) = match pause.limit {
+            Limit::Usd => (super::screen::usd(pause.need.usd), super::screen::usd(pause.left.usd)),
+            Limit::Tokens => (count(pause.need.tokens.0, "token"), grouped(pause.left.tokens.0)),
+            Limit::Calls => (count(pause.need.calls, "call"), grouped(pause.left.calls)),
+        };
+        let what = match crew.budget.on_exhausted {
+            OnExhausted::Pause => "pause, with all results so far kept,",
+            OnExhausted::Fail => "fail",
+        };
+        line.push_str(&format!(" Such a run would {what} in {}: it needs up to {need}, {left} left.", pause.task));
+    }
+    line.push_str(&format!(" To fit: {}, or lower", fit::enough(&worst)));
+    line.push_str(" context_tokens, max_turns, max_output, attempts, max_rounds or max_children");
+    lines.push(line);
+    lines
+}
+
+/// Has some part of the crew caps of its own?
+fn capped(crew: &Crew) -> bool {
+    let own = crew.tasks.iter().map(|task| &task.budget).chain(crew.agents.values().map(|agent| &agent.budget));
+    own.chain(crew.crews.values().map(|sub| &sub.budget)).any(|budget| *budget != NodeBudget::default())
+        || crew.crews.values().any(|sub| !sub.crew.budget.caps.is_none() || capped(&sub.crew))
+}
+
+/// Does some agent of the crew, or of one below it, use such a model?
+fn uses(crew: &Crew, classes: &Classes, class: ModelClass) -> bool {
+    let own = crew.agents.values().any(|agent| graph::class(classes, &agent.model) == class);
+    let narrowed = crew.tasks.iter().filter_map(|task| task.model.as_ref());
+    own || narrowed.into_iter().any(|model| graph::class(classes, model) == class)
+        || crew.crews.values().any(|sub| uses(&sub.crew, classes, class))
+}
+
+fn require_fit(planned: &Planned) -> Result<(), Failure> {
+    let over = fit::over(planned.crew.budget.caps, planned.made.total.worst.amount());
+    if over.is_empty() {
+        return Ok(());
+    }
+    let message = format!("the worst case does not fit the budget: {}", fit::words(&over));
+    Err(Failure::new(Exit::Crew, message)
+        .hint(format!("to fit: {} (the cap in USD is from {})", fit::enough(&over), planned.origin))
+        .hint("nothing was sent, nothing was spent"))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::sync::mpsc;
@@ -10,7 +11,7 @@ use super::failure::{Exit, Failure, Outcome};
 use super::open::{self, Journal, Project};
 use super::tally::StepState;
 use super::wiring::{self, Engine, Ready};
-use super::{Context, crew as crews, drive, raise};
+use super::{Context, crew as crews, drive, fit, notifier, raise};
 use crate::adapters::crewfile::{self, Loaded};
 use crate::adapters::settings::{Flags, Stated};
 use crate::core::crew::Overrides;
@@ -100,9 +101,12 @@ pub struct ResumeArgs {
     /// A prefix of the run's id, or latest
     #[arg(value_name = "RUN", default_value = "latest")]
     pub run: String,
-    /// A higher cap for the whole run: 0.30 (dollars), 9000tok or 50calls; recorded with your name
+    /// A higher cap for the whole run, recorded with your name: 0.40, 20000tok, 50calls; may be given again
     #[arg(long, value_name = "USD", allow_negative_numbers = true)]
-    pub raise_budget: Option<String>,
+    pub raise_budget: Vec<String>,
+    /// Running time on top of the crew's deadline: 90s, 10m, 2h
+    #[arg(long, value_name = "TIME")]
+    pub more_time: Option<String>,
     /// Let a step that needs review start over; may be given again
     #[arg(long, value_name = "STEP")]
     pub retry: Vec<String>,
@@ -123,6 +127,7 @@ pub fn run(context: &Context, args: RunArgs) -> Outcome {
     if let Some(row) = wiring::keyed(&*engine.store, &ready)? {
         return go_on(context, &project, &engine, row, &args.show);
     }
+    fit::may_start(&ready, args.require_fit)?;
     drive::block_on(async {
         let (watcher, entries) = mpsc::unbounded_channel();
         let live = engine.start(ready, Some(watcher)).await?;
@@ -132,17 +137,37 @@ pub fn run(context: &Context, args: RunArgs) -> Outcome {
 
 /// The crew of the command line with its inputs, checked; nothing is sent.
 pub fn prepare(context: &Context, project: &Project, args: &RunArgs) -> Result<Ready, Failure> {
+    let Written { loaded, file, texts, typed, overrides } = read(context, project, &args.crew, &args.inputs)?;
+    let needs = |failure: Failure| failure.hint(format!("what it needs: bosun plan {}", args.crew.display()));
+    let ready = wiring::bind(&project.root, &context.cwd, loaded, file, &texts, &typed, overrides);
+    let mut ready = ready.map_err(needs)?;
+    ready.key = args.key.clone();
+    Ok(ready)
+}
+
+/// A crew that compiles, and the inputs as they were typed.
+pub struct Written {
+    pub loaded: Loaded,
+    /// Path of the crew file below the root.
+    pub file: String,
+    pub texts: BTreeMap<String, String>,
+    pub typed: BTreeMap<String, serde_json::Value>,
+    pub overrides: Overrides,
+}
+
+/// Reads what a command line names; inputs may be missing.
+pub fn read(context: &Context, project: &Project, crew: &Path, args: &InputArgs) -> Result<Written, Failure> {
     let overrides = Overrides {
-        model: args.inputs.model.clone(),
         usual_model: project.settings.model.clone(),
-        offline: args.inputs.offline || project.settings.offline,
+        model: args.model.clone(),
+        offline: args.offline || project.settings.offline,
         caps: Caps::default(),
         max_turns: limit(&project.settings.limits.max_turns),
         max_output: project.settings.limits.max_output.as_ref().map(|stated| stated.value),
     };
-    let texts = pairs(&args.inputs.input)?;
-    let typed = typed_inputs(context, args.inputs.inputs.as_deref())?;
-    let path = crews::place(&project.root, &context.cwd, &args.crew)?;
+    let texts = pairs(&args.input)?;
+    let typed = typed_inputs(context, args.inputs.as_deref())?;
+    let path = crews::place(&project.root, &context.cwd, crew)?;
     let (loaded, file) = if path.ends_with(".md") {
         solo(context, project, &path, &texts, &overrides)
     } else {
@@ -154,11 +179,7 @@ pub fn prepare(context: &Context, project: &Project, args: &RunArgs) -> Result<R
         let text = crewfile::text(&loaded, context.out.err_is_colored());
         return Err(Failure::new(Exit::Crew, text.trim_end()));
     }
-    let needs = |failure: Failure| failure.hint(format!("what it needs: bosun plan {}", args.crew.display()));
-    let mut ready =
-        wiring::bind(&project.root, &context.cwd, loaded, file, &texts, &typed, overrides).map_err(needs)?;
-    ready.key = args.key.clone();
-    Ok(ready)
+    Ok(Written { loaded, file, texts, typed, overrides })
 }
 
 /// A role prompt as a crew of one, and the name of the crew file that is made for it.
@@ -214,9 +235,23 @@ fn typed_inputs(context: &Context, file: Option<&Path>) -> Result<BTreeMap<Strin
 fn go_on(context: &Context, project: &Project, engine: &Engine, row: RunRow, show: &ShowArgs) -> Outcome {
     if row.state.is_final() {
         let journal = open::read_run(&*engine.store, row)?;
-        return drive::print_again(context, engine, &journal, show);
+        let exit = drive::print_again(context, engine, &journal, show);
+        notifier::overdue(context, project, engine.store.clone(), &journal);
+        return exit;
     }
-    take_up(context, project, engine, row, Vec::new(), &BTreeMap::new(), show)
+    let run = row.run.clone();
+    let taken = take_up(context, project, engine, row, Vec::new(), Duration::ZERO, show);
+    // Whoever ran it may have finished it while this process made ready.
+    match taken {
+        Err(failure) if failure.exit == Exit::Usage => {
+            let row = open::find_run(&*engine.store, run.as_str())?;
+            if !row.state.is_final() {
+                return Err(failure);
+            }
+            drive::print_again(context, engine, &open::read_run(&*engine.store, row)?, show)
+        }
+        taken => taken,
+    }
 }
 
 /// Goes on with a run from its last recorded event.
@@ -227,6 +262,7 @@ pub fn resume(context: &Context, args: ResumeArgs) -> Outcome {
     drop(store);
     let engine = Engine::open(&project, context.env.clone())?;
     if row.state.is_final() {
+        notifier::overdue(context, &project, engine.store.clone(), &open::read_run(&*engine.store, row.clone())?);
         let state = serde_json::to_value(row.state).ok().and_then(|state| state.as_str().map(str::to_owned));
         return Err(Failure::usage(format!(
             "run {} is {}: there is nothing to go on with",
@@ -237,15 +273,17 @@ pub fn resume(context: &Context, args: ResumeArgs) -> Outcome {
     }
     let journal = open::read_run(&*engine.store, row.clone())?;
     let opening = opening(context, &journal, &args)?;
-    take_up(context, &project, &engine, row, opening, &BTreeMap::new(), &args.show)
+    take_up(context, &project, &engine, row, opening, more_time(&args)?, &args.show)
 }
 
 /// What a resume brings with it: a higher cap, steps that start over.
 fn opening(context: &Context, journal: &Journal, args: &ResumeArgs) -> Result<Vec<Event>, Failure> {
     let by = open::whoami(&context.env);
     let mut events = Vec::new();
-    if let Some(text) = &args.raise_budget {
-        let caps = raise::raised(journal.tally.ledger.caps, text).map_err(Failure::usage)?;
+    if !args.raise_budget.is_empty() {
+        let caps = journal.tally.ledger.caps;
+        let raised = args.raise_budget.iter().try_fold(caps, |caps, text| raise::raised(caps, text));
+        let caps = raised.map_err(Failure::usage)?;
         events.push(Event::Ledger(LedgerEvent::Raised { caps, by: by.clone() }));
     }
     for text in &args.retry {
@@ -260,17 +298,23 @@ fn opening(context: &Context, journal: &Journal, args: &ResumeArgs) -> Result<Ve
     Ok(events)
 }
 
+fn more_time(args: &ResumeArgs) -> Result<Duration, Failure> {
+    let Some(text) = &args.more_time else { return Ok(Duration::ZERO) };
+    crewfile::time(text).map(Duration::from_millis).map_err(|why| Failure::usage(format!("--more-time: {why}")))
+}
+
 fn take_up(
     context: &Context,
     project: &Project,
     engine: &Engine,
     row: RunRow,
     opening: Vec<Event>,
-    texts: &BTreeMap<String, String>,
+    more_time: Duration,
     show: &ShowArgs,
 ) -> Outcome {
     let journal = open::read_run(&*engine.store, row)?;
-    let ready = wiring::pinned(project, &*engine.store, journal.started()?, &context.env, texts)?;
+    let mut ready = wiring::pinned(project, &*engine.store, journal.started()?, &context.env)?;
+    ready.more_time = more_time;
     drive::say_changed(context, project, &journal)?;
     let resumed = Event::Run(RunEvent::Resumed { by: open::whoami(&context.env) });
     let opening = std::iter::once(resumed).chain(opening).collect();

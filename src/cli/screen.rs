@@ -55,6 +55,28 @@ pub fn clip(text: &str, columns: usize) -> String {
     out
 }
 
+/// A line as lines of at most `columns`, broken between words; all but the first begin with `hang` spaces.
+pub fn wrap(text: &str, columns: usize, hang: usize) -> Vec<String> {
+    let indent = " ".repeat(hang.min(columns / 2));
+    let lead: String = text.chars().take_while(|c| *c == ' ').collect();
+    let mut lines = Vec::new();
+    let mut line = lead.clone();
+    let mut begun = false;
+    for word in text.split_whitespace() {
+        if begun && width(&line) + 1 + width(word) > columns {
+            lines.push(std::mem::replace(&mut line, indent.clone()));
+            begun = false;
+        }
+        if begun {
+            line.push(' ');
+        }
+        line.push_str(word);
+        begun = true;
+    }
+    lines.push(line);
+    lines.iter().map(|line| clip(line, columns)).collect()
+}
+
 /// Which side a column's cells lean to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -195,6 +217,13 @@ mod tests {
         assert_eq!(clip("日本語", 5), "日本…");
         assert_eq!(clip("日本語", 4), "日…");
         assert_eq!(clip("abc", 3), "abc");
+    }
+
+    #[test]
+    fn wrapped_lines_keep_every_word_and_fit() {
+        assert_eq!(wrap("  one two three four", 12, 4), ["  one two", "    three", "    four"]);
+        assert_eq!(wrap("one two", usize::MAX, 4), ["one two"]);
+        assert_eq!(wrap("unbreakable", 6, 2), ["unbre…"]);
     }
 
     #[test]

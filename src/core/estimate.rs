@@ -154,7 +154,8 @@ pub struct Estimate {
     /// `None` where no model is called at all.
     pub money: Option<Money>,
     /// The smallest course: one call for each task that must run (each row of a file, no item of a
-    /// result), each with its expected prompt and all of its `max_output`.
+    /// result), each with its expected prompt and one token of output, and room for the largest
+    /// `max_output` among them: without it that call cannot be held, however little the others use.
     pub smallest: Spend,
     /// Of the crew, as compiled: pass others to [`Estimate::pause`].
     pub caps: Caps,
@@ -195,8 +196,7 @@ pub fn estimate(crew: &Arc<Crew>, inputs: &BTreeMap<Name, serde_json::Value>) ->
     let tasks: Vec<TaskEstimate> = (0..crew.tasks.len()).map(|index| step::task(crew, index, inputs)).collect();
     let total = tasks.iter().fold(Range::default(), |sum, task| sum.plus(task.range));
     let money = tasks.iter().filter_map(|task| task.money).reduce(Money::and);
-    let smallest = (0..crew.tasks.len()).map(|index| step::smallest(crew, index, inputs));
-    let smallest = smallest.fold(Spend::default(), Spend::plus);
+    let smallest = step::Least::of(crew, inputs).whole();
     Estimate { tasks, total, money, smallest, caps: crew.budget.caps, assumed }
 }
 

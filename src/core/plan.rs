@@ -52,6 +52,10 @@ pub struct State {
     ready: BTreeSet<(u32, u32, Step)>,
     /// Units that hold one of `max_parallel` slots.
     slots: u32,
+    /// Units that wait and hold none.
+    waits: BTreeSet<Step>,
+    /// Units whose agent has panicked.
+    crashed: BTreeSet<Step>,
     /// Numbers in use by agent name: an actor is kept over the rounds of a loop.
     busy: BTreeMap<Name, BTreeSet<u32>>,
     /// Actors that have a task in hand, by agent name.
@@ -68,7 +72,7 @@ pub struct State {
     files: BTreeMap<Step, Option<String>>,
     /// Children of a parent's step, by name: the next one's number; and what was asked, against repeats.
     children: BTreeMap<Step, u32>,
-    delegated: BTreeSet<BlobId>,
+    delegated: BTreeMap<BlobId, Step>,
     /// Units that have not ended.
     open: u32,
     failed: bool,
@@ -190,6 +194,8 @@ impl Plan {
             loops: BTreeMap::new(),
             ready: BTreeSet::new(),
             slots: 0,
+            waits: BTreeSet::new(),
+            crashed: BTreeSet::new(),
             busy: BTreeMap::new(),
             working: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -198,7 +204,7 @@ impl Plan {
             full: BTreeSet::new(),
             files: BTreeMap::new(),
             children: BTreeMap::new(),
-            delegated: BTreeSet::new(),
+            delegated: BTreeMap::new(),
             open: 0,
             failed: false,
             parked: None,
@@ -253,8 +259,9 @@ impl Plan {
     }
 
     fn crashed(&self) -> impl Iterator<Item = Step> + '_ {
-        let running = self.state.units.iter().filter(|(_, unit)| unit.crashes > MAX_CRASHES && unit.is_at_work());
-        running.map(|(step, unit)| unit.step(step))
+        let units = self.state.crashed.iter().filter_map(|step| Some((step, self.unit(step)?)));
+        let often = units.filter(|(_, unit)| unit.crashes > MAX_CRASHES && unit.is_at_work());
+        often.map(|(step, unit)| unit.step(step))
     }
 
     /// Nothing is due: the crew is done, or it waits for the world, or nothing can go on.
@@ -278,8 +285,8 @@ impl Plan {
     }
 
     fn any_active(&self) -> bool {
-        self.state.units.values().any(|unit| matches!(unit.phase, Phase::Running | Phase::Crew))
-            || self.state.units.values().any(|unit| unit.phase == Phase::Waits && unit.open_children == 0)
+        let waits = || self.state.waits.iter().filter_map(|step| self.unit(step));
+        self.state.slots > 0 || waits().any(|unit| unit.open_children == 0)
     }
 
     fn any_waiting_for_people(&self) -> bool {

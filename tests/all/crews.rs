@@ -3,44 +3,32 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-/// A copy of what is shipped, in a folder of its own.
-struct Copy(tempfile::TempDir);
+use boatswain::core::chat::Message;
+use boatswain::core::event::{Event, TaskEvent, Work};
 
-/// How a command ended.
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
+use super::support::{Folder, Ran};
+
+/// A copy of what is shipped, in a folder of its own; every run in it is verified.
+struct Copy(Folder);
 
 impl Copy {
     fn new() -> Copy {
-        let copy = Copy(tempfile::tempdir().unwrap());
+        let folder = Folder::new("");
+        std::fs::remove_file(folder.path().join("crew.toml")).unwrap();
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for folder in ["crews", "prompts"] {
-            for file in files(&here.join(folder)) {
-                let to = copy.0.path().join(file.strip_prefix(here).unwrap());
-                std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-                std::fs::copy(&file, to).unwrap();
-            }
+        let shipped = ["crews", "prompts"].into_iter().flat_map(|folder| files(&here.join(folder)));
+        for file in shipped.chain([here.join("README.md")]) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            folder.file(file.strip_prefix(here).unwrap().to_str().unwrap(), &text);
         }
-        std::fs::copy(here.join("README.md"), copy.0.path().join("README.md")).unwrap();
-        copy
-    }
-    fn bosun(&self, args: &[&str]) -> Ran {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bosun"));
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.0.path());
-        let ran = command.args(args).current_dir(self.0.path()).output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        Ran { code: ran.status.code(), out: text(&ran.stdout), err: text(&ran.stderr) }
+        Copy(folder)
     }
     #[track_caller]
     fn done(&self, args: &[&str]) -> Ran {
-        let ran = self.bosun(args);
-        assert_eq!(ran.code, Some(0), "bosun {args:?}\n{}\n{}", ran.out, ran.err);
+        let ran = self.0.bosun(args).expect(0);
         assert!(ran.err.contains("[offline]"), "a stand-in's run says so: {}", ran.err);
+        self.0.verify();
         ran
     }
     #[track_caller]
@@ -90,6 +78,32 @@ fn quickstart_writes_a_brief_with_places_and_says_what_a_real_model_needs() {
     }
     assert!(ran.err.contains("round 1 of draft_review: again"), "the first draft is sent back: {}", ran.err);
     assert!(ran.err.contains("round 2 of draft_review: approved"), "{}", ran.err);
+}
+
+/// The user message that a step begins with, and whether it goes on from earlier turns.
+fn asked(copy: &Copy, wanted: &str) -> (String, bool) {
+    let store = copy.0.store();
+    let asked = copy.0.events().into_iter().find_map(|event| match event {
+        Event::Task(TaskEvent::Assigned { step, work: Work::Prompt { user, carries, .. }, .. }) => {
+            (step.as_str() == wanted).then_some((user, carries))
+        }
+        _ => None,
+    });
+    let (user, carries) = asked.unwrap_or_else(|| panic!("{wanted} was not assigned"));
+    let text = store.blob(&user.message).unwrap().unwrap();
+    (Message::decode(&text).unwrap().content().to_owned(), carries)
+}
+
+#[test]
+fn a_judge_reads_the_new_text_in_each_round_and_not_its_own_verdict() {
+    let copy = Copy::new();
+    let ran = copy.done(&["run", "crews/quickstart.toml", "--input", "source=README.md"]);
+    let (judge, carries) = asked(&copy, "draft_review#2");
+    assert!(judge.contains(ran.out.trim_end()), "the revised text is not in {judge}");
+    assert!(!judge.contains("Your last result") && !carries, "{judge}");
+    assert!(judge.contains("\n{\"type\":\"object\""), "the schema is JSON, not a string of it: {judge}");
+    let (writer, carries) = asked(&copy, "draft#2");
+    assert!(writer.starts_with("Round 2. Your last result was reviewed") && carries, "{writer}");
 }
 
 #[test]
@@ -161,4 +175,11 @@ fn every_role_prompt_is_in_use() {
         })
         .collect();
     assert!(unused.is_empty(), "no crew has an agent for {unused:?}");
+}
+
+#[test]
+fn check_finds_nothing_to_complain_about() {
+    let copy = Copy::new();
+    let ran = copy.0.bosun(&["check"]).expect(0);
+    assert!(!ran.out.contains("warning") && !ran.out.contains("error"), "{}", ran.out);
 }

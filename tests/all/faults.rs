@@ -32,7 +32,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::stand_in::Behaviour;
-use super::support::{Dice, Folder, Provider, kill9, signal, until, wait};
+use super::support::{Dice, Folder, Provider, kill9, program, signal, until, wait};
 
 const RUN: [&str; 5] = ["run", "crew.toml", "-q", "--key", "k"];
 
@@ -67,7 +67,7 @@ fn a_full_disk_is_exit_6_and_nothing_is_sent_after_it() {
     answer_after(&provider, Duration::from_millis(2), "words ".repeat(3000));
     let folder = many(&provider, "");
     // Files of the process end at 160 KB: the journal's own limit, wherever that is met.
-    let program = env!("CARGO_BIN_EXE_bosun");
+    let program = super::support::program();
     let mut command = Command::new("bash");
     folder.prepare(&mut command);
     let script = format!("trap '' XFSZ; ulimit -f 160; exec {program} {}", RUN.join(" "));
@@ -97,7 +97,7 @@ fn a_state_folder_that_cannot_be_written_is_exit_6() {
     folder.verify();
     // Read-only for good, where the system lets a test make it so.
     let state = folder.state().display().to_string();
-    let program = env!("CARGO_BIN_EXE_bosun");
+    let program = super::support::program();
     let script =
         format!("mount --bind {state} {state} && mount -o remount,ro,bind {state} && {program} run crew.toml -q");
     let mut command = Command::new("unshare");
@@ -187,6 +187,19 @@ fn asks_for_tool(name: &str) -> Behaviour {
     )
 }
 
+fn asks_for_tools(name: &str, count: u32) -> Behaviour {
+    let call = |n: u32| {
+        let function = json!({"name": name, "arguments": json!({"n": n}).to_string()});
+        json!({"id": format!("c{n}"), "type": "function", "function": function})
+    };
+    let calls: Vec<_> = (1..=count).map(call).collect();
+    let message = json!({"role": "assistant", "content": "", "tool_calls": calls});
+    let usage = json!({"prompt_tokens": 50, "completion_tokens": 7});
+    Behaviour::Body(
+        json!({"choices": [{"message": message, "finish_reason": "tool_calls"}], "usage": usage}).to_string(),
+    )
+}
+
 fn with_tool(provider: &Provider, script: &str) -> Folder {
     let folder = single(
         provider,
@@ -221,6 +234,56 @@ fn a_pausing_run_starts_no_tool_and_runs_it_once_after_the_resume() {
     folder.bosun(&RUN).expect(0);
     assert_eq!((ran(&folder), provider.requests()), (1, 2));
     folder.verify();
+}
+
+#[test]
+fn tools_that_end_together_run_once_each() {
+    let provider = Provider::start();
+    provider.server.respond(|_, number| match number % 2 {
+        1 => (Duration::ZERO, asks_for_tools("act", 8)),
+        _ => (Duration::ZERO, Behaviour::Answer("Fine.".into())),
+    });
+    let folder = with_tool(&provider, "true");
+    let text = folder.read("crew.toml").replace("timeout = \"20s\"", "timeout = \"20s\"\nschema = { n = \"int\" }");
+    folder.file("crew.toml", &text);
+    for round in 1..=5 {
+        folder.bosun(&["run", "crew.toml", "-q", "--key", &round.to_string()]).expect(0);
+        assert_eq!(ran(&folder), 8 * round, "a tool with effect ran again");
+    }
+    folder.verify();
+}
+
+#[test]
+fn a_pause_ends_although_the_last_answer_is_judged_after_it() {
+    let provider = Provider::start();
+    // So large that the coordinator is at rest before the agent has found it unusable.
+    let list = format!("[{}1]", "1,".repeat(400_000));
+    answer_after(&provider, Duration::from_millis(300), list);
+    let folder = single(&provider, "output_schema = { a = \"int\" }");
+    let child = folder.start(&RUN);
+    until("a request", || provider.requests() == 1);
+    signal(child.id(), Signal::INT);
+    wait(child).expect(130);
+    let failed = |event: &Event| matches!(event, Event::Task(TaskEvent::AttemptFailed { .. }));
+    assert!(folder.events().iter().any(failed), "the answer was judged");
+    folder.verify();
+}
+
+#[test]
+fn a_run_that_is_over_is_never_taken_up() {
+    let provider = Provider::start();
+    let folder = single(&provider, "");
+    folder.bosun(&RUN).expect(0);
+    let (row, entries) = folder.runs().remove(0);
+    let (engine, ready) = ready(&folder);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // As a process does that looked at it before its owner had finished it.
+    let resumed = Event::Run(RunEvent::Resumed { by: "a second process".into() });
+    let refused = runtime.block_on(engine.resume(&row.run, ready, vec![resumed], None)).err().expect("it is refused");
+    assert!(refused.to_string().contains("is over"), "{refused}");
+    assert!(engine.store.owner(&row.run).is_none(), "it is let go");
+    drop(engine);
+    assert_eq!(folder.runs().remove(0), (row, entries), "nothing was added");
 }
 
 #[test]
@@ -303,6 +366,24 @@ fn another_process_pauses_and_cancels_within_a_tenth_of_a_second() {
         println!("{kind}: heard after {best} ms");
         assert!(best <= 100, "{kind}: {best} ms");
     }
+}
+
+#[test]
+fn a_cancel_that_was_never_taken_comes_before_any_call_of_the_resume() {
+    let provider = Provider::start();
+    provider.server.respond(|_, _| (Duration::ZERO, Behaviour::Hang));
+    let folder = many(&provider, "");
+    let child = folder.start(&RUN);
+    until("four requests", || provider.requests() == 4);
+    kill9(child.id());
+    wait(child);
+    let (row, _) = folder.runs().remove(0);
+    folder.store().inbox_put(&row.run, "cancel", "{}", "a person", now_ms()).unwrap();
+    folder.bosun(&["resume", "-q"]).expect(17);
+    assert_eq!(provider.requests(), 4, "a cancelled run sends nothing");
+    let by = |event: &Event| matches!(event, Event::Run(RunEvent::CancelAsked { by }) if by == "a person");
+    assert!(folder.events().iter().any(by));
+    folder.verify();
 }
 
 #[test]
@@ -475,8 +556,7 @@ fn a_closed_stdout_stops_the_output_and_not_the_run() {
     answer_after(&provider, Duration::from_millis(1), "words ".repeat(100_000));
     for flag in ["-q", "--json"] {
         let folder = single(&provider, "");
-        let script =
-            format!("{} run crew.toml {flag} | head -c 10; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_bosun"));
+        let script = format!("{} run crew.toml {flag} | head -c 10; exit ${{PIPESTATUS[0]}}", program());
         let mut command = Command::new("bash");
         folder.prepare(&mut command);
         let ran = wait(command.args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap()).expect(0);
@@ -562,6 +642,7 @@ fn a_clock_that_runs_backwards_changes_no_decision() {
         inputs: BTreeMap::new(),
         overrides: Overrides::default(),
         prices: BTreeMap::new(),
+        windows: BTreeMap::new(),
         caps: Caps { ..crew.budget.caps },
         cap_origin: String::new(),
         key: None,
@@ -615,4 +696,119 @@ fn a_clock_that_runs_backwards_changes_no_decision() {
         replay.step(&entry, &row.payload).unwrap();
     }
     replay.finish().unwrap();
+}
+
+#[test]
+fn one_key_started_by_many_processes_at_once_is_one_run() {
+    for _ in 0..3 {
+        let provider = Provider::start();
+        answer_after(&provider, Duration::from_millis(5), "Fine.".into());
+        let folder = many(&provider, "");
+        let children: Vec<_> = (0..6).map(|_| folder.start(&RUN)).collect();
+        let ended: Vec<_> = children.into_iter().map(wait).collect();
+        assert!(ended.iter().any(|ran| ran.code == Some(0)), "{ended:?}");
+        for ran in &ended {
+            assert!(matches!(ran.code, Some(0 | 5)), "{ran:?}");
+        }
+        let figures = folder.verify();
+        assert_eq!(figures.len(), 1, "one key, one run");
+        assert_eq!((figures[0].answered, provider.requests()), (20, 20));
+    }
+}
+
+#[test]
+fn a_ledger_or_coordinator_that_fails_starts_over_from_the_fold() {
+    for part in ["ledger", "coordinator"] {
+        let provider = Provider::start();
+        answer_after(&provider, Duration::from_millis(30), "Fine.".into());
+        let folder = many(&provider, "");
+        let (engine, ready) = ready(&folder);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let drill = |times: usize, ready: wiring::Ready| {
+            runtime.block_on(async {
+                let (watcher, mut entries) = tokio::sync::mpsc::unbounded_channel();
+                let mut live = engine.start(ready, Some(watcher)).await.unwrap();
+                let mut held = 0;
+                while let Some(entry) = entries.recv().await {
+                    held += usize::from(matches!(entry.event, Event::Call(CallEvent::Held(_))));
+                    if matches!(entry.event, Event::Run(RunEvent::Finished { .. })) {
+                        break;
+                    }
+                    if held % 4 == 1 && held / 4 < times && matches!(entry.event, Event::Call(CallEvent::Held(_))) {
+                        match part {
+                            "ledger" => live.drill_ledger(),
+                            _ => live.drill_coordinator(),
+                        }
+                    }
+                }
+                let outcome = tokio::time::timeout(Duration::from_secs(20), live.wait()).await.expect("it ends");
+                engine.store.release(&live.id);
+                outcome
+            })
+        };
+        let outcome = drill(3, ready);
+        assert!(matches!(outcome, Outcome::Finished { status: RunEnd::Completed, .. }), "{part}: {outcome:?}");
+        let figures = folder.verify().remove(0);
+        assert_eq!((figures.answered, figures.lost, provider.requests()), (20, 0, 20), "{part}");
+    }
+}
+
+#[test]
+fn a_coordinator_that_fails_again_and_again_is_reported_and_the_run_resumes() {
+    let provider = Provider::start();
+    provider.push(Behaviour::Hang);
+    let folder = single(&provider, "");
+    let (engine, ready) = ready(&folder);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let outcome = runtime.block_on(async {
+        let mut live = engine.start(ready, None).await.unwrap();
+        loop {
+            live.drill_coordinator();
+            if let Ok(outcome) = tokio::time::timeout(Duration::from_millis(50), live.wait()).await {
+                engine.store.release(&live.id);
+                break outcome;
+            }
+        }
+    });
+    assert!(matches!(outcome, Outcome::Crashed(_)), "{outcome:?}");
+    drop(engine);
+    folder.verify();
+    folder.bosun(&["resume", "-q"]).expect(0);
+    folder.verify();
+}
+
+#[test]
+fn five_deaths_in_one_step_are_put_to_a_person() {
+    let provider = Provider::start();
+    (0..5).for_each(|_| provider.push(Behaviour::Hang));
+    let folder = single(&provider, "");
+    for death in 1..=5 {
+        let child = folder.start(&RUN);
+        until("a request", || provider.requests() == death);
+        kill9(child.id());
+        wait(child);
+    }
+    let ran = folder.bosun(&RUN).expect(16);
+    assert!(ran.err.contains("died 5 times"), "{}", ran.err);
+    let figures = folder.verify().remove(0);
+    assert_eq!((provider.requests(), figures.lost, figures.sums.ambiguous.calls), (5, 5, 5));
+    assert!(!folder.events().iter().any(|event| matches!(event, Event::Task(TaskEvent::AttemptFailed { .. }))));
+    folder.bosun(&["resume", "-q", "--retry", "t"]).expect(0);
+    assert_eq!(provider.requests(), 6);
+    folder.verify();
+}
+
+#[test]
+fn a_wait_for_a_provider_does_not_hold_up_a_pause() {
+    let provider = Provider::start();
+    provider.push(Behaviour::Status(503, vec![("retry-after", "30".into())], String::new()));
+    let folder = single(&provider, "");
+    let child = folder.start(&RUN);
+    until("a request", || provider.requests() == 1);
+    until("the refusal", || folder.events().iter().any(|event| matches!(event, Event::Call(CallEvent::Failed { .. }))));
+    let begun = Instant::now();
+    signal(child.id(), Signal::INT);
+    wait(child).expect(130);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    folder.verify();
 }

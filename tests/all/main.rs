@@ -1,15 +1,19 @@
 //! All integration tests, in one binary: it links once.
 
 mod budget;
+mod chaos;
 mod cli;
 mod crash;
 mod crashpoints;
 mod crewfile;
 mod crews;
 mod demo;
+mod embed;
 mod failures;
 mod faults;
 mod house;
+mod notify;
+mod plan;
 mod provider;
 mod simulate;
 mod stand_in;

@@ -17,7 +17,7 @@ use boatswain::core::chain;
 use boatswain::core::event::{CallEvent, Event, RunEnd, RunEvent, Started, TaskEvent, ToolEvent};
 use boatswain::core::ids::{CallId, RunId, Seq, Step};
 use boatswain::core::ledger::{Ledger, NodeId, Sums, path};
-use boatswain::core::money::{Amount, Caps};
+use boatswain::core::money::Caps;
 use boatswain::core::run::{Entry, Replay};
 use boatswain::ports::store::{RunFilter, RunRow, Store};
 
@@ -78,7 +78,7 @@ impl Folder {
     }
     /// `bosun ARGS` in this folder, with nothing of the tester's own environment but the path.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bosun"));
+        let mut command = Command::new(program());
         self.prepare(&mut command);
         command.args(args);
         command
@@ -133,6 +133,11 @@ impl Folder {
         let rows = store.runs(&RunFilter::default()).unwrap();
         rows.iter().map(|row| verify_run(&project, store.clone(), row)).collect()
     }
+}
+
+/// The binary under test; another one, such as a release build, by `BOSUN_TEST_BIN`.
+pub fn program() -> String {
+    std::env::var("BOSUN_TEST_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_bosun").to_owned())
 }
 
 /// Waits for the process to end by itself, for a while.
@@ -359,9 +364,4 @@ impl Dice {
 /// A figure that the environment may raise: `BOSUN_TEST_NAME`.
 pub fn size(name: &str, usual: u64) -> u64 {
     std::env::var(format!("BOSUN_TEST_{name}")).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
-}
-
-/// The zero of amounts, for comparisons.
-pub fn nothing() -> Amount {
-    Amount::default()
 }

@@ -42,6 +42,7 @@ pub use problem::{At, Bytes, CODES, Problem, Severity};
 pub use render::{json, summary, text};
 pub use solo::load_prompt;
 pub use source::{DiskSource, FILE_MAX, Pin, PinnedSource, ROWS_MAX, Source, project_root};
+pub use values::time;
 
 /// A price that was looked up, and the model's window where the list knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +93,8 @@ pub struct Loaded {
     pub providers: BTreeMap<Name, ProviderTable>,
     /// Prices that were used, by `provider/model-id`.
     pub prices: BTreeMap<String, Pricing>,
+    /// Context windows that were looked up, by `provider/model-id`.
+    pub windows: BTreeMap<String, u64>,
     /// What `check` says besides: which key goes to which host.
     pub notes: Vec<String>,
 }
@@ -111,6 +114,7 @@ pub(crate) struct Loader<'a> {
     problems: Vec<Problem>,
     providers: BTreeMap<Name, ProviderTable>,
     prices: BTreeMap<String, Pricing>,
+    windows: BTreeMap<String, u64>,
     notes: BTreeSet<String>,
     /// What `--model` stands for in the top crew: its aliases count in sub-crews too.
     replacement: Option<crate::core::crew::Model>,
@@ -126,6 +130,7 @@ impl<'a> Loader<'a> {
             problems: Vec::new(),
             providers: BTreeMap::new(),
             prices: BTreeMap::new(),
+            windows: BTreeMap::new(),
             notes: BTreeSet::new(),
             replacement: None,
             stack: Vec::new(),
@@ -158,6 +163,7 @@ impl<'a> Loader<'a> {
             pins: self.files.pins(),
             providers: self.providers,
             prices: self.prices,
+            windows: self.windows,
             notes: self.notes.into_iter().collect(),
         }
     }

@@ -186,6 +186,9 @@ impl<'d> Models<'d> {
         let provider_table = self.provider(loader, provider, &at)?;
         let provider = Name::new(provider).ok()?;
         let listed = (loader.options.price)(provider.as_str(), id);
+        if let Some(window) = listed.and_then(|listed| listed.context_window) {
+            loader.windows.insert(full.clone(), window);
+        }
         let stated = table.and_then(|table| table.table("price")).and_then(price);
         let price = match (stated, provider_table.kind.as_str(), listed) {
             (Some(price), _, _) => Pricing::Priced(price),

@@ -205,7 +205,9 @@ impl Shelf {
         let (front, start) = front(loader, &file, &text);
         let body = text.get(start..).unwrap_or_default();
         let site = Site { at: At::new(&file, start..text.len()), skip: Some(0) };
-        match self.builder.add(name, body, Fences::Put) {
+        // A replacement of a built-in prompt places its fences itself, as the built-in does.
+        let own = name.0.starts_with("prompts/builtin/");
+        match self.builder.add(name, body, if own { Fences::None } else { Fences::Put }) {
             Ok(includes) => {
                 let optional = front.texts("inputs").into_iter().filter_map(|(name, _)| name.strip_suffix('?'));
                 self.builder.optional(name, optional.map(str::to_owned).collect());

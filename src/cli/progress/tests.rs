@@ -50,6 +50,7 @@ impl Told {
             inputs: Default::default(),
             overrides: Overrides::default(),
             prices: Default::default(),
+            windows: Default::default(),
             caps,
             cap_origin: "default".into(),
             key: None,
@@ -282,8 +283,10 @@ fn notices_are_of_what_a_person_must_know_with_an_id_that_stays() {
     told.tally.apply(&entry);
     let notice = crate::cli::notify::of(&told.tally, &entry).unwrap();
     assert_eq!((notice.kind, notice.id.as_str()), ("paused", "7Q3M000000:9"));
-    let json: serde_json::Value = serde_json::from_str(&notice.json).unwrap();
-    assert_eq!(json["go_on"], "bosun resume 7Q3M --retry 'draft#1'");
+    let json: serde_json::Value = serde_json::from_str(&notice.line(&[7; 32])).unwrap();
+    assert_eq!(json["notice"]["go_on"], "bosun resume 7Q3M --retry 'draft#1'");
+    assert_eq!((&json["type"], &json["seq"]), (&"run.parked".into(), &9.into()));
+    assert_eq!(json["head"], "07".repeat(32));
     assert_eq!(
         crate::cli::notify::of(
             &told.tally,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -20,11 +20,12 @@ use crate::adapters::models::secrets::{Env, KeySource, SecretInputs};
 use crate::adapters::models::{ProviderKind, ProviderSpec, Registry, Surroundings};
 use crate::adapters::sizes::O200k;
 use crate::adapters::tools::{CommandSpec, Declared, Grant, ToolBox, ToolBoxes};
+use crate::core::builtin;
 use crate::core::chain;
 use crate::core::chat::{Blob, FailureClass};
-use crate::core::crew::{InputKind, Pricing, ToolSource};
+use crate::core::crew::{Crew, InputKind, Pricing, ToolSource};
 use crate::core::event::{Event, RunEvent, Started};
-use crate::core::ids::{BlobId, Name, RunId, Seq};
+use crate::core::ids::{Name, RunId, Seq};
 use crate::core::money::Amount;
 use crate::core::run::Entry;
 use crate::ports::store::{Batch, Epoch, NewRun, Row, RunState, Store, StoreError};
@@ -54,6 +55,8 @@ pub struct Engine {
     pub drill: Option<String>,
     sizes: Arc<O200k>,
     hosted: Hosted,
+    /// Ports of the crew that was started last.
+    shared: Mutex<Option<(Arc<Crew>, Ports)>>,
 }
 
 /// Watches a run: every new entry.
@@ -65,6 +68,9 @@ impl From<LaunchError> for Failure {
             LaunchError::Store(error) => error.into(),
             LaunchError::Corrupt { ref run, .. } => {
                 Failure::new(Exit::Audit, error.to_string()).hint(format!("bosun audit verify {}", run.short()))
+            }
+            LaunchError::Over { ref run } => {
+                Failure::usage(error.to_string()).hint(format!("bosun show {}", run.short()))
             }
             LaunchError::Actor { .. } => Failure::new(Exit::Internal, error.to_string()),
         }
@@ -88,11 +94,27 @@ impl Engine {
             env,
             sizes: Arc::new(O200k::new()),
             hosted: project.hosted.clone(),
+            shared: Mutex::default(),
         }
     }
 
     /// The ports of one run. Missing keys and unreachable files are found here, before anything is sent.
+    /// Runs of one crew share them, unless a run brings secrets or paths of its own.
     fn ports(&self, ready: &Ready) -> Result<Ports, Failure> {
+        let own = !ready.secrets.is_empty() || ready.crew.inputs.iter().any(|input| input.kind == InputKind::Path);
+        if own {
+            return self.new_ports(ready);
+        }
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, ports)) = shared.as_ref().filter(|(crew, _)| Arc::ptr_eq(crew, &ready.crew)) {
+            return Ok(ports.clone());
+        }
+        let ports = self.new_ports(ready)?;
+        *shared = Some((ready.crew.clone(), ports.clone()));
+        Ok(ports)
+    }
+
+    fn new_ports(&self, ready: &Ready) -> Result<Ports, Failure> {
         let own = ready.loaded.providers.iter().filter(|(name, _)| !self.hosted.models.contains_key(*name));
         let specs = own.map(|(name, table)| provider(name, table, &self.root));
         let specs: Vec<ProviderSpec> = specs.collect::<Result<_, _>>()?;
@@ -174,7 +196,7 @@ impl Engine {
         let ports = self.ports(&ready)?;
         let id = RunId::from_random(ports.clock.random());
         let started = started(&id, &ready);
-        let blobs = ready.loaded.pins.iter().map(|pin| Blob::new(pin.text.clone())).collect();
+        let blobs = pins(&ready.loaded).into_values().collect();
         let time_left = ready.crew.deadline_ms.map(Duration::from_millis);
         let new = NewRun {
             run: id.clone(),
@@ -195,7 +217,11 @@ impl Engine {
             spent: Amount::default(),
             state: Some(RunState::Running),
         };
-        let epoch = self.store.create(new, batch)?;
+        // An fsync: not on a thread that other runs are driven by.
+        let store = self.store.clone();
+        let created = tokio::task::spawn_blocking(move || store.create(new, batch)).await;
+        let epoch = created.map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
+        let epoch = epoch.map_err(|error| self.taken(error))?;
         crash_point!(ports.crash, "run_created");
         if let (Some(watcher), Ok(entry)) = (&watcher, Entry::decode(row.seq, row.at_ms, &row.kind, &row.payload)) {
             let _ = watcher.send(Arc::new(entry));
@@ -203,6 +229,18 @@ impl Engine {
         let (crew, opening) = (ready.crew, Vec::new());
         let launch = Launch { id: id.clone(), epoch, crew, rows: vec![row], opening, time_left };
         self.launch(launch, ports, watcher).await
+    }
+
+    /// Of several processes that start one key at once, the first creates the run: to the others it is
+    /// running elsewhere.
+    fn taken(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::KeyTaken { ref run, .. } => match self.store.owner(run) {
+                Some(owner) => StoreError::Owned { run: run.clone(), owner },
+                None => error,
+            },
+            other => other,
+        }
     }
 
     /// Takes a run up again. `opening` are facts that come with it (a raise, retries).
@@ -221,16 +259,17 @@ impl Engine {
         let resumed = async {
             let rows = self.store.read(run, Seq(1))?;
             let ran = running_ms(&rows);
-            let time_left = ready.crew.deadline_ms.map(|all| Duration::from_millis(all.saturating_sub(ran)));
+            let time_left =
+                ready.crew.deadline_ms.map(|all| Duration::from_millis(all.saturating_sub(ran)) + ready.more_time);
             let inbox = self.store.inbox(run)?;
             let settles = inbox.iter().filter(|row| row.kind == "settle").filter_map(crate::actors::host::settle_event);
-            let opening = settles.chain(opening).collect();
+            // A pause that was asked of the dead process is over with it; a cancel is not, and comes before
+            // anything starts.
+            let cancel = inbox.iter().find(|row| row.kind == "cancel");
+            let cancel = cancel.map(|row| Event::Run(RunEvent::CancelAsked { by: row.by.clone() }));
+            let opening = settles.chain(opening).chain(cancel).collect();
             let launch = Launch { id: run.clone(), epoch, crew: ready.crew, rows, opening, time_left };
             let live = self.launch(launch, ports, watcher).await?;
-            // A pause that was asked of the dead process is over with it; a cancel is not.
-            if inbox.iter().any(|row| row.kind == "cancel") {
-                live.cancel("inbox");
-            }
             if let Some(last) = inbox.last() {
                 crash_point!(crash, "inbox_opened");
                 self.store.inbox_done(run, last.id)?;
@@ -259,6 +298,14 @@ pub fn is_state(error: &StoreError) -> bool {
     matches!(error, StoreError::Unusable { .. } | StoreError::WriteFailed { .. } | StoreError::Newer { .. })
 }
 
+/// Every file the crew is made of, and the built-in prompts of this very program: a newer one that
+/// resumes the run says the same words.
+fn pins(loaded: &Loaded) -> BTreeMap<String, Blob> {
+    let builtin = builtin::ALL.iter().map(|(name, text)| (format!("prompts/builtin/{name}.md"), Blob::new(*text)));
+    let own = loaded.pins.iter().map(|pin| (pin.path.clone(), Blob::new(pin.text.clone())));
+    builtin.chain(own).collect()
+}
+
 fn started(id: &RunId, ready: &Ready) -> Started {
     let prices = ready.loaded.prices.iter().filter_map(|(model, pricing)| match pricing {
         Pricing::Priced(price) => Some((model.clone(), *price)),
@@ -268,10 +315,11 @@ fn started(id: &RunId, ready: &Ready) -> Started {
         run: id.clone(),
         crew: ready.crew.name.clone(),
         file: ready.file.clone(),
-        pins: ready.loaded.pins.iter().map(|pin| (pin.path.clone(), BlobId::of(pin.text.as_bytes()))).collect(),
+        pins: pins(&ready.loaded).into_iter().map(|(path, blob)| (path, blob.id)).collect(),
         inputs: ready.inputs.clone(),
         overrides: ready.overrides.clone(),
         prices: prices.collect(),
+        windows: ready.loaded.windows.clone(),
         caps: ready.crew.budget.caps,
         cap_origin: ready.crew.budget.origin.clone(),
         key: ready.key.clone(),

@@ -34,8 +34,33 @@ impl Crew {
         texts: &BTreeMap<String, String>,
         typed: &BTreeMap<String, Value>,
     ) -> Result<BTreeMap<Name, Value>, Vec<String>> {
+        let (bound, lacking, mut wrong) = self.bind(texts, typed);
+        wrong.extend(lacking.into_iter().map(missing));
+        wrong.sort();
+        wrong.dedup();
+        if wrong.is_empty() { Ok(bound) } else { Err(wrong) }
+    }
+
+    /// As [`Crew::bind_inputs`], for a look at a crew: inputs that nobody gives are named, not refused.
+    #[expect(clippy::type_complexity, reason = "values, and the inputs that have none")]
+    pub fn bind_known(
+        &self,
+        texts: &BTreeMap<String, String>,
+        typed: &BTreeMap<String, Value>,
+    ) -> Result<(BTreeMap<Name, Value>, Vec<&Input>), Vec<String>> {
+        let (bound, lacking, mut wrong) = self.bind(texts, typed);
+        wrong.sort();
+        wrong.dedup();
+        if wrong.is_empty() { Ok((bound, lacking)) } else { Err(wrong) }
+    }
+
+    fn bind(
+        &self,
+        texts: &BTreeMap<String, String>,
+        typed: &BTreeMap<String, Value>,
+    ) -> (BTreeMap<Name, Value>, Vec<&Input>, Vec<String>) {
         let mut bound = BTreeMap::new();
-        let mut wrong = Vec::new();
+        let (mut lacking, mut wrong) = (Vec::new(), Vec::new());
         for name in texts.keys().chain(typed.keys()) {
             if !self.inputs.iter().any(|input| input.name.as_str() == name) {
                 wrong.push(self.unknown(name));
@@ -47,16 +72,17 @@ impl Crew {
                 (Some(text), _, _) => parse(input, text),
                 (None, Some(value), _) => check(input, value.clone()),
                 (None, None, Some(default)) => Ok(default.clone()),
-                (None, None, None) => Err(missing(input)),
+                (None, None, None) => {
+                    lacking.push(input);
+                    continue;
+                }
             };
             match value.and_then(|value| chosen(input, value)) {
                 Ok(value) => drop(bound.insert(input.name.clone(), value)),
                 Err(message) => wrong.push(message),
             }
         }
-        wrong.sort();
-        wrong.dedup();
-        if wrong.is_empty() { Ok(bound) } else { Err(wrong) }
+        (bound, lacking, wrong)
     }
 
     fn unknown(&self, name: &str) -> String {

@@ -145,6 +145,13 @@ impl Size {
     }
 }
 
+/// Has the template a block that may print its parts more than once? The same words in its prose do not.
+pub(super) fn repeats(source: &str) -> bool {
+    let blocks = source.split("{%").skip(1).map(|rest| rest.split("%}").next().unwrap_or(rest));
+    let mut words = blocks.flat_map(|block| block.split(|c: char| !c.is_alphanumeric() && c != '_'));
+    words.any(|word| matches!(word, "for" | "macro" | "include" | "import" | "call"))
+}
+
 struct Sizes<'a> {
     crew: &'a Arc<Crew>,
     index: usize,
@@ -165,7 +172,6 @@ impl Sizes<'_> {
         for included in &from {
             size = size.plus(Size::text(templates.source(included).unwrap_or_default().len() as u64));
         }
-        let repeats = |text: &str| text.contains("for ") || text.contains("macro") || text.contains("include");
         if repeats(source) || from.iter().any(|place| repeats(templates.source(place).unwrap_or_default())) {
             return Size::endless().plus(size);
         }

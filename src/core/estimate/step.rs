@@ -235,30 +235,52 @@ fn larger(a: Spend, b: Spend) -> Spend {
     }
 }
 
-pub(super) fn smallest(crew: &Arc<Crew>, index: usize, inputs: &Inputs) -> Spend {
+/// The smallest course of a crew: calls that each answer with one token, and the most room that one of
+/// them must find for its hold. Room is needed once: what a call does not use is there for the next.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Least {
+    sum: Spend,
+    room: Spend,
+}
+
+impl Least {
+    pub(super) fn of(crew: &Arc<Crew>, inputs: &Inputs) -> Least {
+        let all = (0..crew.tasks.len()).map(|index| least(crew, index, inputs));
+        all.fold(Least::default(), |a, b| Least { sum: a.sum.plus(b.sum), room: larger(a.room, b.room) })
+    }
+    pub(super) fn whole(self) -> Spend {
+        self.sum.plus(self.room)
+    }
+}
+
+fn least(crew: &Arc<Crew>, index: usize, inputs: &Inputs) -> Least {
     let task = &crew.tasks[index];
     if task.when.is_some() || task.rescues.is_some() || task.optional {
-        return Spend::default();
+        return Least::default();
     }
     let times = match task.repeat.as_ref().map(items_of) {
         None => 1,
         Some(Items::Rows(n)) => n,
         Some(Items::AtMost(_)) => 0,
     };
+    if times == 0 {
+        return Least::default();
+    }
     match &task.who {
-        Who::Tool { .. } => Spend::default(),
+        Who::Tool { .. } => Least::default(),
         Who::Crew(name) => {
-            let inner = crew.crews.get(name).map(|sub| estimate(&sub.crew, &Inputs::new()).smallest);
-            inner.unwrap_or_default().times(times)
+            let inner = crew.crews.get(name).map(|sub| Least::of(&sub.crew, &Inputs::new())).unwrap_or_default();
+            Least { sum: inner.sum.times(times), ..inner }
         }
         Who::Agent(name) => {
-            let Some(role) = crew.agents.get(name) else { return Spend::default() };
+            let Some(role) = crew.agents.get(name) else { return Least::default() };
             let model = task.model.as_ref().unwrap_or(&role.model);
             let output = task.max_output.unwrap_or(model.settings.max_output);
             let tools = task.tools.as_ref().unwrap_or(&role.tools);
             let longest = prompt::Longest::of_task(crew, index, role, tools, output, inputs);
             let calls = Calls { model, output, turns: 1, attempts: 1 };
-            calls.spend(1, longest.expected, output).times(times)
+            let room = calls.spend(0, 0, output.saturating_sub(1));
+            Least { sum: calls.spend(1, longest.expected, 1).times(times), room }
         }
     }
 }

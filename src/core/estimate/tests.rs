@@ -13,3 +13,11 @@ fn what_is_unknown_is_never_free() {
     assert_eq!(Money::Unknown.and(Money::Priced), Money::Unknown);
     assert_eq!(Money::Local.and(Money::Local), Money::Local);
 }
+
+#[test]
+fn words_of_prose_do_not_make_a_prompt_endless() {
+    use super::prompt::repeats;
+    assert!(!repeats("An article for whoever will include it; call for help in {{ macro }}"));
+    assert!(!repeats("{% if a %}for {% endif %}"));
+    assert!(repeats("{%- for row in rows %}{{ row }}{% endfor %}") && repeats("{% include \"a.md\" %}"));
+}

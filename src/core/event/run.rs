@@ -44,6 +44,10 @@ pub struct Started {
     pub overrides: Overrides,
     /// The prices in force, by `provider/model-id`, and the date of their table.
     pub prices: BTreeMap<String, Price>,
+    /// Context windows that the table gave, in tokens, by `provider/model-id`: a later table must not
+    /// change what is shrunk.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub windows: BTreeMap<String, u64>,
     /// Of the top crew, after every layer.
     pub caps: Caps,
     /// Where the caps come from, in words.

@@ -133,10 +133,12 @@ impl Plan {
                 }
             }
             TaskEvent::Crashed { step, .. } => {
-                let unit = self.state.units.get_mut(&step.with_round(None));
+                let address = step.with_round(None);
+                let unit = self.state.units.get_mut(&address);
                 // What panics after its task's end has nothing to lose.
                 if let Some(unit) = unit.filter(|unit| unit.is_at_work()) {
                     unit.crashes += 1;
+                    self.state.crashed.insert(address);
                 }
             }
             TaskEvent::AttemptFailed { .. } | TaskEvent::Woken { .. } => {}
@@ -216,12 +218,18 @@ impl Plan {
         let at_work = |phase: &Phase| !matches!(phase, Phase::Waiting | Phase::Ready | Phase::Ended);
         let (was, is) = (at_work(&unit.phase), at_work(&phase));
         let ready = phase == Phase::Ready;
+        let (waited, waits) = (unit.phase == Phase::Waits, phase == Phase::Waits);
         let worked = unit.agent.clone().filter(|_| unit.is_at_work());
         unit.phase = phase;
         let works = unit.agent.clone().filter(|_| unit.is_at_work());
         let (task, rank) = (unit.task, rank(unit));
         let is_item = matches!(unit.kind, Kind::Item { .. });
         self.state.slots = self.state.slots + u32::from(now) - u32::from(before);
+        match (waited, waits) {
+            (false, true) => drop(self.state.waits.insert(address.clone())),
+            (true, false) => drop(self.state.waits.remove(address)),
+            (true, true) | (false, false) => {}
+        }
         if let Some(agent) = works {
             *self.state.working.entry(agent.name).or_default() += 1;
         }

@@ -56,6 +56,7 @@ impl Plan {
     pub(super) fn retried(&mut self, address: &Step, with_agent: bool) {
         let Some(unit) = self.state.units.get_mut(address) else { return };
         unit.crashes = 0;
+        self.state.crashed.remove(address);
         let Phase::Review(class, _) = unit.phase else { return };
         if let Some(judge) = self.loop_of(address).filter(|_| class == ErrorClass::RoundLimit) {
             return self.round_decided(&judge, RoundOutcome::Again);

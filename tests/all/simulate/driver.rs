@@ -111,6 +111,7 @@ impl Sim {
             inputs: inputs.collect(),
             overrides: Default::default(),
             prices: BTreeMap::new(),
+            windows: BTreeMap::new(),
             caps: crew.budget.caps,
             cap_origin: crew.budget.origin.clone(),
             key: None,

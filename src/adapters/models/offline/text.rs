@@ -123,7 +123,8 @@ fn split(paragraph: &str) -> Vec<(usize, String)> {
         let (end, rest) = (end + close, &rest[close..]);
         let short =
             ["e.g.", "i.e.", "etc.", "vs.", "Dr.", "Mr.", "Ms.", "No.", "cf."].iter().any(|s| said.ends_with(s));
-        if !short && rest.starts_with(char::is_whitespace) {
+        let goes_on = rest.trim_start().starts_with(char::is_lowercase);
+        if !short && !goes_on && rest.starts_with(char::is_whitespace) {
             out.push((start, &paragraph[start..end]));
             start = end + rest.len() - rest.trim_start().len();
         }
@@ -149,7 +150,7 @@ pub fn best(sentences: &[&str], count: usize, words: Option<usize>) -> Vec<usize
         let facts = usize::from(sentence.chars().any(|c| c.is_ascii_digit())) * 30;
         let points = sum * 100 / (bag.len() + 5) + facts;
         // A stub says too little, an endless sentence is no quote.
-        let fits = (5..=READABLE).contains(&sentence.split_whitespace().count());
+        let fits = (5..=READABLE).contains(&sentence.split_whitespace().count()) && !sentence.ends_with(':');
         if fits { points } else { points / 3 }
     };
     let mut order: Vec<(usize, usize)> = sentences.iter().map(|s| score(s)).enumerate().map(|(i, s)| (s, i)).collect();
@@ -179,8 +180,11 @@ mod tests {
 
     #[test]
     fn sentences_are_cut_where_they_end() {
-        let text = "# Title\nOne is 3.5 long, e.g. this\none. \"Two!\" Three?\n\n- item a\n2. item b\n\nOne is 3.5 long, e.g. this one.";
-        assert_eq!(sentences(text), ["One is 3.5 long, e.g. this one.", "\"Two!\"", "Three?", "item a", "item b"]);
+        let text = "# Title\nOne is 3.5 long (or so ...) e.g. this\none. \"Two!\" Three?\n\n- item a\n2. item b\n\nOne is 3.5 long (or so ...) e.g. this one.";
+        assert_eq!(
+            sentences(text),
+            ["One is 3.5 long (or so ...) e.g. this one.", "\"Two!\"", "Three?", "item a", "item b"]
+        );
         assert!(sentences(" \n# x\n---\n12. \n").is_empty());
     }
 

@@ -79,19 +79,18 @@ fn plain(passages: &[Passage], shape: &Shape, most: usize) -> String {
     }
 }
 
-/// A heading, the strongest claim, the others with their places, and what is left out.
+/// A heading, the first of the chosen claims, the others with their places, and what is left out.
 fn brief(kind: &str, passages: &[Passage], shape: &Shape, most: usize) -> String {
     let room = shape.words.map(|words| words.saturating_sub(FRAME).max(1));
     let usual = shape.count.unwrap_or(if shape.words.is_some_and(|words| words > 500) { FINDINGS } else { CLAIMS });
     let all = chosen(passages, (usual + 1).min(most), room);
-    let texts: Vec<&str> = all.iter().map(|passage| passage.text.as_str()).collect();
-    let lead = text::best(&texts, 1, None).first().copied().unwrap_or(0);
     let (first, rest) = kind.split_at(1);
     let mut out = format!("# {}{rest} on {}\n\n", first.to_uppercase(), sources(passages));
-    if let Some(lead) = all.get(lead) {
+    // Authors say first what matters.
+    let (lead, others) = all.split_first().map_or((None, &[][..]), |(lead, others)| (Some(lead), others));
+    if let Some(lead) = lead {
         out.push_str(&format!("{}\n", lead.text));
     }
-    let others: Vec<&Passage> = all.iter().enumerate().filter(|(at, _)| *at != lead).map(|(_, p)| p).collect();
     if !others.is_empty() {
         out.push_str("\n## What the sources say\n\n");
         others.iter().for_each(|passage| out.push_str(&format!("- {}\n", passage.cited())));

@@ -1,0 +1,250 @@
+//! Whatever happens to a process, in any order: signals, kills, commands of other processes, panics. A
+//! crew with a tool, a child, a sub-crew, a list and a loop. Invariant: at every stop the journal is
+//! sound, the last line says how to go on, and in the end the result is that of an undisturbed run.
+
+use std::time::Duration;
+
+use boatswain::cli::open::now_ms;
+use boatswain::core::event::RunEnd;
+use rustix::process::Signal;
+
+use super::support::{Dice, Folder, kill9, signal, size, wait};
+
+const CREW: &str = r#"
+schema = 1
+[crew]
+output = "whole"
+[budget]
+max_tokens = 1000000
+[providers.s]
+kind = "scripted"
+file = "script.toml"
+[models]
+m = "s/m"
+[crews.legal]
+file = "legal.toml"
+[agents.researcher]
+model = "m"
+tools = ["files.read", "note"]
+[agents.lead]
+model = "m"
+delegates = ["helper", "legal"]
+[agents.helper]
+model = "m"
+[agents.writer]
+model = "m"
+[agents.critic]
+model = "m"
+[tasks.research]
+agent = "researcher"
+description = "Read <research>"
+[tasks.brief]
+agent = "lead"
+description = "Lead <brief>"
+context = ["research"]
+[tasks.checked]
+crew = "legal"
+[tasks.part]
+agent = "writer"
+for_each = "parts.csv"
+key = "id"
+description = "Write <part {{ item.id }}>"
+[tasks.draft]
+agent = "writer"
+description = "Draft <draft>"
+review = { by = "critic", max_rounds = 2 }
+output_file = "out/draft.md"
+[tasks.whole]
+agent = "writer"
+description = "Join <whole>"
+context = ["brief", "part", "checked", "draft"]
+output_file = "out/whole.md"
+[tools.note]
+kind = "command"
+description = "Notes"
+isolation = "none"
+effect = "idempotent"
+command = ["sh", "-c", "echo x >> noted.txt"]
+"#;
+
+const LEGAL: &str = r#"
+schema = 1
+[budget]
+max_tokens = 500000
+[providers.s]
+kind = "scripted"
+file = "script.toml"
+[models]
+m = "s/m"
+[agents.counsel]
+model = "m"
+[tasks.claims]
+agent = "counsel"
+description = "Find <claims>"
+[tasks.opinion]
+agent = "counsel"
+description = "Give <opinion>"
+context = ["claims"]
+"#;
+
+/// What was said last decides what is answered, so that a call that is made anew hears the same.
+const REPLIES: [(&str, &str); 13] = [
+    ("<whole>", "text = \"The whole.\""),
+    ("<part a>", "text = \"Part A.\""),
+    ("<part b>", "text = \"Part B.\""),
+    ("<part c>", "text = \"Part C.\""),
+    ("<claims>", "text = \"Claims.\""),
+    ("<opinion>", "text = \"Opinion.\""),
+    ("<helper>", "text = \"Helped.\""),
+    (
+        "<brief>",
+        "tool_calls = [{ name = \"delegate\", arguments = { to = \"helper\", task = \"Help <helper>\" } }, \
+         { name = \"delegate\", arguments = { to = \"legal\", task = \"Check it\" } }]",
+    ),
+    ("\"step\":\"brief/", "text = \"Led.\""),
+    (
+        "<research>",
+        "tool_calls = [{ name = \"files.read\", arguments = { path = \"notes.txt\" } }, { name = \"note\" }]",
+    ),
+    ("issues", "text = \"A better draft.\""),
+    ("<draft>", "text = \"A draft.\""),
+    ("exit", "text = \"Researched.\""),
+];
+
+fn crew(delay: &str) -> Folder {
+    let folder = Folder::new(CREW);
+    folder.file("legal.toml", LEGAL);
+    let reply = |(contains, says): &(&str, &str)| {
+        format!("[[reply]]\ncontains = {contains:?}\nrepeat = true\ndelay = \"{delay}\"\n{says}\n")
+    };
+    let critic = |round: u32, says: &str| {
+        format!(
+            "[[reply]]\nstep = \"draft_review#{round}\"\nagent = \"critic\"\ncall = 1\nrepeat = true\ndelay = \"{delay}\"\njson = {says}\n"
+        )
+    };
+    let judge = critic(1, "{ verdict = \"revise\", issues = [\"short\"] }")
+        + &critic(2, "{ verdict = \"approve\", issues = [] }");
+    let others: String = REPLIES.iter().map(reply).collect();
+    folder.file("script.toml", &format!("{judge}{others}[default]\ntext = \"Researched.\"\ndelay = \"{delay}\"\n"));
+    folder.file("parts.csv", "id\na\nb\nc\n");
+    folder.file("notes.txt", "Some notes.\n");
+    folder
+}
+
+const RUN: [&str; 5] = ["run", "crew.toml", "-q", "--key", "k"];
+
+/// One process, and something that happens to it. `true` once the run is over.
+fn disturbed(folder: &Folder, dice: &mut Dice) -> bool {
+    let child = folder.start(&RUN);
+    let pid = child.id();
+    std::thread::sleep(Duration::from_millis(25 + dice.below(60)));
+    let what = dice.below(6);
+    match what {
+        0 | 1 => kill9(pid),
+        2 => signal(pid, Signal::INT),
+        3 => signal(pid, Signal::TERM),
+        4 => {
+            signal(pid, Signal::INT);
+            std::thread::sleep(Duration::from_millis(dice.below(8)));
+            signal(pid, Signal::INT);
+        }
+        _ => {
+            let store = folder.store();
+            for row in store.runs(&Default::default()).unwrap() {
+                let _ = store.inbox_put(&row.run, "pause", "{}", "test", now_ms());
+            }
+        }
+    }
+    let ran = wait(child);
+    match ran.code {
+        // Killed, or signalled before it listened.
+        None => {}
+        Some(0) => return true,
+        Some(11 | 130 | 143) => assert!(ran.last_line().contains("bosun resume"), "{what}: {}", ran.err),
+        Some(code) => panic!("disturbance {what}: exit {code}: {}", ran.err),
+    }
+    folder.verify();
+    false
+}
+
+#[test]
+fn whatever_happens_the_result_is_the_same() {
+    let calm = crew("1ms");
+    let expected = calm.bosun(&RUN).expect(0).out;
+    assert_eq!(expected.trim(), "The whole.");
+    let undisturbed = calm.verify().remove(0);
+    let (seed, rounds) = (size("SEED", 1), size("CHAOS", 8));
+    let (mut stops, mut lost) = (0, 0);
+    for round in seed..seed + rounds {
+        let mut dice = Dice::new(round);
+        let folder = crew("12ms");
+        let mut over = false;
+        for _ in 0..12 {
+            if over {
+                break;
+            }
+            over = disturbed(&folder, &mut dice);
+            stops += u32::from(!over);
+        }
+        let ran = folder.bosun(&RUN);
+        // Five deaths in one step are a person's matter, and the last line says what to type.
+        if ran.code == Some(16) {
+            assert!(ran.last_line().contains("--retry"), "seed {round}: {}", ran.err);
+            folder.verify();
+            continue;
+        }
+        assert_eq!((ran.code, &ran.out), (Some(0), &expected), "seed {round}: {}", ran.err);
+        let figures = folder.verify().remove(0);
+        assert_eq!(figures.end, Some(RunEnd::Completed), "seed {round}");
+        assert_eq!(figures.answered, undisturbed.answered, "seed {round}: nothing is answered twice");
+        assert_eq!(folder.read("out/whole.md").trim(), expected.trim());
+        assert_eq!(folder.read("out/draft.md").trim(), calm.read("out/draft.md").trim());
+        lost += figures.lost;
+    }
+    println!("{rounds} runs, {stops} stops, {lost} calls in doubt");
+}
+
+#[test]
+fn a_dead_run_can_be_cancelled_at_any_point_and_its_journal_is_sound() {
+    for seed in 0..8 {
+        let mut dice = Dice::new(900 + seed);
+        let folder = crew("12ms");
+        let child = folder.start(&RUN);
+        std::thread::sleep(Duration::from_millis(30 + dice.below(150)));
+        kill9(child.id());
+        if wait(child).code == Some(0) || folder.runs().is_empty() {
+            continue;
+        }
+        let cancelled = folder.bosun(&["cancel", "latest"]);
+        assert_eq!(cancelled.code, Some(0), "seed {seed}: {}", cancelled.err);
+        let figures = folder.verify().remove(0);
+        assert_eq!(figures.end, Some(RunEnd::Cancelled), "seed {seed}");
+        assert_eq!(figures.sums.held.calls, 0, "seed {seed}: what was in flight is in doubt, not held");
+        folder.bosun(&RUN).expect(17);
+        folder.verify();
+    }
+}
+
+/// Built-in prompts that a run pins, and those a project keeps a copy of, say what the program says.
+#[test]
+fn a_copy_of_a_builtin_prompt_says_the_same() {
+    let plain = crew("1ms");
+    plain.bosun(&RUN).expect(0);
+    plain.verify();
+    let copied = crew("1ms");
+    for (name, text) in boatswain::core::builtin::ALL {
+        copied.file(&format!("prompts/builtin/{name}.md"), text);
+    }
+    copied.bosun(&RUN).expect(0);
+    copied.verify();
+    let prompts = |folder: &Folder| -> std::collections::BTreeSet<String> {
+        let assigned = folder.events().into_iter().filter_map(|event| match event {
+            boatswain::core::event::Event::Task(boatswain::core::event::TaskEvent::Assigned { step, work, .. }) => {
+                Some(format!("{step} {}", serde_json::to_string(&work).unwrap()))
+            }
+            _ => None,
+        });
+        assigned.collect()
+    };
+    assert_eq!(prompts(&plain), prompts(&copied));
+}

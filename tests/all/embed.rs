@@ -1,0 +1,88 @@
+//! The library without the command line. Invariant: what `examples/` show works as it stands, and what
+//! a run costs in tokens is what its prompts say.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use boatswain::engine::{BoxFuture, CallFailure, Exit, Finish, Model, ModelAnswer, ModelRequest, Options, Usage};
+
+/// Cargo builds every example before it runs the tests; they stand beside this program.
+fn example(name: &str) -> String {
+    let here = std::env::current_exe().unwrap();
+    let path = here.parent().unwrap().parent().unwrap().join("examples").join(name);
+    let out = Command::new(&path).output().unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+    assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+#[test]
+fn examples_run_without_key_and_network() {
+    let text = example("embed");
+    for part in ["run.started", "task.finished", "run.finished", "settled $0"] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+    assert!(example("custom_tool").contains("items of tea"));
+    assert!(example("custom_model").contains("PROCLAIM THIS: THE TIDE IS IN"));
+}
+
+#[test]
+fn examples_are_short() {
+    for name in ["embed", "custom_tool", "custom_model"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}.rs"));
+        let lines = std::fs::read_to_string(path).unwrap().lines().count();
+        assert!(lines < 80, "{name} has {lines} lines");
+    }
+}
+
+/// Answers of about 900 tokens; one byte of input counts as a token.
+#[derive(Clone, Default)]
+struct Counting(Arc<Mutex<Vec<u64>>>);
+
+impl Model for Counting {
+    fn call<'a>(&'a self, request: &'a ModelRequest) -> BoxFuture<'a, Result<ModelAnswer, CallFailure>> {
+        let input: usize = request.messages.iter().map(|message| message.len()).sum();
+        self.0.lock().unwrap().push(input as u64);
+        let text = "It was a plain day at sea and the crew kept the watch. ".repeat(60).trim().to_owned();
+        let answer = ModelAnswer {
+            text: text.replace(". It", ".\n\nIt"),
+            tool_calls: Vec::new(),
+            finish: Finish::Stop,
+            usage: Usage::reported(input as u64, 300),
+            native: None,
+            raw_usage: None,
+            request_id: None,
+        };
+        Box::pin(std::future::ready(Ok(answer)))
+    }
+}
+
+#[tokio::test]
+async fn input_of_161_sections_grows_linearly_with_a_window() {
+    const SECTIONS: usize = 161;
+    const WINDOW: u64 = 400;
+    let folder = tempfile::tempdir().unwrap();
+    let rows: String = (1..=SECTIONS).map(|n| format!("s{n:03},Section {n:03}\n")).collect();
+    std::fs::write(folder.path().join("rows.csv"), format!("id,title\n{rows}")).unwrap();
+    let crew = format!(
+        "schema = 1\n[budget]\nmax_tokens = 50000000\n[agents.author]\nmodel = \"count/all\"\n[tasks.section]\n\
+         agent = \"author\"\nfor_each = \"rows.csv\"\nkey = \"id\"\ndescription = \"Write {{{{ item.title }}}}.\"\n\
+         window = {{ tokens = {WINDOW} }}\n"
+    );
+    std::fs::write(folder.path().join("crew.toml"), crew).unwrap();
+    let model = Counting::default();
+    let engine = Options::folder(folder.path()).in_memory().model("count", model.clone()).open().unwrap();
+    let report = engine.crew("crew.toml").start().await.unwrap().wait().await.unwrap();
+    assert_eq!(report.exit, Exit::Done);
+    let inputs = model.0.lock().unwrap().clone();
+    assert_eq!(inputs.len(), SECTIONS);
+    let (prompt, settled) = (inputs[0], inputs[SECTIONS - 1]);
+    // The window is full from the third section on; from then on every prompt is as large as the last.
+    assert!(settled > prompt + WINDOW, "the window is not there: {inputs:?}");
+    let window = settled - prompt;
+    let (total, most) = (inputs.iter().sum::<u64>(), SECTIONS as u64 * (prompt + window));
+    assert!(total <= most * 105 / 100 && total >= most * 95 / 100, "{total} of {most}");
+    let half = SECTIONS / 2;
+    let (first, second) = (inputs[..half].iter().sum::<u64>(), inputs[half..half * 2].iter().sum::<u64>());
+    assert!(second.abs_diff(first) * 20 <= first, "{first}, then {second}: not linear");
+}
