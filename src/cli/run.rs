@@ -128,11 +128,20 @@ pub fn run(context: &Context, args: RunArgs) -> Outcome {
         return go_on(context, &project, &engine, row, &args.show);
     }
     fit::may_start(&ready, args.require_fit)?;
-    drive::block_on(async {
+    let mut refused = false;
+    let outcome = drive::block_on(async {
         let (watcher, entries) = mpsc::unbounded_channel();
-        let live = engine.start(ready, Some(watcher)).await?;
+        let live = engine.start(ready, Some(watcher)).await.inspect_err(|_| refused = true)?;
         drive::drive(context, &engine, live, entries, Vec::new(), args.show).await
-    })
+    });
+    if !refused || args.key.is_none() {
+        return outcome;
+    }
+    // A key that was free a moment ago: another process has started its run in between.
+    match wiring::keyed(&*engine.store, &prepare(context, &project, &args)?)? {
+        Some(row) => go_on(context, &project, &engine, row, &args.show),
+        None => outcome,
+    }
 }
 
 /// The crew of the command line with its inputs, checked; nothing is sent.
@@ -235,6 +244,7 @@ fn typed_inputs(context: &Context, file: Option<&Path>) -> Result<BTreeMap<Strin
 fn go_on(context: &Context, project: &Project, engine: &Engine, row: RunRow, show: &ShowArgs) -> Outcome {
     if row.state.is_final() {
         let journal = open::read_run(&*engine.store, row)?;
+        drive::say_changed(context, project, &journal)?;
         let exit = drive::print_again(context, engine, &journal, show);
         notifier::overdue(context, project, engine.store.clone(), &journal);
         return exit;

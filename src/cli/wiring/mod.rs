@@ -336,7 +336,7 @@ fn all_stand_ins(loaded: &Loaded) -> bool {
 
 fn cap_text(started: &Started) -> String {
     match (started.caps.usd, started.caps.tokens) {
-        (Some(usd), _) => usd.short(2),
+        (Some(usd), _) => crate::cli::screen::cap(usd),
         (None, Some(tokens)) => format!("{tokens} tok"),
         (None, None) => "none".to_owned(),
     }

@@ -132,17 +132,27 @@ fn the_first_line_says_who_set_the_cap() {
     assert!(file.contains("cap $0.20 (bosun.toml)"), "{file}");
 }
 
+/// A provider whose first reply is no answer: it is booked at the worst case, and what is left is too little.
+fn half_spent(flag: &str, cap: &str) -> (Provider, Folder, String) {
+    let provider = Provider::start();
+    provider.push(Behaviour::Body("<html>".into()));
+    let crew = "[agents.a]\nmodel = \"m\"\n[tasks.t]\nagent = \"a\"\ndescription = \"Say something\"\n";
+    let folder = Folder::new(&format!("schema = 1\n{}{crew}", provider.tables("")));
+    let err = folder.bosun(&["run", "crew.toml", flag, cap]).expect(11).err;
+    (provider, folder, err)
+}
+
 #[test]
 fn a_cap_in_tokens_is_refused_and_raised_in_tokens() {
-    let place = place();
-    let said = place.run(&["run", "crew.toml", "--max-tokens", "100"]);
-    assert_eq!(said.code, 11, "{}", said.err);
-    let line = said.err.lines().find(|line| line.contains("no budget")).unwrap().to_owned();
-    assert!(line.contains(" tokens, 100 left at crew") && !line.contains('$'), "{line}");
-    let command = said.err.lines().find_map(|line| line.strip_prefix("go on: bosun ")).unwrap().to_owned();
+    let (_provider, folder, err) = half_spent("--max-tokens", "700");
+    let line = err.lines().find(|line| line.contains("no budget")).unwrap();
+    assert!(line.contains(" tokens, ") && line.contains(" left at crew") && !line.contains('$'), "{line}");
+    let command = err.lines().find_map(|line| line.strip_prefix("go on: bosun ")).unwrap();
     assert!(command.contains("--raise-budget") && command.ends_with("tok"), "{command}");
-    let args: Vec<&str> = command.split(' ').chain(["-q"]).collect();
-    assert_eq!(place.run(&args).code, 0, "{command}");
+    let args: Vec<&str> = command.split(' ').collect();
+    let resumed = folder.bosun(&args).expect(0).err;
+    assert!(resumed.contains("raised cap is now") && resumed.contains(" tokens, "), "{resumed}");
+    folder.verify();
 }
 
 #[test]
@@ -153,7 +163,8 @@ fn the_model_of_the_settings_is_for_agents_that_name_none_and_is_pinned() {
     assert!(bare.code == 3 && bare.err.contains("--> prompts/say.md"), "{}", bare.err);
     assert!(bare.err.contains("BOSUN_MODEL") && !bare.err.contains("solo.toml"), "{}", bare.err);
 
-    let mut command = place.command(&["run", "prompts/say.md", "--max-tokens", "100"]);
+    let mut command =
+        place.command(&["run", "prompts/say.md", "--input", "file=prompts/say.md", "--max-tokens", "5000"]);
     assert_eq!(command.env("BOSUN_MODEL", "offline/x").output().unwrap().status.code(), Some(11));
     // The variable is gone; the run has what it was started with.
     let resumed = place.run(&["resume", "--raise-budget", "100000tok"]);
@@ -246,4 +257,29 @@ fn everything_may_stand_in_a_folder_with_spaces_and_accents() {
     assert!(output.status.success() && text.contains("quelle ä.md:1)"), "{text}");
     assert!(text.contains("journal on disk"), "{text}");
     assert!(place.has("ü ö/日本 語/out/brief.md"));
+}
+
+#[test]
+fn of_many_processes_with_one_new_key_one_runs_and_the_others_leave_it_alone() {
+    let provider = Provider::start();
+    provider.server.latency(std::time::Duration::from_millis(300));
+    let crew = "[agents.a]\nmodel = \"m\"\n[tasks.t]\nagent = \"a\"\ndescription = \"Say something\"\n";
+    let folder = Folder::new(&format!("schema = 1\n{}{crew}", provider.tables("")));
+    // The state folder is there already: what is raced for is the key.
+    folder.bosun(&["run", "crew.toml", "-q"]).expect(0);
+    let children: Vec<_> = (0..6).map(|_| folder.start(&["run", "crew.toml", "--key", "order-1"])).collect();
+    let mut codes: Vec<_> = children.into_iter().map(|child| wait(child).code.unwrap()).collect();
+    codes.sort_unstable();
+    // One that comes late prints the finished result.
+    assert!(codes[0] == 0 && codes.iter().all(|code| [0, 5].contains(code)), "{codes:?}");
+    assert_eq!((provider.requests(), folder.verify().len()), (2, 2));
+}
+
+#[test]
+fn a_small_cap_is_never_shown_rounded() {
+    let (_provider, folder, err) = half_spent("--max-usd", "0.0021");
+    assert!(err.contains("cap $0.0021 (--max-usd)"), "{err}");
+    let said = folder.bosun(&["resume", "--raise-budget", "0.001"]).expect(2).err;
+    assert!(said.contains("the cap is $0.0021;"), "{said}");
+    assert!(folder.bosun(&["runs"]).expect(0).out.contains("/$0.0021"));
 }
