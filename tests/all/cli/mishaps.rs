@@ -1,6 +1,8 @@
 //! What people get wrong at 2 am: a key in the wrong place, an empty variable, a limit of nothing. Every
 //! refusal comes before anything is sent, says what to do, and repeats no secret.
 
+use boatswain::core::event::{CallEvent, Event};
+
 use super::Place;
 use crate::stand_in::Behaviour;
 use crate::support::{Folder, Provider, kill9, until, wait};
@@ -163,13 +165,21 @@ fn the_model_of_the_settings_is_for_agents_that_name_none_and_is_pinned() {
     assert!(bare.code == 3 && bare.err.contains("--> prompts/say.md"), "{}", bare.err);
     assert!(bare.err.contains("BOSUN_MODEL") && !bare.err.contains("solo.toml"), "{}", bare.err);
 
-    let mut command =
-        place.command(&["run", "prompts/say.md", "--input", "file=prompts/say.md", "--max-tokens", "5000"]);
-    assert_eq!(command.env("BOSUN_MODEL", "offline/x").output().unwrap().status.code(), Some(11));
+    let mut folder = Folder::new("");
+    folder.file("prompts/say.md", "Say it.\n");
+    folder.env("BOSUN_MODEL", "offline/x");
+    folder.env("BOSUN_OFFLINE_DELAY_MS", "60000");
+    let child = folder.start(&["run", "prompts/say.md"]);
+    let held = |event: &Event| matches!(event, Event::Call(CallEvent::Held(_)));
+    until("a call is held", || folder.runs().iter().any(|(_, entries)| entries.iter().any(|e| held(&e.event))));
+    kill9(child.id());
+    wait(child);
     // The variable is gone; the run has what it was started with.
-    let resumed = place.run(&["resume", "--raise-budget", "100000tok"]);
-    assert_eq!(resumed.code, 0, "{}", resumed.err);
-    assert!(place.run(&["show", "latest"]).out.contains("offline/x"));
+    folder.env("BOSUN_MODEL", "");
+    folder.env("BOSUN_OFFLINE_DELAY_MS", "0");
+    folder.bosun(&["resume"]).expect(0);
+    assert!(folder.bosun(&["show", "latest"]).expect(0).out.contains("offline/x"));
+    folder.verify();
 
     let output = place.command(&["run", "prompts/say.md"]).env("BOSUN_MODEL", "zzz/x").output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
