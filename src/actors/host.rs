@@ -20,14 +20,12 @@ use crate::core::chain;
 use crate::core::chat::Effect;
 use crate::core::crew::Crew;
 use crate::core::event::{CallEvent, Event, LostCause, Msg, Outcome as ToolOutcome, PauseCause, RunEvent, ToolEvent};
-use crate::core::ids::{CallId, RunId, Seq};
+use crate::core::ids::{RunId, Seq};
 use crate::core::machine::{Control, Decided, IllegalEvent};
 use crate::core::money::Amount;
 use crate::core::run::{Entry, Run};
-use crate::ports::store::{Batch, Epoch, InboxRow, Row, StoreError};
+use crate::ports::store::{Batch, Epoch, Row, StoreError};
 
-/// How often another process's commands are looked for.
-const INBOX_EVERY: Duration = Duration::from_millis(50);
 /// Launches of one run within a minute before its crashes are reported instead.
 const LAUNCHES: usize = 3;
 
@@ -188,82 +186,18 @@ impl Host {
         Ok(hash)
     }
 
-    /// One poller per process looks for commands of other processes.
+    /// One watch per process over the commands of other processes.
     fn poll(self: &Arc<Self>, ports: Ports) {
-        if self.polling.swap(1, Ordering::SeqCst) == 1 {
-            return;
-        }
-        let host = Arc::downgrade(self);
-        tokio::spawn(async move {
-            let mut seen = None;
-            loop {
-                tokio::time::sleep(INBOX_EVERY).await;
-                let Some(host) = host.upgrade() else { return };
-                host.live.retain(|_, root| !matches!(root.get_status(), ractor::ActorStatus::Stopped));
-                if host.live.is_empty() {
-                    continue;
-                }
-                let live: Vec<RunId> = host.live.iter().map(|entry| entry.key().clone()).collect();
-                let store = ports.store.clone();
-                let looked = tokio::task::spawn_blocking(move || look(&*store, seen, live)).await;
-                let Ok((version, rows)) = looked else { continue };
-                seen = version;
-                for (run, row) in rows {
-                    host.take(&ports, &run, row).await;
-                }
-            }
-        });
-    }
-
-    async fn take(&self, ports: &Ports, run: &RunId, row: InboxRow) {
-        let Some(root) = self.live.get(run).map(|entry| entry.value().clone()) else { return };
-        let by = row.by.clone();
-        let message = match row.kind.as_str() {
-            "pause" => Some(RunMsg::Record(vec![Event::Run(RunEvent::PauseAsked { cause: PauseCause::Asked, by })])),
-            "cancel" => Some(RunMsg::Record(vec![Event::Run(RunEvent::CancelAsked { by })])),
-            "settle" => settle_event(&row).map(RunMsg::Settle),
-            // A newer bosun's command: left for it, said in the log.
-            other => {
-                tracing::warn!(kind = other, "a command this bosun does not know is left in the inbox");
-                None
-            }
-        };
-        if let Some(message) = message {
-            let _ = root.cast(message);
-        }
-        crash_point!(ports.crash, "inbox_taken");
-        let (store, run, id) = (ports.store.clone(), run.clone(), row.id);
-        let forgotten = tokio::task::spawn_blocking(move || store.inbox_done(&run, id)).await;
-        if let Ok(Err(error)) = forgotten {
-            tracing::warn!(%error, "a command was taken but could not be taken out of the inbox");
+        if self.polling.swap(1, Ordering::SeqCst) == 0 {
+            tokio::spawn(super::inbox::watch(Arc::downgrade(self), ports));
         }
     }
-}
 
-type Found = (Option<u64>, Vec<(RunId, InboxRow)>);
-
-fn look(store: &dyn crate::ports::store::Store, seen: Option<u64>, live: Vec<RunId>) -> Found {
-    let version = store.version().ok();
-    if version.is_some() && version == seen {
-        return (version, Vec::new());
+    /// The runs of this process, each with its root.
+    pub(super) fn at_work(&self) -> Vec<(RunId, ActorRef<RunMsg>)> {
+        self.live.retain(|_, root| !matches!(root.get_status(), ractor::ActorStatus::Stopped));
+        self.live.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect()
     }
-    let mut rows = Vec::new();
-    for run in live {
-        let found = store.inbox(&run).unwrap_or_default();
-        rows.extend(found.into_iter().map(|row| (run.clone(), row)));
-    }
-    (version, rows)
-}
-
-/// `{"call": "draft.1", "cost": {…}}`.
-pub fn settle_event(row: &InboxRow) -> Option<Event> {
-    #[derive(serde::Deserialize)]
-    struct Settle {
-        call: CallId,
-        cost: Amount,
-    }
-    let Settle { call, cost } = serde_json::from_str(&row.payload).ok()?;
-    Some(Event::Call(CallEvent::Settled { call, cost, by: row.by.clone() }))
 }
 
 /// A settlement may come twice: its process died after the event and before the inbox forgot it. The

@@ -2,7 +2,7 @@
 //! under way in this process; nothing else may be lost with it.
 //!
 //! ```text
-//! Host (one per process: throttle, live runs, inbox watch)
+//! Host (one per process: throttle, live runs, inbox.rs over other processes' commands)
 //!  '- run.rs          root of one run: start order, abort handles, end of the run
 //!      |- journal.rs      single writer: order, hash chain, fan-out by subject; calls nobody
 //!      |- ledger.rs       decides holds
@@ -16,6 +16,7 @@ pub mod coordinator;
 pub mod crash;
 pub mod durable;
 pub mod host;
+pub mod inbox;
 pub mod journal;
 pub mod ledger;
 pub mod run;

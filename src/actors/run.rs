@@ -29,8 +29,9 @@ pub enum RunMsg {
     Committed(Arc<Entry>),
     /// Facts from people and other processes: pause, cancel.
     Record(Vec<Event>),
-    /// A person closes an ambiguous hold: the ledger looks whether there still is one.
-    Settle(Event),
+    /// A command of another process; replies once it is durable. A settlement closes an ambiguous hold:
+    /// the ledger looks whether there still is one.
+    Take { event: Event, durable: oneshot::Sender<()> },
     /// A second Ctrl-C, a deadline: calls in flight are dropped and recorded as ambiguous.
     DropCalls,
     /// The table of work under way has emptied while somebody waited for it.
@@ -148,7 +149,7 @@ impl Actor for Root {
             RunMsg::Record(events) => {
                 state.context.journal.record(Decided { events, blobs: Vec::new() }).await.ok_or(Fatal::NoJournal)?;
             }
-            RunMsg::Settle(event) => drop(state.ledger.cast(LedgerMsg::Settle(event))),
+            RunMsg::Take { event, durable } => state.take(event, durable).await?,
             RunMsg::DropCalls => state.drop_calls().await?,
             RunMsg::Drained => {
                 let _ = state.coordinator.cast(CoordinatorMsg::Wake);
@@ -264,6 +265,26 @@ impl RootState {
                 self.end(myself, Outcome::Finished { status, result, head });
             }
         }
+    }
+
+    async fn take(&self, event: Event, reply: oneshot::Sender<()>) -> Result<(), Fatal> {
+        let (booked, at) = oneshot::channel();
+        if matches!(event, Event::Call(_)) {
+            let _ = self.ledger.cast(LedgerMsg::Settle { event, booked });
+        } else {
+            let seq = self.context.journal.record(Decided::one(event)).await.ok_or(Fatal::NoJournal)?;
+            let _ = booked.send(seq);
+        }
+        let durable = self.context.journal.durable.clone();
+        tokio::spawn(async move {
+            if let Ok(seq) = at.await
+                && durable.wait(seq).await.is_ok()
+            {
+                // Whoever does not wait any more looks again.
+                let _ = reply.send(());
+            }
+        });
+        Ok(())
     }
 
     async fn head(&self) -> chain::Hash {

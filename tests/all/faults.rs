@@ -387,6 +387,31 @@ fn a_cancel_that_was_never_taken_comes_before_any_call_of_the_resume() {
 }
 
 #[test]
+fn a_command_this_bosun_does_not_know_stays_and_holds_up_no_other() {
+    let provider = Provider::start();
+    (0..4).for_each(|_| provider.push(Behaviour::Hang));
+    let folder = many(&provider, "");
+    let child = folder.start(&RUN);
+    until("four requests", || provider.requests() == 4);
+    ask(&folder, "explain", "{}");
+    ask(&folder, "pause", "{}");
+    let paused = |event: &Event| matches!(event, Event::Run(RunEvent::PauseAsked { .. }));
+    until("the pause is on record", || folder.events().iter().any(paused));
+    let store = folder.store();
+    let run = store.runs(&Default::default()).unwrap()[0].run.clone();
+    let kinds = || store.inbox(&run).unwrap().into_iter().map(|row| row.kind).collect::<Vec<_>>();
+    until("the pause is forgotten", || kinds() == ["explain"]);
+    kill9(child.id());
+    let ended = wait(child);
+    assert!(ended.err.matches("does not know").count() <= 1, "it is said once: {}", ended.err);
+    folder.bosun(&RUN).expect(0);
+    assert_eq!(kinds(), ["explain"], "it is left for a bosun that knows it");
+    let asked = folder.events().into_iter().filter(paused).count();
+    assert_eq!(asked, 1);
+    folder.verify();
+}
+
+#[test]
 fn cancelling_at_any_moment_sends_nothing_twice() {
     let mut dice = Dice::new(5);
     for _ in 0..6 {
