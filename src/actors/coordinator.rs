@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::agent::{AgentActor, AgentArgs, AgentMsg};
 use super::ledger::LedgerMsg;
+use super::run::Drill;
 use super::shell::{Commit, Fatal, Shell};
 use super::work::{Context, start_file};
 use crate::core::agent::Agent;
@@ -24,8 +25,9 @@ pub enum CoordinatorMsg {
     Wake,
     /// Replies when this coordinator and everything below it has handled what came before.
     Quiet(oneshot::Sender<()>),
-    /// Makes an agent that is at work panic: a drill of supervision. Replies whether there was one.
-    Drill(oneshot::Sender<bool>),
+    /// Makes an agent that is at work, or this very actor, panic: a drill of supervision. Replies whether
+    /// there was one.
+    Drill(Drill, oneshot::Sender<bool>),
 }
 
 pub struct Coordinator;
@@ -96,7 +98,11 @@ impl Actor for Coordinator {
                 state.quiet(reply);
                 return Ok(());
             }
-            CoordinatorMsg::Drill(reply) => {
+            CoordinatorMsg::Drill(Drill::Coordinator, reply) => {
+                let _ = reply.send(true);
+                std::panic::resume_unwind(Box::new("drill: this coordinator was told to panic"));
+            }
+            CoordinatorMsg::Drill(Drill::Agent, reply) => {
                 let working = state.working();
                 let _ = reply.send(working.is_some_and(|agent| agent.cast(AgentMsg::Drill).is_ok()));
                 return Ok(());
@@ -175,7 +181,7 @@ impl CoordinatorState {
             Ok(decided) => decided,
             Err(Refusal::Missing(missing)) => {
                 tracing::error!(%missing, "a text of the journal is gone");
-                return Err(Fatal::NoJournal);
+                return Err(missing.into());
             }
             Err(Refusal::Paused | Refusal::Waiting | Refusal::NotDue(_)) => return Ok(Took::Nothing),
         };
@@ -220,7 +226,7 @@ impl CoordinatorState {
         let (context, ledger) = (self.context.clone(), self.ledger.clone());
         let args = AgentArgs { context, ledger, machine, last };
         let spawned = AgentActor::spawn_linked(None, AgentActor, args, myself.get_cell()).await;
-        let (actor, _) = spawned.map_err(|_| Fatal::NoJournal)?;
+        let (actor, _) = spawned.map_err(|error| Fatal::NotUp(error.to_string()))?;
         self.agents.insert(who.clone(), actor);
         Ok(())
     }
@@ -237,7 +243,7 @@ impl CoordinatorState {
             let (context, ledger, slices) = (self.context.clone(), self.ledger.clone(), self.slices.clone());
             let args = CoordinatorArgs { context, ledger, plan, last, slices };
             let spawned = Coordinator::spawn_linked(None, Coordinator, args, myself.get_cell()).await;
-            let (actor, _) = spawned.map_err(|_| Fatal::NoJournal)?;
+            let (actor, _) = spawned.map_err(|error| Fatal::NotUp(error.to_string()))?;
             self.crews.insert(step, actor);
             Ok(())
         })
@@ -307,7 +313,7 @@ impl CoordinatorState {
         let Some(agent) = gone.map(|(agent, _)| agent.clone()) else {
             // A sub-crew's coordinator, or one that is no longer ours: the run starts over from the fold.
             tracing::error!(%error, "a coordinator failed");
-            return Err(Fatal::NoJournal);
+            return Err(Fatal::Below(error.to_string()));
         };
         self.agents.remove(&agent);
         tracing::warn!(%agent, %error, "an agent panicked; it is taken up again from the journal");

@@ -109,6 +109,8 @@ pub struct JournalArgs {
     pub watcher: Option<mpsc::UnboundedSender<Arc<Entry>>>,
     /// Called once when a write has failed.
     pub broken: Arc<dyn Fn() + Send + Sync>,
+    /// Told at the end: the last entry that the store was given. Nothing is written after it.
+    pub gone: Option<oneshot::Sender<Seq>>,
 }
 
 pub struct JournalState {
@@ -117,6 +119,8 @@ pub struct JournalState {
     /// The latest entries with their subjects, for who subscribes a little late.
     recent: VecDeque<(Arc<Entry>, Vec<Subject>)>,
     pending: Pending,
+    /// The last entry with the store.
+    flushed: Seq,
     /// A `Flush` is on its way.
     armed: bool,
     myself: ActorRef<JournalMsg>,
@@ -149,7 +153,8 @@ impl Actor for Journal {
         args: JournalArgs,
     ) -> Result<JournalState, ActorProcessingErr> {
         let (subscribers, recent) = (HashMap::new(), VecDeque::new());
-        Ok(JournalState { args, subscribers, recent, pending: Pending::default(), armed: false, myself })
+        let (pending, flushed, armed) = (Pending::default(), args.last, false);
+        Ok(JournalState { args, subscribers, recent, pending, flushed, armed, myself })
     }
 
     async fn handle(
@@ -301,10 +306,11 @@ impl JournalState {
 
     fn flush(&mut self) {
         let Pending { rows, blobs, spent, state } = std::mem::take(&mut self.pending);
-        let Some(first) = rows.first() else { return };
-        let after = Seq(first.seq.0.saturating_sub(1));
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return };
+        let (after, last) = (Seq(first.seq.0.saturating_sub(1)), last.seq);
+        self.flushed = last;
         let args = &self.args;
-        let (durable, broken, last) = (args.durable.clone(), args.broken.clone(), args.last);
+        let (durable, broken) = (args.durable.clone(), args.broken.clone());
         let batch = Batch { run: args.run.clone(), epoch: args.epoch, after, rows, blobs, spent, state };
         #[cfg(debug_assertions)]
         let points = args.ports.crash.clone();
@@ -330,6 +336,10 @@ impl JournalState {
 impl Drop for JournalState {
     fn drop(&mut self) {
         self.flush();
+        if let Some(gone) = self.args.gone.take() {
+            // Only a run that is taken up again asks.
+            let _ = gone.send(self.flushed);
+        }
     }
 }
 

@@ -41,7 +41,15 @@ pub enum RunMsg {
     /// A write has failed.
     Broken,
     /// See [`CoordinatorMsg::Drill`].
-    Drill(oneshot::Sender<bool>),
+    Drill(Drill, oneshot::Sender<bool>),
+}
+
+/// Who is to panic, to show supervision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drill {
+    /// An agent that is at work.
+    Agent,
+    Coordinator,
 }
 
 /// How a run left this process.
@@ -79,6 +87,8 @@ pub struct RootArgs {
     pub time_left: Option<Duration>,
     /// Gives the journal's handle to whoever watches.
     pub ready: oneshot::Sender<(JournalHandle, Arc<Flights>)>,
+    /// See [`JournalArgs::gone`].
+    pub gone: oneshot::Sender<Seq>,
 }
 
 pub struct RootState {
@@ -95,7 +105,7 @@ impl Actor for Root {
     type Arguments = RootArgs;
 
     async fn pre_start(&self, myself: ActorRef<RunMsg>, args: RootArgs) -> Result<RootState, ActorProcessingErr> {
-        let RootArgs { id, epoch, run, hash, ports, throttle, texts, outcome, watcher, time_left, ready } = args;
+        let RootArgs { id, epoch, run, hash, ports, throttle, texts, outcome, watcher, time_left, ready, gone } = args;
         let durable = Arc::new(Durable::new(run.last));
         let mailbox = myself.clone();
         let journal_args = JournalArgs {
@@ -111,6 +121,7 @@ impl Actor for Root {
             durable: durable.clone(),
             watcher,
             broken: Arc::new(move || drop(mailbox.cast(RunMsg::Broken))),
+            gone: Some(gone),
         };
         let (journal, _) = Journal::spawn_linked(None, Journal, journal_args, myself.get_cell()).await?;
         let journal = JournalHandle::new(journal, durable);
@@ -164,7 +175,7 @@ impl Actor for Root {
                 let error = state.context.journal.durable.failure().unwrap_or_else(why);
                 state.end(&myself, Outcome::StoreFailed(error));
             }
-            RunMsg::Drill(reply) => drop(state.coordinator.cast(CoordinatorMsg::Drill(reply))),
+            RunMsg::Drill(drill, reply) => drop(state.coordinator.cast(CoordinatorMsg::Drill(drill, reply))),
         }
         Ok(())
     }
@@ -348,7 +359,9 @@ impl RootState {
     fn end(&mut self, myself: &ActorRef<RunMsg>, outcome: Outcome) {
         // A run that goes on elsewhere must not be billed for what this process still had in flight.
         self.context.flights.drop_all();
-        self.context.ports.store.release(&self.context.run);
+        if !matches!(outcome, Outcome::Crashed(_)) {
+            self.context.ports.store.release(&self.context.run);
+        }
         if let Some(waiter) = self.outcome.take() {
             // Nobody may be waiting any more; the journal has it all.
             let _ = waiter.send(outcome);

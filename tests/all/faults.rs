@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use boatswain::actors::Ports;
 use boatswain::actors::host::{Host, Launch};
-use boatswain::actors::run::Outcome;
+use boatswain::actors::run::{Drill, Outcome};
 use boatswain::adapters::files::RootFiles;
 use boatswain::adapters::models::secrets::Env;
 use boatswain::adapters::sizes::O200k;
@@ -573,6 +573,65 @@ fn an_agent_that_panics_too_often_fails_its_task_alone() {
         .collect();
     assert_eq!(ends.iter().filter(|status| **status == TaskStatus::Failed).count(), 1);
     assert_eq!(ends.iter().filter(|status| **status == TaskStatus::Done).count(), 19);
+}
+
+/// The coordinator panics whenever `when` says so, and how the run ends.
+fn with_failing_coordinator(folder: &Folder, mut when: impl FnMut(&Event) -> bool) -> Outcome {
+    let (engine, ready) = ready(folder);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let outcome = runtime.block_on(async {
+        let (watcher, mut entries) = tokio::sync::mpsc::unbounded_channel();
+        let mut live = engine.start(ready, Some(watcher)).await.unwrap();
+        let mut next = Seq(0);
+        let watched = async {
+            while let Some(entry) = entries.recv().await {
+                assert!(entry.seq > next, "the watcher sees every entry once, in order");
+                next = entry.seq;
+                if when(&entry.event) {
+                    live.drill_of(Drill::Coordinator).await;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), watched).await.expect("the run ends");
+        live.wait().await
+    });
+    assert!(engine.store.owner(&folder.runs()[0].0.run).is_none(), "it is let go");
+    outcome
+}
+
+#[test]
+fn a_run_whose_coordinator_panics_goes_on_from_its_journal() {
+    let provider = Provider::start();
+    answer_after(&provider, Duration::from_millis(20), "Fine.".into());
+    let folder = many(&provider, "");
+    let mut seen = 0;
+    let outcome = with_failing_coordinator(&folder, |event| {
+        let held = matches!(event, Event::Call(CallEvent::Held(_)));
+        seen += u64::from(held);
+        held && [3, 9, 15].contains(&seen)
+    });
+    assert!(matches!(outcome, Outcome::Finished { status: RunEnd::Completed, .. }), "{outcome:?}");
+    let figures = folder.verify().remove(0);
+    assert_eq!(figures.answered, 20);
+    // What was in flight is in doubt, as after a death of the process.
+    assert!(figures.lost > 0);
+    assert_eq!(figures.sums.ambiguous.calls, figures.lost);
+    assert!(provider.requests() as u64 <= figures.answered + figures.lost);
+}
+
+#[test]
+fn a_run_whose_coordinator_panics_too_often_says_why_and_can_be_resumed() {
+    let provider = Provider::start();
+    answer_after(&provider, Duration::from_millis(20), "Fine.".into());
+    let folder = many(&provider, "");
+    let outcome = with_failing_coordinator(&folder, |event| matches!(event, Event::Call(CallEvent::Held(_))));
+    let Outcome::Crashed(why) = &outcome else { panic!("{outcome:?}") };
+    assert!(why.contains("4 times") && why.contains("told to panic"), "{why}");
+    folder.verify();
+    folder.bosun(&["resume", "-q"]).expect(0);
+    let figures = folder.verify().remove(0);
+    assert_eq!(figures.answered, 20);
+    assert!(provider.requests() as u64 <= figures.answered + figures.lost);
 }
 
 #[test]
