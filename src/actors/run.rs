@@ -49,6 +49,8 @@ pub enum RunMsg {
 pub enum Drill {
     /// An agent that is at work.
     Agent,
+    /// An agent that is up and has nothing to do.
+    Idle,
     Coordinator,
 }
 

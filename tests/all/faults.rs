@@ -575,6 +575,38 @@ fn an_agent_that_panics_too_often_fails_its_task_alone() {
     assert_eq!(ends.iter().filter(|status| **status == TaskStatus::Done).count(), 19);
 }
 
+#[test]
+fn an_agent_that_panics_while_it_is_idle_remembers_its_run() {
+    let provider = Provider::start();
+    provider.server.respond(|_, number| match number {
+        2 => (Duration::from_millis(300), Behaviour::Answer("Meanwhile.".into())),
+        _ => (Duration::ZERO, Behaviour::Answer("The moon.".into())),
+    });
+    let tables = provider.tables("timeout = \"30s\"");
+    let folder = Folder::new(&format!(
+        "schema = 1\n[budget]\nmax_usd = 1\n{tables}[agents.a]\nmodel = \"m\"\nmemory = \"run\"\n\
+         [agents.b]\nmodel = \"m\"\n\
+         [tasks.first]\nagent = \"a\"\ndescription = \"Choose\"\n\
+         [tasks.second]\nagent = \"b\"\nafter = [\"first\"]\ndescription = \"Wait\"\n\
+         [tasks.third]\nagent = \"a\"\nafter = [\"second\"]\ndescription = \"Go on\"\n"
+    ));
+    let (engine, ready) = ready(&folder);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut live = engine.start(ready, None).await.unwrap();
+        while provider.requests() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(live.drill_of(Drill::Idle).await, "the first agent was idle");
+        let outcome = tokio::time::timeout(Duration::from_secs(20), live.wait()).await.expect("the run ends");
+        assert!(matches!(outcome, Outcome::Finished { status: RunEnd::Completed, .. }), "{outcome:?}");
+    });
+    drop(engine);
+    folder.verify();
+    let third = provider.seen()[2].body.clone();
+    assert!(third.contains("Choose") && third.contains("The moon."), "it has forgotten: {third}");
+}
+
 /// The coordinator panics whenever `when` says so, and how the run ends.
 fn with_failing_coordinator(folder: &Folder, mut when: impl FnMut(&Event) -> bool) -> Outcome {
     let (engine, ready) = ready(folder);
