@@ -221,7 +221,8 @@ impl JournalState {
         let mut rows = Vec::with_capacity(events.len());
         let urgent = events.iter().any(is_urgent);
         let (mut spent, mut state) = (Amount::default(), None);
-        blobs.iter().for_each(|blob| self.args.texts.keep(blob));
+        let last = Seq(self.args.last.0.saturating_add(events.len() as u64));
+        blobs.iter().for_each(|blob| self.args.texts.pin(blob, last));
         for event in events {
             let at_ms = self.args.ports.clock.now_ms();
             let row = self.row(&event, at_ms);
@@ -310,7 +311,7 @@ impl JournalState {
         let (after, last) = (Seq(first.seq.0.saturating_sub(1)), last.seq);
         self.flushed = last;
         let args = &self.args;
-        let (durable, broken) = (args.durable.clone(), args.broken.clone());
+        let (durable, broken, texts) = (args.durable.clone(), args.broken.clone(), args.texts.clone());
         let batch = Batch { run: args.run.clone(), epoch: args.epoch, after, rows, blobs, spent, state };
         #[cfg(debug_assertions)]
         let points = args.ports.crash.clone();
@@ -320,6 +321,7 @@ impl JournalState {
             Box::new(move |written| match written {
                 Ok(()) => {
                     crash_point!(points, "append_durable");
+                    texts.durable(last);
                     durable.reached(last);
                 }
                 Err(error) => {
