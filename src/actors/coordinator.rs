@@ -266,7 +266,7 @@ impl CoordinatorState {
         if let Event::Task(TaskEvent::Finished { step, .. }) = &entry.event
             && let Some(crew) = self.crews.remove(step)
         {
-            self.context.journal.unsubscribe(Subject::Plan(step.clone()));
+            self.context.journal.unsubscribe(step.clone());
             crew.stop(None);
         }
     }

@@ -16,7 +16,7 @@ use super::texts::TextCache;
 use crate::core::chain;
 use crate::core::chat::Blob;
 use crate::core::event::{CallEvent, Event, ParkCause, RunEnd, RunEvent, Scopes, Subject, TaskEvent, ToolEvent};
-use crate::core::ids::{RunId, Seq};
+use crate::core::ids::{RunId, Seq, Step};
 use crate::core::machine::{Control, Decided};
 use crate::core::money::Amount;
 use crate::core::run::Entry;
@@ -24,26 +24,15 @@ use crate::ports::store::{Batch, Epoch, Row, RunState};
 
 pub enum JournalMsg {
     /// A decision, on condition.
-    Append {
-        expected: Vec<(Subject, Seq)>,
-        decided: Decided,
-        reply: oneshot::Sender<Appended>,
-    },
+    Append { expected: Vec<(Subject, Seq)>, decided: Decided, reply: oneshot::Sender<Appended> },
     /// Facts from outside, without condition.
-    Record {
-        decided: Decided,
-        reply: oneshot::Sender<Seq>,
-    },
+    Record { decided: Decided, reply: oneshot::Sender<Seq> },
     /// Entries of `subject` after `since` (`None`: from the next one on) go to `deliver`. The reply
     /// says up to where the journal is, and what has been asked of the whole run so far; nothing, if
     /// entries after `since` are no longer at hand.
-    Subscribe {
-        subject: Subject,
-        since: Option<Seq>,
-        deliver: Deliver,
-        reply: oneshot::Sender<Option<(Seq, Control)>>,
-    },
-    Unsubscribe(Subject),
+    Subscribe { subject: Subject, since: Option<Seq>, deliver: Deliver, reply: oneshot::Sender<Option<(Seq, Control)>> },
+    /// The plan and the agents of this scope and those below it hear of nothing any more.
+    Unsubscribe(Step),
     /// What has waited for company goes to the store.
     Flush,
     /// The last entry's Seq and hash.
@@ -82,9 +71,9 @@ impl JournalHandle {
     pub async fn subscribe(&self, subject: Subject, since: Option<Seq>, deliver: Deliver) -> Option<(Seq, Control)> {
         self.ask(|reply| JournalMsg::Subscribe { subject, since, deliver, reply }).await.flatten()
     }
-    pub fn unsubscribe(&self, subject: Subject) {
+    pub fn unsubscribe(&self, scope: Step) {
         // A journal that has ended has no subscribers either.
-        let _ = self.actor.cast(JournalMsg::Unsubscribe(subject));
+        let _ = self.actor.cast(JournalMsg::Unsubscribe(scope));
     }
     pub async fn head(&self) -> Option<(Seq, chain::Hash)> {
         self.ask(JournalMsg::Head).await
@@ -184,7 +173,7 @@ impl Actor for Journal {
                 });
                 let _ = reply.send(answer);
             }
-            JournalMsg::Unsubscribe(subject) => drop(state.subscribers.remove(&subject)),
+            JournalMsg::Unsubscribe(scope) => state.subscribers.retain(|subject, _| !belongs(subject, &scope)),
             JournalMsg::Flush => {
                 state.armed = false;
                 state.flush();
@@ -342,6 +331,14 @@ impl Drop for JournalState {
             // Only a run that is taken up again asks.
             let _ = gone.send(self.flushed);
         }
+    }
+}
+
+fn belongs(subject: &Subject, scope: &Step) -> bool {
+    match subject {
+        Subject::Plan(plan) => plan.is_within(scope),
+        Subject::Agent(agent) => agent.scope.is_within(scope),
+        Subject::Ledger | Subject::All => false,
     }
 }
 

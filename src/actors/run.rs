@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 use super::Ports;
 use super::coordinator::{Coordinator, CoordinatorArgs, CoordinatorMsg, Slices};
@@ -99,6 +100,14 @@ pub struct RootState {
     coordinator: ActorRef<CoordinatorMsg>,
     outcome: Option<oneshot::Sender<Outcome>>,
     parked: Option<(Seq, Vec<ParkCause>)>,
+    /// Tasks that end with the run.
+    watches: Vec<AbortHandle>,
+}
+
+impl Drop for RootState {
+    fn drop(&mut self) {
+        self.watches.iter().for_each(AbortHandle::abort);
+    }
 }
 
 impl Actor for Root {
@@ -144,11 +153,9 @@ impl Actor for Root {
         let deliver = Arc::new(move |entry| drop(mailbox.cast(RunMsg::Committed(entry))));
         journal.subscribe(Subject::All, Some(run.last), deliver).await.ok_or(Fatal::NoJournal)?;
         let (coordinator, ledger) = start_machines(&myself, &context, run).await?;
-        watch_flights(&myself, flights);
-        if let Some(time) = time_left {
-            watch_deadline(&myself, time);
-        }
-        Ok(RootState { context, ledger, coordinator, outcome: Some(outcome), parked: None })
+        let mut watches = vec![watch_flights(&myself, flights)];
+        watches.extend(time_left.map(|time| watch_deadline(&myself, time)));
+        Ok(RootState { context, ledger, coordinator, outcome: Some(outcome), parked: None, watches })
     }
 
     async fn handle(
@@ -225,9 +232,9 @@ async fn start_machines(
     Ok((coordinator, ledger))
 }
 
-fn watch_flights(myself: &ActorRef<RunMsg>, flights: Arc<Flights>) {
+fn watch_flights(myself: &ActorRef<RunMsg>, flights: Arc<Flights>) -> AbortHandle {
     let mailbox = myself.clone();
-    tokio::spawn(async move {
+    let watch = tokio::spawn(async move {
         loop {
             flights.drained.notified().await;
             if mailbox.cast(RunMsg::Drained).is_err() {
@@ -235,17 +242,19 @@ fn watch_flights(myself: &ActorRef<RunMsg>, flights: Arc<Flights>) {
             }
         }
     });
+    watch.abort_handle()
 }
 
 /// The deadline pauses the run and drops its calls: they are ambiguous, and it resumes later.
-fn watch_deadline(myself: &ActorRef<RunMsg>, time: Duration) {
+fn watch_deadline(myself: &ActorRef<RunMsg>, time: Duration) -> AbortHandle {
     let mailbox = myself.clone();
-    tokio::spawn(async move {
+    let watch = tokio::spawn(async move {
         tokio::time::sleep(time).await;
         let event = RunEvent::PauseAsked { cause: PauseCause::Deadline, by: "deadline".into() };
         let _ = mailbox.cast(RunMsg::Record(vec![Event::Run(event)]));
         let _ = mailbox.cast(RunMsg::DropCalls);
     });
+    watch.abort_handle()
 }
 
 impl RootState {
