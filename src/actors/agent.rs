@@ -164,7 +164,7 @@ impl AgentState {
             }
             Err(Refusal::Missing(missing)) => {
                 tracing::error!(agent = %self.shell.machine.who, %missing, "a text of the journal is gone");
-                Err(Fatal::NoJournal)
+                Err(missing.into())
             }
             Err(Refusal::Paused | Refusal::Waiting | Refusal::NotDue(_)) => Ok(false),
         }

@@ -1,7 +1,7 @@
 //! Owns the task tree of one crew or sub-crew: assigns, collects, supervises. Invariant: an actor is
 //! up and subscribed before the event that gives it work is written, so that it misses nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::agent::{AgentActor, AgentArgs, AgentMsg};
 use super::ledger::LedgerMsg;
+use super::run::Drill;
 use super::shell::{Commit, Fatal, Shell};
 use super::work::{Context, start_file};
 use crate::core::agent::Agent;
@@ -26,10 +27,9 @@ pub enum CoordinatorMsg {
     Wake,
     /// Replies when this coordinator and everything below it has handled what came before.
     Quiet(oneshot::Sender<()>),
-    /// Makes an agent that is at work panic: a drill of supervision. Replies whether there was one.
-    Drill(oneshot::Sender<bool>),
-    /// Fails, on purpose.
-    DrillSelf,
+    /// Makes an agent that is at work, or this very actor, panic: a drill of supervision. Replies whether
+    /// there was one.
+    Drill(Drill, oneshot::Sender<bool>),
 }
 
 pub struct Coordinator;
@@ -57,6 +57,8 @@ pub struct CoordinatorState {
     ledger: ActorRef<LedgerMsg>,
     slices: Arc<Slices>,
     agents: BTreeMap<AgentRef, ActorRef<AgentMsg>>,
+    /// Agents that panicked with nothing to do: what they remember is in the journal.
+    fallen: BTreeSet<AgentRef>,
     crews: BTreeMap<Step, ActorRef<CoordinatorMsg>>,
 }
 
@@ -76,8 +78,8 @@ impl Actor for Coordinator {
         let deliver = Arc::new(move |entry| drop(mailbox.cast(CoordinatorMsg::Committed(entry))));
         let (from, _) = context.journal.subscribe(subject.clone(), last, deliver).await.ok_or(Fatal::NoJournal)?;
         let shell = Shell { machine: plan, last: last.unwrap_or(from), subject, journal: context.journal.clone() };
-        let (agents, crews) = (BTreeMap::new(), BTreeMap::new());
-        let mut state = CoordinatorState { shell, context, ledger, slices, agents, crews };
+        let (agents, fallen, crews) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        let mut state = CoordinatorState { shell, context, ledger, slices, agents, fallen, crews };
         state.take_up(&myself).await?;
         // What was under way goes on once it is up.
         let _ = myself.cast(CoordinatorMsg::Wake);
@@ -100,10 +102,13 @@ impl Actor for Coordinator {
                 state.quiet(reply);
                 return Ok(());
             }
-            CoordinatorMsg::DrillSelf => return Err("drill: the coordinator was told to fail".into()),
-            CoordinatorMsg::Drill(reply) => {
-                let working = state.working();
-                let _ = reply.send(working.is_some_and(|agent| agent.cast(AgentMsg::Drill).is_ok()));
+            CoordinatorMsg::Drill(Drill::Coordinator, reply) => {
+                let _ = reply.send(true);
+                std::panic::resume_unwind(Box::new("drill: this coordinator was told to panic"));
+            }
+            CoordinatorMsg::Drill(drill, reply) => {
+                let agent = if drill == Drill::Idle { state.idle() } else { state.working() };
+                let _ = reply.send(agent.is_some_and(|agent| agent.cast(AgentMsg::Drill).is_ok()));
                 return Ok(());
             }
         }
@@ -180,7 +185,7 @@ impl CoordinatorState {
             Ok(decided) => decided,
             Err(Refusal::Missing(missing)) => {
                 tracing::error!(%missing, "a text of the journal is gone");
-                return Err(Fatal::NoJournal);
+                return Err(missing.into());
             }
             Err(Refusal::Paused | Refusal::Waiting | Refusal::NotDue(_)) => return Ok(Took::Nothing),
         };
@@ -198,11 +203,7 @@ impl CoordinatorState {
             if let TaskEvent::Assigned { agent, .. } = task
                 && !self.agents.contains_key(agent)
             {
-                let slice = self.slices.agents.get(agent).cloned();
-                let (machine, last) = match slice {
-                    Some((machine, last)) => (machine, Some(last)),
-                    None => (Agent::begun(agent.clone(), Control::default()), None),
-                };
+                let (machine, last) = self.slice(agent).await?;
                 self.raise_agent(myself, agent, machine, last).await?;
             }
             if let TaskEvent::CrewStarted { step, .. } = task
@@ -215,6 +216,20 @@ impl CoordinatorState {
         Ok(())
     }
 
+    /// What an agent that is not up begins with.
+    async fn slice(&mut self, agent: &AgentRef) -> Result<(Agent, Option<Seq>), Fatal> {
+        if self.fallen.contains(agent) {
+            let (head, _) = self.context.journal.head().await.ok_or(Fatal::NoJournal)?;
+            let (machine, last) = self.refold(agent, head).await?;
+            self.fallen.remove(agent);
+            return Ok((machine, Some(last)));
+        }
+        Ok(match self.slices.agents.get(agent).cloned() {
+            Some((machine, last)) => (machine, Some(last)),
+            None => (Agent::begun(agent.clone(), Control::default()), None),
+        })
+    }
+
     async fn raise_agent(
         &mut self,
         myself: &ActorRef<CoordinatorMsg>,
@@ -225,7 +240,7 @@ impl CoordinatorState {
         let (context, ledger) = (self.context.clone(), self.ledger.clone());
         let args = AgentArgs { context, ledger, machine, last };
         let spawned = AgentActor::spawn_linked(None, AgentActor, args, myself.get_cell()).await;
-        let (actor, _) = spawned.map_err(|_| Fatal::NoJournal)?;
+        let (actor, _) = spawned.map_err(|error| Fatal::NotUp(error.to_string()))?;
         self.agents.insert(who.clone(), actor);
         Ok(())
     }
@@ -242,7 +257,7 @@ impl CoordinatorState {
             let (context, ledger, slices) = (self.context.clone(), self.ledger.clone(), self.slices.clone());
             let args = CoordinatorArgs { context, ledger, plan, last, slices };
             let spawned = Coordinator::spawn_linked(None, Coordinator, args, myself.get_cell()).await;
-            let (actor, _) = spawned.map_err(|_| Fatal::NoJournal)?;
+            let (actor, _) = spawned.map_err(|error| Fatal::NotUp(error.to_string()))?;
             self.crews.insert(step, actor);
             Ok(())
         })
@@ -253,7 +268,7 @@ impl CoordinatorState {
         if let Event::Task(TaskEvent::Finished { step, .. }) = &entry.event
             && let Some(crew) = self.crews.remove(step)
         {
-            self.context.journal.unsubscribe(Subject::Plan(step.clone()));
+            self.context.journal.unsubscribe(step.clone());
             crew.stop(None);
         }
     }
@@ -300,6 +315,13 @@ impl CoordinatorState {
         units.filter_map(|unit| unit.agent.as_ref()).find_map(|agent| self.agents.get(agent))
     }
 
+    /// An agent that is up and has nothing to do.
+    fn idle(&self) -> Option<&ActorRef<AgentMsg>> {
+        let units = &self.shell.machine.state.units;
+        let busy = |who: &AgentRef| units.values().any(|unit| !unit.is_over() && unit.agent.as_ref() == Some(who));
+        self.agents.iter().find(|(who, _)| !busy(who)).map(|(_, agent)| agent)
+    }
+
     /// An agent's actor is gone: the fact is recorded, and it is taken up again from the journal. Its
     /// call, if one is in flight, runs on.
     async fn failed(
@@ -312,13 +334,16 @@ impl CoordinatorState {
         let Some(agent) = gone.map(|(agent, _)| agent.clone()) else {
             // A sub-crew's coordinator, or one that is no longer ours: the run starts over from the fold.
             tracing::error!(%error, "a coordinator failed");
-            return Err(Fatal::NoJournal);
+            return Err(Fatal::Below(error.to_string()));
         };
         self.agents.remove(&agent);
         tracing::warn!(%agent, %error, "an agent panicked; it is taken up again from the journal");
         let units = &self.shell.machine.state.units;
         let at_work = units.iter().find(|(_, unit)| !unit.is_over() && unit.agent.as_ref() == Some(&agent));
-        let Some(step) = at_work.map(|(address, unit)| unit.step(address)) else { return Ok(()) };
+        let Some(step) = at_work.map(|(address, unit)| unit.step(address)) else {
+            self.fallen.insert(agent);
+            return Ok(());
+        };
         let message = error.to_string().lines().next().unwrap_or_default().to_owned();
         let event = Event::Task(TaskEvent::Crashed { step, agent: agent.clone(), message });
         let seq = self.context.journal.record(Decided::one(event)).await.ok_or(Fatal::NoJournal)?;

@@ -6,30 +6,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
-use ractor::{Actor, ActorRef};
-use tokio::sync::{mpsc, oneshot};
+use ractor::ActorRef;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Ports;
 use super::crash::crash_point;
-use super::journal::JournalHandle;
-use super::run::{Outcome, Root, RootArgs, RunMsg};
+use super::keeper::{Keeper, Up};
+use super::run::{Drill, Outcome, RunMsg};
 use super::texts::TextCache;
 use super::throttle::Throttle;
-use super::work::Flights;
 use crate::core::chain;
-use crate::core::chat::Effect;
 use crate::core::crew::Crew;
-use crate::core::event::{CallEvent, Event, LostCause, Msg, Outcome as ToolOutcome, PauseCause, RunEvent, ToolEvent};
-use crate::core::ids::{CallId, RunId, Seq};
-use crate::core::machine::{Control, Decided, IllegalEvent};
-use crate::core::money::Amount;
-use crate::core::run::{Entry, Run};
-use crate::ports::store::{Batch, Epoch, InboxRow, Row, StoreError};
-
-/// How often another process's commands are looked for.
-const INBOX_EVERY: Duration = Duration::from_millis(50);
-/// Launches of one run within a minute before its crashes are reported instead.
-const LAUNCHES: usize = 3;
+use crate::core::event::{Event, PauseCause, RunEvent};
+use crate::core::ids::{RunId, Seq};
+use crate::core::run::Entry;
+use crate::ports::store::{Epoch, Row, StoreError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
@@ -45,8 +36,8 @@ pub enum LaunchError {
 
 /// One per process.
 pub struct Host {
-    throttle: Arc<Throttle>,
-    live: DashMap<RunId, ActorRef<RunMsg>>,
+    pub(super) throttle: Arc<Throttle>,
+    pub(super) live: DashMap<RunId, ActorRef<RunMsg>>,
     polling: AtomicU64,
 }
 
@@ -54,9 +45,7 @@ pub struct Host {
 pub struct Live {
     pub id: RunId,
     pub crew: Arc<Crew>,
-    root: ActorRef<RunMsg>,
-    journal: JournalHandle,
-    flights: Arc<Flights>,
+    up: watch::Receiver<Up>,
     /// Readable as soon as an entry is, before it is on disk.
     pub texts: Arc<TextCache>,
     outcome: oneshot::Receiver<Outcome>,
@@ -85,8 +74,8 @@ impl Host {
         Host { throttle: Arc::default(), live: DashMap::new(), polling: AtomicU64::new(0) }
     }
 
-    /// Folds the journal, records what the end of the last process left open, and starts the actors.
-    /// `watcher` gets every new entry.
+    /// Takes a run up and stays with it: whatever holds it together may fail a few times. `watcher` gets
+    /// every new entry.
     pub async fn launch(
         self: &Arc<Self>,
         launch: Launch,
@@ -95,259 +84,78 @@ impl Host {
     ) -> Result<Live, LaunchError> {
         let Launch { id, epoch, crew, rows, opening, time_left } = launch;
         crash_point!(ports.crash, "launch");
-        let corrupt = |why: String| LaunchError::Corrupt { run: id.clone(), why };
-        let mut hash = chain::genesis(&id);
-        let mut run = Run::new(crew.clone());
-        for row in &rows {
-            let entry = Entry::decode(row.seq, row.at_ms, &row.kind, &row.payload);
-            run.apply(&entry.map_err(|error| corrupt(error.to_string()))?)
-                .map_err(|illegal: IllegalEvent| corrupt(illegal.to_string()))?;
-            hash = row.hash;
-        }
-        // Its owner may have finished it after it was looked at and before it was claimed.
-        if run.control == Control::Ended {
-            return Err(LaunchError::Over { run: id });
-        }
         let texts = Arc::new(TextCache::new(ports.store.clone()));
-        let mut decided = left_open(&run);
-        decided.events.extend(opening);
-        if time_left.is_some_and(|left| left.is_zero()) {
-            // Said before anything starts: a resume after the deadline must not send a call.
-            let (cause, by) = (PauseCause::Deadline, "deadline".to_owned());
-            decided.events.push(Event::Run(RunEvent::PauseAsked { cause, by }));
-        }
-        if !decided.events.is_empty() {
-            hash = self.open(&mut run, &id, epoch, hash, decided, &ports, watcher.as_ref(), &texts).await?;
-        }
-        let (outcome, ended) = oneshot::channel();
-        let (ready, started) = oneshot::channel();
-        let throttle = self.throttle.clone();
-        let args = RootArgs {
+        let ends = time_left.and_then(|left| Instant::now().checked_add(left));
+        let keeper = Keeper {
+            host: self.clone(),
             id: id.clone(),
             epoch,
-            run,
-            hash,
+            crew: crew.clone(),
             ports: ports.clone(),
-            throttle,
             texts: texts.clone(),
-            outcome,
             watcher,
-            time_left,
-            ready,
+            ends,
         };
-        let spawned = Root::spawn(None, Root, args).await;
-        let (root, _) = spawned.map_err(|error| LaunchError::Actor { run: id.clone(), why: error.to_string() })?;
-        let gone = |_| LaunchError::Actor { run: id.clone(), why: "it ended while it started".into() };
-        let (journal, flights) = started.await.map_err(gone)?;
-        self.live.insert(id.clone(), root.clone());
-        self.poll(ports);
-        Ok(Live { id, crew, root, journal, flights, texts, outcome: ended })
-    }
-
-    /// Appends the opening facts before any actor is up: durable on return.
-    #[expect(clippy::too_many_arguments, reason = "one call site; a struct would only rename them")]
-    async fn open(
-        &self,
-        run: &mut Run,
-        id: &RunId,
-        epoch: Epoch,
-        mut hash: chain::Hash,
-        decided: Decided,
-        ports: &Ports,
-        watcher: Option<&mpsc::UnboundedSender<Arc<Entry>>>,
-        texts: &TextCache,
-    ) -> Result<chain::Hash, LaunchError> {
-        let after = run.last;
-        let mut rows = Vec::new();
-        decided.blobs.iter().for_each(|blob| texts.keep(blob));
-        let mut entries = Vec::new();
-        for event in decided.events {
-            if !may_open(run, &event) {
-                continue;
-            }
-            let (seq, at_ms, kind, payload) = (run.last.next(), ports.clock.now_ms(), event.kind(), event.encode());
-            hash = chain::link(&hash, seq, at_ms, kind, &payload);
-            rows.push(Row { seq, at_ms, kind: kind.to_owned(), payload: payload.into(), hash });
-            let entry = Arc::new(Entry { seq, at_ms, event });
-            run.apply(&entry).map_err(|illegal| LaunchError::Corrupt { run: id.clone(), why: illegal.to_string() })?;
-            entries.push(entry);
-        }
-        let state = entries.iter().rev().find_map(|entry| super::journal::run_state(&entry.event));
-        let spent =
-            entries.iter().fold(Amount::default(), |sum, entry| sum.plus(super::journal::settled(&entry.event)));
-        let batch = Batch { run: id.clone(), epoch, after, rows, blobs: decided.blobs, spent, state };
-        let (done, written) = oneshot::channel();
-        crash_point!(ports.crash, "open_append");
-        ports.store.append(batch, Box::new(move |result| drop(done.send(result))));
-        let ended = || StoreError::WriteFailed { why: "the store has ended".into() };
-        written.await.unwrap_or_else(|_| Err(ended()))?;
-        crash_point!(ports.crash, "open_durable");
-        if let Some(watcher) = watcher {
-            entries.into_iter().for_each(|entry| drop(watcher.send(entry)));
-        }
-        Ok(hash)
-    }
-
-    /// One poller per process looks for commands of other processes.
-    fn poll(self: &Arc<Self>, ports: Ports) {
-        if self.polling.swap(1, Ordering::SeqCst) == 1 {
-            return;
-        }
-        let host = Arc::downgrade(self);
+        let (up, ending) = keeper.raise(&rows, opening).await?;
+        let (raised, up) = watch::channel(up);
+        let (done, outcome) = oneshot::channel();
         tokio::spawn(async move {
-            let mut seen = None;
-            loop {
-                tokio::time::sleep(INBOX_EVERY).await;
-                let Some(host) = host.upgrade() else { return };
-                host.live.retain(|_, root| !matches!(root.get_status(), ractor::ActorStatus::Stopped));
-                if host.live.is_empty() {
-                    continue;
-                }
-                let live: Vec<RunId> = host.live.iter().map(|entry| entry.key().clone()).collect();
-                let store = ports.store.clone();
-                let looked = tokio::task::spawn_blocking(move || look(&*store, seen, live)).await;
-                let Ok((version, rows)) = looked else { continue };
-                seen = version;
-                for (run, row) in rows {
-                    host.take(&ports, &run, row).await;
-                }
-            }
+            let outcome = keeper.keep(raised, ending).await;
+            // Nobody may be waiting any more; the journal has it all.
+            let _ = done.send(outcome);
         });
+        self.poll(ports);
+        Ok(Live { id, crew, up, texts, outcome })
     }
 
-    async fn take(&self, ports: &Ports, run: &RunId, row: InboxRow) {
-        let Some(root) = self.live.get(run).map(|entry| entry.value().clone()) else { return };
-        let by = row.by.clone();
-        let message = match row.kind.as_str() {
-            "pause" => Some(RunMsg::Record(vec![Event::Run(RunEvent::PauseAsked { cause: PauseCause::Asked, by })])),
-            "cancel" => Some(RunMsg::Record(vec![Event::Run(RunEvent::CancelAsked { by })])),
-            "settle" => settle_event(&row).map(RunMsg::Settle),
-            // A newer bosun's command: left for it, said in the log.
-            other => {
-                tracing::warn!(kind = other, "a command this bosun does not know is left in the inbox");
-                None
-            }
-        };
-        if let Some(message) = message {
-            let _ = root.cast(message);
-        }
-        crash_point!(ports.crash, "inbox_taken");
-        let (store, run, id) = (ports.store.clone(), run.clone(), row.id);
-        let forgotten = tokio::task::spawn_blocking(move || store.inbox_done(&run, id)).await;
-        if let Ok(Err(error)) = forgotten {
-            tracing::warn!(%error, "a command was taken but could not be taken out of the inbox");
+    /// One watch per process over the commands of other processes.
+    fn poll(self: &Arc<Self>, ports: Ports) {
+        if self.polling.swap(1, Ordering::SeqCst) == 0 {
+            tokio::spawn(super::inbox::watch(Arc::downgrade(self), ports));
         }
     }
-}
 
-type Found = (Option<u64>, Vec<(RunId, InboxRow)>);
-
-fn look(store: &dyn crate::ports::store::Store, seen: Option<u64>, live: Vec<RunId>) -> Found {
-    let version = store.version().ok();
-    if version.is_some() && version == seen {
-        return (version, Vec::new());
+    /// The runs of this process, each with its root.
+    pub(super) fn at_work(&self) -> Vec<(RunId, ActorRef<RunMsg>)> {
+        self.live.retain(|_, root| !matches!(root.get_status(), ractor::ActorStatus::Stopped));
+        self.live.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect()
     }
-    let mut rows = Vec::new();
-    for run in live {
-        let found = store.inbox(&run).unwrap_or_default();
-        rows.extend(found.into_iter().map(|row| (run.clone(), row)));
-    }
-    (version, rows)
-}
-
-/// `{"call": "draft.1", "cost": {…}}`.
-pub fn settle_event(row: &InboxRow) -> Option<Event> {
-    #[derive(serde::Deserialize)]
-    struct Settle {
-        call: CallId,
-        cost: Amount,
-    }
-    let Settle { call, cost } = serde_json::from_str(&row.payload).ok()?;
-    Some(Event::Call(CallEvent::Settled { call, cost, by: row.by.clone() }))
-}
-
-/// A settlement may come twice: its process died after the event and before the inbox forgot it. The
-/// first counts. Calls that the last process left open are in doubt by the time this is applied.
-fn may_open(run: &Run, event: &Event) -> bool {
-    match event {
-        Event::Call(CallEvent::Settled { call, .. }) => run.ledger.hold(call).is_some(),
-        Event::Call(_) | Event::Run(_) | Event::Task(_) | Event::Tool(_) | Event::Ledger(_) => true,
-    }
-}
-
-/// What the end of the last process left open: its calls may have been sent, its tools may have run.
-fn left_open(run: &Run) -> Decided {
-    let mut decided = Decided::default();
-    for (call, agent) in &run.open_calls {
-        let (call, agent) = (call.clone(), agent.clone());
-        let lost = CallEvent::Lost { call, agent, cause: LostCause::Died, elapsed_ms: 0 };
-        decided.events.push(Event::Call(lost));
-    }
-    for (who, agent) in &run.agents {
-        for (call, index, tool, ask) in agent.running_tools() {
-            let spec = crate::core::agent::Spec::of(&run.crew, &call.step, who);
-            let once = spec.and_then(|spec| spec.crew.tools.get(tool).map(|def| def.spec.effect == Effect::Once));
-            if once != Some(true) {
-                continue;
-            }
-            let text = format!("{tool} was started and the process died: it may or may not have run");
-            let message = crate::core::chat::Message::Tool { tool_call_id: ask.to_owned(), content: text };
-            let content: Msg = decided.message(&message);
-            let (agent, outcome) = (who.clone(), ToolOutcome::Unknown);
-            let event = ToolEvent::Returned { call, index, agent, outcome, content, full: None, elapsed_ms: 0 };
-            decided.events.push(Event::Tool(event));
-        }
-    }
-    decided
 }
 
 impl Live {
+    fn tell(&self, message: RunMsg) -> bool {
+        self.up.borrow().root.cast(message).is_ok()
+    }
     /// First Ctrl-C, SIGTERM, `bosun pause`: nothing new starts, calls in flight end.
     pub fn pause(&self, cause: PauseCause, by: &str) {
         let event = RunEvent::PauseAsked { cause, by: by.to_owned() };
-        let _ = self.root.cast(RunMsg::Record(vec![Event::Run(event)]));
+        self.tell(RunMsg::Record(vec![Event::Run(event)]));
     }
     pub fn cancel(&self, by: &str) {
-        let _ = self.root.cast(RunMsg::Record(vec![Event::Run(RunEvent::CancelAsked { by: by.to_owned() })]));
+        self.tell(RunMsg::Record(vec![Event::Run(RunEvent::CancelAsked { by: by.to_owned() })]));
     }
     /// Second Ctrl-C: calls in flight are dropped; each may still be billed.
     pub fn drop_calls(&self) {
-        let _ = self.root.cast(RunMsg::DropCalls);
+        self.tell(RunMsg::DropCalls);
     }
     pub fn in_flight(&self) -> bool {
-        !self.flights.is_empty()
+        !self.up.borrow().flights.is_empty()
     }
     /// Makes an agent that is at work panic, to show supervision.
     pub async fn drill(&self) -> bool {
+        self.drill_of(Drill::Agent).await
+    }
+    /// Makes an actor panic. Replies whether there was such a one.
+    pub async fn drill_of(&self, drill: Drill) -> bool {
         let (reply, answer) = oneshot::channel();
-        self.root.cast(RunMsg::Drill(reply)).is_ok() && answer.await.unwrap_or(false)
-    }
-    /// Makes the ledger or the coordinator fail, likewise.
-    pub fn drill_ledger(&self) {
-        let _ = self.root.cast(RunMsg::DrillLedger);
-    }
-    pub fn drill_coordinator(&self) {
-        let _ = self.root.cast(RunMsg::DrillCoordinator);
+        self.tell(RunMsg::Drill(drill, reply)) && answer.await.unwrap_or(false)
     }
     pub async fn head(&self) -> Option<(Seq, chain::Hash)> {
-        self.journal.head().await
+        let journal = self.up.borrow().journal.clone();
+        journal.head().await
     }
     pub async fn wait(&mut self) -> Outcome {
         let gone = || Outcome::Crashed("the run's root actor ended without a word".into());
         (&mut self.outcome).await.unwrap_or_else(|_| gone())
-    }
-}
-
-/// Restarts are rationed: so many within a minute.
-#[derive(Default)]
-pub struct Rationed(Vec<Instant>);
-
-impl Rationed {
-    /// May it be launched again?
-    pub fn again(&mut self) -> bool {
-        let now = Instant::now();
-        self.0.retain(|at| now.duration_since(*at) < Duration::from_secs(60));
-        self.0.push(now);
-        self.0.len() <= LAUNCHES
     }
 }

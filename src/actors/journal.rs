@@ -16,7 +16,7 @@ use super::texts::TextCache;
 use crate::core::chain;
 use crate::core::chat::Blob;
 use crate::core::event::{CallEvent, Event, ParkCause, RunEnd, RunEvent, Scopes, Subject, TaskEvent, ToolEvent};
-use crate::core::ids::{RunId, Seq};
+use crate::core::ids::{RunId, Seq, Step};
 use crate::core::machine::{Control, Decided};
 use crate::core::money::Amount;
 use crate::core::run::Entry;
@@ -24,26 +24,15 @@ use crate::ports::store::{Batch, Epoch, Row, RunState};
 
 pub enum JournalMsg {
     /// A decision, on condition.
-    Append {
-        expected: Vec<(Subject, Seq)>,
-        decided: Decided,
-        reply: oneshot::Sender<Appended>,
-    },
+    Append { expected: Vec<(Subject, Seq)>, decided: Decided, reply: oneshot::Sender<Appended> },
     /// Facts from outside, without condition.
-    Record {
-        decided: Decided,
-        reply: oneshot::Sender<Seq>,
-    },
+    Record { decided: Decided, reply: oneshot::Sender<Seq> },
     /// Entries of `subject` after `since` (`None`: from the next one on) go to `deliver`. The reply
     /// says up to where the journal is, and what has been asked of the whole run so far; nothing, if
     /// entries after `since` are no longer at hand.
-    Subscribe {
-        subject: Subject,
-        since: Option<Seq>,
-        deliver: Deliver,
-        reply: oneshot::Sender<Option<(Seq, Control)>>,
-    },
-    Unsubscribe(Subject),
+    Subscribe { subject: Subject, since: Option<Seq>, deliver: Deliver, reply: oneshot::Sender<Option<(Seq, Control)>> },
+    /// The plan and the agents of this scope and those below it hear of nothing any more.
+    Unsubscribe(Step),
     /// What has waited for company goes to the store.
     Flush,
     /// The last entry's Seq and hash.
@@ -82,9 +71,9 @@ impl JournalHandle {
     pub async fn subscribe(&self, subject: Subject, since: Option<Seq>, deliver: Deliver) -> Option<(Seq, Control)> {
         self.ask(|reply| JournalMsg::Subscribe { subject, since, deliver, reply }).await.flatten()
     }
-    pub fn unsubscribe(&self, subject: Subject) {
+    pub fn unsubscribe(&self, scope: Step) {
         // A journal that has ended has no subscribers either.
-        let _ = self.actor.cast(JournalMsg::Unsubscribe(subject));
+        let _ = self.actor.cast(JournalMsg::Unsubscribe(scope));
     }
     pub async fn head(&self) -> Option<(Seq, chain::Hash)> {
         self.ask(JournalMsg::Head).await
@@ -109,6 +98,8 @@ pub struct JournalArgs {
     pub watcher: Option<mpsc::UnboundedSender<Arc<Entry>>>,
     /// Called once when a write has failed.
     pub broken: Arc<dyn Fn() + Send + Sync>,
+    /// Told at the end: the last entry that the store was given. Nothing is written after it.
+    pub gone: Option<oneshot::Sender<Seq>>,
 }
 
 pub struct JournalState {
@@ -117,6 +108,8 @@ pub struct JournalState {
     /// The latest entries with their subjects, for who subscribes a little late.
     recent: VecDeque<(Arc<Entry>, Vec<Subject>)>,
     pending: Pending,
+    /// The last entry with the store.
+    flushed: Seq,
     /// A `Flush` is on its way.
     armed: bool,
     myself: ActorRef<JournalMsg>,
@@ -149,7 +142,8 @@ impl Actor for Journal {
         args: JournalArgs,
     ) -> Result<JournalState, ActorProcessingErr> {
         let (subscribers, recent) = (HashMap::new(), VecDeque::new());
-        Ok(JournalState { args, subscribers, recent, pending: Pending::default(), armed: false, myself })
+        let (pending, flushed, armed) = (Pending::default(), args.last, false);
+        Ok(JournalState { args, subscribers, recent, pending, flushed, armed, myself })
     }
 
     async fn handle(
@@ -179,7 +173,7 @@ impl Actor for Journal {
                 });
                 let _ = reply.send(answer);
             }
-            JournalMsg::Unsubscribe(subject) => drop(state.subscribers.remove(&subject)),
+            JournalMsg::Unsubscribe(scope) => state.subscribers.retain(|subject, _| !belongs(subject, &scope)),
             JournalMsg::Flush => {
                 state.armed = false;
                 state.flush();
@@ -216,7 +210,8 @@ impl JournalState {
         let mut rows = Vec::with_capacity(events.len());
         let urgent = events.iter().any(is_urgent);
         let (mut spent, mut state) = (Amount::default(), None);
-        blobs.iter().for_each(|blob| self.args.texts.keep(blob));
+        let last = Seq(self.args.last.0.saturating_add(events.len() as u64));
+        blobs.iter().for_each(|blob| self.args.texts.pin(blob, last));
         for event in events {
             let at_ms = self.args.ports.clock.now_ms();
             let row = self.row(&event, at_ms);
@@ -301,10 +296,11 @@ impl JournalState {
 
     fn flush(&mut self) {
         let Pending { rows, blobs, spent, state } = std::mem::take(&mut self.pending);
-        let Some(first) = rows.first() else { return };
-        let after = Seq(first.seq.0.saturating_sub(1));
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return };
+        let (after, last) = (Seq(first.seq.0.saturating_sub(1)), last.seq);
+        self.flushed = last;
         let args = &self.args;
-        let (durable, broken, last) = (args.durable.clone(), args.broken.clone(), args.last);
+        let (durable, broken, texts) = (args.durable.clone(), args.broken.clone(), args.texts.clone());
         let batch = Batch { run: args.run.clone(), epoch: args.epoch, after, rows, blobs, spent, state };
         #[cfg(debug_assertions)]
         let points = args.ports.crash.clone();
@@ -314,6 +310,7 @@ impl JournalState {
             Box::new(move |written| match written {
                 Ok(()) => {
                     crash_point!(points, "append_durable");
+                    texts.durable(last);
                     durable.reached(last);
                 }
                 Err(error) => {
@@ -330,6 +327,18 @@ impl JournalState {
 impl Drop for JournalState {
     fn drop(&mut self) {
         self.flush();
+        if let Some(gone) = self.args.gone.take() {
+            // Only a run that is taken up again asks.
+            let _ = gone.send(self.flushed);
+        }
+    }
+}
+
+fn belongs(subject: &Subject, scope: &Step) -> bool {
+    match subject {
+        Subject::Plan(plan) => plan.is_within(scope),
+        Subject::Agent(agent) => agent.scope.is_within(scope),
+        Subject::Ledger | Subject::All => false,
     }
 }
 

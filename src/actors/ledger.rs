@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
 
 use super::shell::{Commit, Fatal, Shell};
 use super::work::Context;
@@ -20,11 +21,15 @@ pub enum LedgerMsg {
         request: Box<HoldRequest>,
         as_of: Seq,
     },
-    /// `call.settled`, from a person. Void unless the call is in doubt.
-    Settle(Event),
+    /// `call.settled`, from a person. Void unless the call is in doubt. Replies with the entry as of
+    /// which it is booked or void.
+    Settle {
+        event: Event,
+        booked: oneshot::Sender<Seq>,
+    },
     Committed(Arc<Entry>),
     /// Replies when everything before it has been handled.
-    Quiet(tokio::sync::oneshot::Sender<()>),
+    Quiet(oneshot::Sender<()>),
     /// Fails, on purpose: a drill of supervision.
     Drill,
 }
@@ -38,7 +43,7 @@ pub struct LedgerState {
     asked: BTreeMap<CallId, (Box<HoldRequest>, Seq)>,
     stale: Vec<CallId>,
     /// Settlements that met a ledger that had moved.
-    settles: Vec<Event>,
+    settles: Vec<(Event, oneshot::Sender<Seq>)>,
 }
 
 impl Actor for LedgerActor {
@@ -78,8 +83,8 @@ impl Actor for LedgerActor {
                 }
                 state.try_waiting().await?;
             }
-            LedgerMsg::Settle(event) => {
-                state.settles.push(event);
+            LedgerMsg::Settle { event, booked } => {
+                state.settles.push((event, booked));
                 state.settle().await?;
                 state.try_waiting().await?;
             }
@@ -93,7 +98,7 @@ impl Actor for LedgerActor {
 impl LedgerState {
     /// Books what people settled, each on a hold that is in doubt now: a second settlement is void.
     async fn settle(&mut self) -> Result<(), Fatal> {
-        while let Some(event) = self.settles.first().cloned() {
+        while let Some(event) = self.settles.first().map(|(event, _)| event.clone()) {
             let call = match &event {
                 Event::Call(CallEvent::Settled { call, .. }) => Some(call),
                 Event::Call(_) | Event::Run(_) | Event::Task(_) | Event::Tool(_) | Event::Ledger(_) => None,
@@ -104,7 +109,8 @@ impl LedgerState {
             } else if self.shell.commit(Decided::one(event), None).await? != Commit::Done {
                 return Ok(());
             }
-            self.settles.remove(0);
+            let (_, booked) = self.settles.remove(0);
+            let _ = booked.send(self.shell.last);
         }
         Ok(())
     }

@@ -2,13 +2,14 @@
 //! under way in this process; nothing else may be lost with it.
 //!
 //! ```text
-//! Host (one per process: throttle, live runs, inbox watch)
-//!  '- run.rs          root of one run: start order, abort handles, end of the run
-//!      |- journal.rs      single writer: order, hash chain, fan-out by subject; calls nobody
-//!      |- ledger.rs       decides holds
-//!      '- coordinator.rs  decides assignments; supervises
-//!          |- agent.rs        one per agent that works (`writer`, `writer~2`)
-//!          '- coordinator.rs  one per sub-crew at work
+//! Host (one per process: throttle, live runs, inbox.rs over other processes' commands)
+//!  '- keeper.rs       stays with one run: takes it up, again if its actors fail
+//!      '- run.rs          root of one run: start order, abort handles, end of the run
+//!          |- journal.rs      single writer: order, hash chain, fan-out by subject; calls nobody
+//!          |- ledger.rs       decides holds
+//!          '- coordinator.rs  decides assignments; supervises
+//!              |- agent.rs        one per agent that works (`writer`, `writer~2`)
+//!              '- coordinator.rs  one per sub-crew at work
 //! ```
 
 pub mod agent;
@@ -16,7 +17,9 @@ pub mod coordinator;
 pub mod crash;
 pub mod durable;
 pub mod host;
+pub mod inbox;
 pub mod journal;
+mod keeper;
 pub mod ledger;
 pub mod run;
 pub mod shell;

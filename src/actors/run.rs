@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 use super::Ports;
 use super::coordinator::{Coordinator, CoordinatorArgs, CoordinatorMsg, Slices};
 use super::crash::crash_point;
 use super::durable::Durable;
-use super::host::Rationed;
 use super::journal::{Journal, JournalArgs, JournalHandle};
+use super::keeper::Rationed;
 use super::ledger::{LedgerActor, LedgerMsg};
 use super::shell::Fatal;
 use super::texts::TextCache;
@@ -30,8 +31,9 @@ pub enum RunMsg {
     Committed(Arc<Entry>),
     /// Facts from people and other processes: pause, cancel.
     Record(Vec<Event>),
-    /// A person closes an ambiguous hold: the ledger looks whether there still is one.
-    Settle(Event),
+    /// A command of another process; replies once it is durable. A settlement closes an ambiguous hold:
+    /// the ledger looks whether there still is one.
+    Take { event: Event, durable: oneshot::Sender<()> },
     /// A second Ctrl-C, a deadline: calls in flight are dropped and recorded as ambiguous.
     DropCalls,
     /// The table of work under way has emptied while somebody waited for it.
@@ -41,9 +43,18 @@ pub enum RunMsg {
     /// A write has failed.
     Broken,
     /// See [`CoordinatorMsg::Drill`].
-    Drill(oneshot::Sender<bool>),
-    DrillLedger,
-    DrillCoordinator,
+    Drill(Drill, oneshot::Sender<bool>),
+}
+
+/// Who is to panic, to show supervision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drill {
+    /// An agent that is at work.
+    Agent,
+    /// An agent that is up and has nothing to do.
+    Idle,
+    Coordinator,
+    Ledger,
 }
 
 /// How a run left this process.
@@ -81,6 +92,8 @@ pub struct RootArgs {
     pub time_left: Option<Duration>,
     /// Gives the journal's handle to whoever watches.
     pub ready: oneshot::Sender<(JournalHandle, Arc<Flights>)>,
+    /// See [`JournalArgs::gone`].
+    pub gone: oneshot::Sender<Seq>,
 }
 
 pub struct RootState {
@@ -91,6 +104,14 @@ pub struct RootState {
     parked: Option<(Seq, Vec<ParkCause>)>,
     journal: ActorId,
     restarts: Rationed,
+    /// Tasks that end with the run.
+    watches: Vec<AbortHandle>,
+}
+
+impl Drop for RootState {
+    fn drop(&mut self) {
+        self.watches.iter().for_each(AbortHandle::abort);
+    }
 }
 
 impl Actor for Root {
@@ -99,7 +120,7 @@ impl Actor for Root {
     type Arguments = RootArgs;
 
     async fn pre_start(&self, myself: ActorRef<RunMsg>, args: RootArgs) -> Result<RootState, ActorProcessingErr> {
-        let RootArgs { id, epoch, run, hash, ports, throttle, texts, outcome, watcher, time_left, ready } = args;
+        let RootArgs { id, epoch, run, hash, ports, throttle, texts, outcome, watcher, time_left, ready, gone } = args;
         let durable = Arc::new(Durable::new(run.last));
         let mailbox = myself.clone();
         let journal_args = JournalArgs {
@@ -115,6 +136,7 @@ impl Actor for Root {
             durable: durable.clone(),
             watcher,
             broken: Arc::new(move || drop(mailbox.cast(RunMsg::Broken))),
+            gone: Some(gone),
         };
         let (journal, _) = Journal::spawn_linked(None, Journal, journal_args, myself.get_cell()).await?;
         let (journal_id, journal) = (journal.get_id(), JournalHandle::new(journal, durable));
@@ -135,12 +157,11 @@ impl Actor for Root {
         let deliver = Arc::new(move |entry| drop(mailbox.cast(RunMsg::Committed(entry))));
         journal.subscribe(Subject::All, Some(run.last), deliver).await.ok_or(Fatal::NoJournal)?;
         let (coordinator, ledger) = start_machines(&myself, &context, run).await?;
-        watch_flights(&myself, flights);
-        if let Some(time) = time_left {
-            watch_deadline(&myself, time);
-        }
+        let mut watches = vec![watch_flights(&myself, flights)];
+        watches.extend(time_left.map(|time| watch_deadline(&myself, time)));
         let (journal, restarts) = (journal_id, Rationed::default());
-        Ok(RootState { context, ledger, coordinator, outcome: Some(outcome), parked: None, journal, restarts })
+        let outcome = Some(outcome);
+        Ok(RootState { context, ledger, coordinator, outcome, parked: None, watches, journal, restarts })
     }
 
     async fn handle(
@@ -154,7 +175,7 @@ impl Actor for Root {
             RunMsg::Record(events) => {
                 state.context.journal.record(Decided { events, blobs: Vec::new() }).await.ok_or(Fatal::NoJournal)?;
             }
-            RunMsg::Settle(event) => drop(state.ledger.cast(LedgerMsg::Settle(event))),
+            RunMsg::Take { event, durable } => state.take(event, durable).await?,
             RunMsg::DropCalls => state.drop_calls().await?,
             RunMsg::Drained => {
                 let _ = state.coordinator.cast(CoordinatorMsg::Wake);
@@ -169,9 +190,10 @@ impl Actor for Root {
                 let error = state.context.journal.durable.failure().unwrap_or_else(why);
                 state.end(&myself, Outcome::StoreFailed(error));
             }
-            RunMsg::DrillLedger => drop(state.ledger.cast(LedgerMsg::Drill)),
-            RunMsg::DrillCoordinator => drop(state.coordinator.cast(CoordinatorMsg::DrillSelf)),
-            RunMsg::Drill(reply) => drop(state.coordinator.cast(CoordinatorMsg::Drill(reply))),
+            RunMsg::Drill(Drill::Ledger, reply) => {
+                let _ = reply.send(state.ledger.cast(LedgerMsg::Drill).is_ok());
+            }
+            RunMsg::Drill(drill, reply) => drop(state.coordinator.cast(CoordinatorMsg::Drill(drill, reply))),
         }
         Ok(())
     }
@@ -220,9 +242,9 @@ async fn start_machines(
     Ok((coordinator, ledger))
 }
 
-fn watch_flights(myself: &ActorRef<RunMsg>, flights: Arc<Flights>) {
+fn watch_flights(myself: &ActorRef<RunMsg>, flights: Arc<Flights>) -> AbortHandle {
     let mailbox = myself.clone();
-    tokio::spawn(async move {
+    let watch = tokio::spawn(async move {
         loop {
             flights.drained.notified().await;
             if mailbox.cast(RunMsg::Drained).is_err() {
@@ -230,17 +252,19 @@ fn watch_flights(myself: &ActorRef<RunMsg>, flights: Arc<Flights>) {
             }
         }
     });
+    watch.abort_handle()
 }
 
 /// The deadline pauses the run and drops its calls: they are ambiguous, and it resumes later.
-fn watch_deadline(myself: &ActorRef<RunMsg>, time: Duration) {
+fn watch_deadline(myself: &ActorRef<RunMsg>, time: Duration) -> AbortHandle {
     let mailbox = myself.clone();
-    tokio::spawn(async move {
+    let watch = tokio::spawn(async move {
         tokio::time::sleep(time).await;
         let event = RunEvent::PauseAsked { cause: PauseCause::Deadline, by: "deadline".into() };
         let _ = mailbox.cast(RunMsg::Record(vec![Event::Run(event)]));
         let _ = mailbox.cast(RunMsg::DropCalls);
     });
+    watch.abort_handle()
 }
 
 impl RootState {
@@ -300,6 +324,26 @@ impl RootState {
         let started = start_machines(myself, &self.context, run).await;
         (self.coordinator, self.ledger) = started.map_err(|error| format!(" ({error})"))?;
         self.parked = None;
+        Ok(())
+    }
+
+    async fn take(&self, event: Event, reply: oneshot::Sender<()>) -> Result<(), Fatal> {
+        let (booked, at) = oneshot::channel();
+        if matches!(event, Event::Call(_)) {
+            let _ = self.ledger.cast(LedgerMsg::Settle { event, booked });
+        } else {
+            let seq = self.context.journal.record(Decided::one(event)).await.ok_or(Fatal::NoJournal)?;
+            let _ = booked.send(seq);
+        }
+        let durable = self.context.journal.durable.clone();
+        tokio::spawn(async move {
+            if let Ok(seq) = at.await
+                && durable.wait(seq).await.is_ok()
+            {
+                // Whoever does not wait any more looks again.
+                let _ = reply.send(());
+            }
+        });
         Ok(())
     }
 
@@ -364,7 +408,9 @@ impl RootState {
     fn end(&mut self, myself: &ActorRef<RunMsg>, outcome: Outcome) {
         // A run that goes on elsewhere must not be billed for what this process still had in flight.
         self.context.flights.drop_all();
-        self.context.ports.store.release(&self.context.run);
+        if !matches!(outcome, Outcome::Crashed(_)) {
+            self.context.ports.store.release(&self.context.run);
+        }
         if let Some(waiter) = self.outcome.take() {
             // Nobody may be waiting any more; the journal has it all.
             let _ = waiter.send(outcome);

@@ -9,7 +9,7 @@ use crate::core::agent::Agent;
 use crate::core::event::{Event, Subject};
 use crate::core::ids::Seq;
 use crate::core::ledger::Ledger;
-use crate::core::machine::{Decided, IllegalEvent};
+use crate::core::machine::{Decided, IllegalEvent, MissingText};
 use crate::core::plan::Plan;
 use crate::core::run::Entry;
 
@@ -47,11 +47,18 @@ pub enum Commit {
     Stale(Subject),
 }
 
-/// Why an actor dies: its journal is broken or no longer takes its word.
+/// Why an actor dies: its journal is broken or no longer takes its word, or who works for it has died.
 #[derive(Debug, thiserror::Error)]
 pub enum Fatal {
     #[error("the journal has ended")]
     NoJournal,
+    /// With its own cause.
+    #[error("an actor below it failed: {0}")]
+    Below(String),
+    #[error("an actor below it did not start: {0}")]
+    NotUp(String),
+    #[error(transparent)]
+    Missing(#[from] MissingText),
     #[error(transparent)]
     Illegal(#[from] IllegalEvent),
 }

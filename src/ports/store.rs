@@ -199,7 +199,7 @@ pub trait Store: Send + Sync {
     fn inbox_put(&self, run: &RunId, kind: &str, payload: &str, by: &str, at_ms: u64) -> Result<u64, StoreError>;
     /// Commands not yet taken, oldest first. They stay until [`Store::inbox_done`].
     fn inbox(&self, run: &RunId) -> Result<Vec<InboxRow>, StoreError>;
-    /// Forget commands up to `id` once their events are durable.
+    /// Forget command `id`, once its event is durable, and no other.
     fn inbox_done(&self, run: &RunId, id: u64) -> Result<(), StoreError>;
     /// Changes whenever another process has written (`PRAGMA data_version`): cheap to poll.
     fn version(&self) -> Result<u64, StoreError>;

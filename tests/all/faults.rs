@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use boatswain::actors::Ports;
 use boatswain::actors::host::{Host, Launch};
-use boatswain::actors::run::Outcome;
+use boatswain::actors::run::{Drill, Outcome};
 use boatswain::adapters::files::RootFiles;
 use boatswain::adapters::models::secrets::Env;
 use boatswain::adapters::sizes::O200k;
@@ -387,6 +387,31 @@ fn a_cancel_that_was_never_taken_comes_before_any_call_of_the_resume() {
 }
 
 #[test]
+fn a_command_this_bosun_does_not_know_stays_and_holds_up_no_other() {
+    let provider = Provider::start();
+    (0..4).for_each(|_| provider.push(Behaviour::Hang));
+    let folder = many(&provider, "");
+    let child = folder.start(&RUN);
+    until("four requests", || provider.requests() == 4);
+    ask(&folder, "explain", "{}");
+    ask(&folder, "pause", "{}");
+    let paused = |event: &Event| matches!(event, Event::Run(RunEvent::PauseAsked { .. }));
+    until("the pause is on record", || folder.events().iter().any(paused));
+    let store = folder.store();
+    let run = store.runs(&Default::default()).unwrap()[0].run.clone();
+    let kinds = || store.inbox(&run).unwrap().into_iter().map(|row| row.kind).collect::<Vec<_>>();
+    until("the pause is forgotten", || kinds() == ["explain"]);
+    kill9(child.id());
+    let ended = wait(child);
+    assert!(ended.err.matches("does not know").count() <= 1, "it is said once: {}", ended.err);
+    folder.bosun(&RUN).expect(0);
+    assert_eq!(kinds(), ["explain"], "it is left for a bosun that knows it");
+    let asked = folder.events().into_iter().filter(paused).count();
+    assert_eq!(asked, 1);
+    folder.verify();
+}
+
+#[test]
 fn cancelling_at_any_moment_sends_nothing_twice() {
     let mut dice = Dice::new(5);
     for _ in 0..6 {
@@ -548,6 +573,97 @@ fn an_agent_that_panics_too_often_fails_its_task_alone() {
         .collect();
     assert_eq!(ends.iter().filter(|status| **status == TaskStatus::Failed).count(), 1);
     assert_eq!(ends.iter().filter(|status| **status == TaskStatus::Done).count(), 19);
+}
+
+#[test]
+fn an_agent_that_panics_while_it_is_idle_remembers_its_run() {
+    let provider = Provider::start();
+    provider.server.respond(|_, number| match number {
+        2 => (Duration::from_millis(300), Behaviour::Answer("Meanwhile.".into())),
+        _ => (Duration::ZERO, Behaviour::Answer("The moon.".into())),
+    });
+    let tables = provider.tables("timeout = \"30s\"");
+    let folder = Folder::new(&format!(
+        "schema = 1\n[budget]\nmax_usd = 1\n{tables}[agents.a]\nmodel = \"m\"\nmemory = \"run\"\n\
+         [agents.b]\nmodel = \"m\"\n\
+         [tasks.first]\nagent = \"a\"\ndescription = \"Choose\"\n\
+         [tasks.second]\nagent = \"b\"\nafter = [\"first\"]\ndescription = \"Wait\"\n\
+         [tasks.third]\nagent = \"a\"\nafter = [\"second\"]\ndescription = \"Go on\"\n"
+    ));
+    let (engine, ready) = ready(&folder);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut live = engine.start(ready, None).await.unwrap();
+        while provider.requests() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(live.drill_of(Drill::Idle).await, "the first agent was idle");
+        let outcome = tokio::time::timeout(Duration::from_secs(20), live.wait()).await.expect("the run ends");
+        assert!(matches!(outcome, Outcome::Finished { status: RunEnd::Completed, .. }), "{outcome:?}");
+    });
+    drop(engine);
+    folder.verify();
+    let third = provider.seen()[2].body.clone();
+    assert!(third.contains("Choose") && third.contains("The moon."), "it has forgotten: {third}");
+}
+
+/// The coordinator panics whenever `when` says so, and how the run ends.
+fn with_failing_coordinator(folder: &Folder, mut when: impl FnMut(&Event) -> bool) -> Outcome {
+    let (engine, ready) = ready(folder);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let outcome = runtime.block_on(async {
+        let (watcher, mut entries) = tokio::sync::mpsc::unbounded_channel();
+        let mut live = engine.start(ready, Some(watcher)).await.unwrap();
+        let mut next = Seq(0);
+        let watched = async {
+            while let Some(entry) = entries.recv().await {
+                assert!(entry.seq > next, "the watcher sees every entry once, in order");
+                next = entry.seq;
+                if when(&entry.event) {
+                    live.drill_of(Drill::Coordinator).await;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), watched).await.expect("the run ends");
+        live.wait().await
+    });
+    assert!(engine.store.owner(&folder.runs()[0].0.run).is_none(), "it is let go");
+    outcome
+}
+
+#[test]
+fn a_run_whose_coordinator_panics_goes_on_from_its_journal() {
+    let provider = Provider::start();
+    answer_after(&provider, Duration::from_millis(20), "Fine.".into());
+    let folder = many(&provider, "");
+    let mut seen = 0;
+    let outcome = with_failing_coordinator(&folder, |event| {
+        let held = matches!(event, Event::Call(CallEvent::Held(_)));
+        seen += u64::from(held);
+        held && [3, 9, 15].contains(&seen)
+    });
+    assert!(matches!(outcome, Outcome::Finished { status: RunEnd::Completed, .. }), "{outcome:?}");
+    let figures = folder.verify().remove(0);
+    assert_eq!(figures.answered, 20);
+    // What was in flight is in doubt, as after a death of the process.
+    assert!(figures.lost > 0);
+    assert_eq!(figures.sums.ambiguous.calls, figures.lost);
+    assert!(provider.requests() as u64 <= figures.answered + figures.lost);
+}
+
+#[test]
+fn a_run_whose_coordinator_panics_too_often_says_why_and_can_be_resumed() {
+    let provider = Provider::start();
+    answer_after(&provider, Duration::from_millis(20), "Fine.".into());
+    let folder = many(&provider, "");
+    let outcome = with_failing_coordinator(&folder, |event| matches!(event, Event::Call(CallEvent::Held(_))));
+    let Outcome::Crashed(why) = &outcome else { panic!("{outcome:?}") };
+    assert!(why.contains("4 times") && why.contains("told to panic"), "{why}");
+    folder.verify();
+    folder.bosun(&["resume", "-q"]).expect(0);
+    let figures = folder.verify().remove(0);
+    assert_eq!(figures.answered, 20);
+    assert!(provider.requests() as u64 <= figures.answered + figures.lost);
 }
 
 #[test]
@@ -718,7 +834,7 @@ fn one_key_started_by_many_processes_at_once_is_one_run() {
 
 #[test]
 fn a_ledger_or_coordinator_that_fails_starts_over_from_the_fold() {
-    for part in ["ledger", "coordinator"] {
+    for part in [Drill::Ledger, Drill::Coordinator] {
         let provider = Provider::start();
         answer_after(&provider, Duration::from_millis(30), "Fine.".into());
         let folder = many(&provider, "");
@@ -735,10 +851,7 @@ fn a_ledger_or_coordinator_that_fails_starts_over_from_the_fold() {
                         break;
                     }
                     if held % 4 == 1 && held / 4 < times && matches!(entry.event, Event::Call(CallEvent::Held(_))) {
-                        match part {
-                            "ledger" => live.drill_ledger(),
-                            _ => live.drill_coordinator(),
-                        }
+                        live.drill_of(part).await;
                     }
                 }
                 let outcome = tokio::time::timeout(Duration::from_secs(20), live.wait()).await.expect("it ends");
@@ -747,9 +860,9 @@ fn a_ledger_or_coordinator_that_fails_starts_over_from_the_fold() {
             })
         };
         let outcome = drill(3, ready);
-        assert!(matches!(outcome, Outcome::Finished { status: RunEnd::Completed, .. }), "{part}: {outcome:?}");
+        assert!(matches!(outcome, Outcome::Finished { status: RunEnd::Completed, .. }), "{part:?}: {outcome:?}");
         let figures = folder.verify().remove(0);
-        assert_eq!((figures.answered, figures.lost, provider.requests()), (20, 0, 20), "{part}");
+        assert_eq!((figures.answered, figures.lost, provider.requests()), (20, 0, 20), "{part:?}");
     }
 }
 
@@ -763,7 +876,7 @@ fn a_coordinator_that_fails_again_and_again_is_reported_and_the_run_resumes() {
     let outcome = runtime.block_on(async {
         let mut live = engine.start(ready, None).await.unwrap();
         loop {
-            live.drill_coordinator();
+            live.drill_of(Drill::Coordinator).await;
             if let Ok(outcome) = tokio::time::timeout(Duration::from_millis(50), live.wait()).await {
                 engine.store.release(&live.id);
                 break outcome;

@@ -259,7 +259,7 @@ impl Store for MemoryStore {
 
     fn inbox_done(&self, run: &RunId, id: u64) -> Result<(), StoreError> {
         self.write(|place| {
-            place.run_mut(run)?.inbox.retain(|row| row.id > id);
+            place.run_mut(run)?.inbox.retain(|row| row.id != id);
             Ok(())
         })
     }

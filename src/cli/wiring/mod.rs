@@ -262,7 +262,8 @@ impl Engine {
             let time_left =
                 ready.crew.deadline_ms.map(|all| Duration::from_millis(all.saturating_sub(ran)) + ready.more_time);
             let inbox = self.store.inbox(run)?;
-            let settles = inbox.iter().filter(|row| row.kind == "settle").filter_map(crate::actors::host::settle_event);
+            let settles =
+                inbox.iter().filter(|row| row.kind == "settle").filter_map(crate::actors::inbox::settle_event);
             // A pause that was asked of the dead process is over with it; a cancel is not, and comes before
             // anything starts.
             let cancel = inbox.iter().find(|row| row.kind == "cancel");
@@ -270,9 +271,10 @@ impl Engine {
             let opening = settles.chain(opening).chain(cancel).collect();
             let launch = Launch { id: run.clone(), epoch, crew: ready.crew, rows, opening, time_left };
             let live = self.launch(launch, ports, watcher).await?;
-            if let Some(last) = inbox.last() {
+            // What this bosun does not know is left for one that does.
+            for row in inbox.iter().filter(|row| ["pause", "cancel", "settle"].contains(&row.kind.as_str())) {
                 crash_point!(crash, "inbox_opened");
-                self.store.inbox_done(run, last.id)?;
+                self.store.inbox_done(run, row.id)?;
             }
             Ok::<Live, Failure>(live)
         };

@@ -184,7 +184,7 @@ impl Store for SqliteStore {
         let run = run.clone();
         self.transact(move |writer| {
             let number = writer.id_of(&run)?;
-            let mut delete = writer.conn.prepare_cached("DELETE FROM inbox WHERE run = ?1 AND id <= ?2")?;
+            let mut delete = writer.conn.prepare_cached("DELETE FROM inbox WHERE run = ?1 AND id = ?2")?;
             delete.execute(params![number, signed(id)])?;
             Ok(())
         })

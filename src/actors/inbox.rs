@@ -1,0 +1,131 @@
+//! Commands of other processes. Invariant: a command is forgotten once its event is durable and not
+//! before; one that this bosun does not know stays for one that does.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Weak;
+use std::time::Duration;
+
+use ractor::{ActorId, ActorRef};
+use tokio::sync::oneshot;
+
+use super::Ports;
+use super::crash::crash_point;
+use super::host::Host;
+use super::run::RunMsg;
+use crate::core::event::{CallEvent, Event, PauseCause, RunEvent};
+use crate::core::ids::{CallId, RunId};
+use crate::core::money::Amount;
+use crate::ports::store::{InboxRow, Store};
+
+/// How often another process's commands are looked for.
+const EVERY: Duration = Duration::from_millis(50);
+
+type Root = (RunId, ActorRef<RunMsg>);
+
+/// One per process: looks until the host is gone.
+pub async fn watch(host: Weak<Host>, ports: Ports) {
+    let mut inbox = Inbox::default();
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let Some(live) = host.upgrade().map(|host| host.at_work()) else { return };
+        if !live.is_empty() {
+            inbox.look(&ports, live).await;
+        }
+    }
+}
+
+#[derive(Default)]
+struct Inbox {
+    /// The store's version as of which nothing is left to take, by root actor: a run that went live
+    /// after a look has none and is looked at.
+    seen: HashMap<ActorId, u64>,
+    /// Durable, but the store would not forget them: not to be recorded again.
+    taken: HashSet<(RunId, u64)>,
+    /// Said in the log, once each.
+    unknown: HashSet<(RunId, u64)>,
+}
+
+impl Inbox {
+    async fn look(&mut self, ports: &Ports, live: Vec<Root>) {
+        self.seen.retain(|id, _| live.iter().any(|(_, root)| root.get_id() == *id));
+        let (store, seen) = (ports.store.clone(), self.seen.clone());
+        let looked = tokio::task::spawn_blocking(move || rows(&*store, &seen, live)).await;
+        let Ok((version, found)) = looked else { return };
+        for ((run, root), rows) in found {
+            let mut whole = true;
+            for row in rows {
+                whole &= self.take(ports, &run, &root, row).await;
+            }
+            if let (Some(version), true) = (version, whole) {
+                self.seen.insert(root.get_id(), version);
+            }
+        }
+    }
+
+    /// `false` if the command must be looked at again.
+    async fn take(&mut self, ports: &Ports, run: &RunId, root: &ActorRef<RunMsg>, row: InboxRow) -> bool {
+        let key = (run.clone(), row.id);
+        if !self.taken.contains(&key) {
+            let by = row.by.clone();
+            let event = match row.kind.as_str() {
+                "pause" => Some(Event::Run(RunEvent::PauseAsked { cause: PauseCause::Asked, by })),
+                "cancel" => Some(Event::Run(RunEvent::CancelAsked { by })),
+                "settle" => settle_event(&row),
+                other => {
+                    if self.unknown.insert(key) {
+                        tracing::warn!(kind = other, "a command this bosun does not know is left in the inbox");
+                    }
+                    return true;
+                }
+            };
+            if let Some(event) = event
+                && !record(root, event).await
+            {
+                return false;
+            }
+        }
+        crash_point!(ports.crash, "inbox_taken");
+        let (store, run, id) = (ports.store.clone(), run.clone(), row.id);
+        let forgotten = tokio::task::spawn_blocking(move || store.inbox_done(&run, id)).await;
+        if let Ok(Err(error)) = forgotten {
+            tracing::warn!(%error, "a command was taken but could not be taken out of the inbox");
+            self.taken.insert(key);
+            return false;
+        }
+        self.taken.remove(&key);
+        true
+    }
+}
+
+/// `true` once the event is on disk, or void.
+async fn record(root: &ActorRef<RunMsg>, event: Event) -> bool {
+    let (durable, answer) = oneshot::channel();
+    root.cast(RunMsg::Take { event, durable }).is_ok() && answer.await.is_ok()
+}
+
+type Found = (Option<u64>, Vec<(Root, Vec<InboxRow>)>);
+
+fn rows(store: &dyn Store, seen: &HashMap<ActorId, u64>, live: Vec<Root>) -> Found {
+    // First: what is written after it changes it again.
+    let version = store.version().ok();
+    let due = |root: &Root| version.is_none() || seen.get(&root.1.get_id()) != version.as_ref();
+    let mut found = Vec::new();
+    for root in live.into_iter().filter(due) {
+        match store.inbox(&root.0) {
+            Ok(rows) => found.push((root, rows)),
+            Err(error) => tracing::warn!(run = %root.0, %error, "the inbox cannot be read; it is read again"),
+        }
+    }
+    (version, found)
+}
+
+/// `{"call": "draft.1", "cost": {…}}`.
+pub fn settle_event(row: &InboxRow) -> Option<Event> {
+    #[derive(serde::Deserialize)]
+    struct Settle {
+        call: CallId,
+        cost: Amount,
+    }
+    let Settle { call, cost } = serde_json::from_str(&row.payload).ok()?;
+    Some(Event::Call(CallEvent::Settled { call, cost, by: row.by.clone() }))
+}
