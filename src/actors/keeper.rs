@@ -64,11 +64,14 @@ impl Keeper {
         loop {
             let gone = |_| Outcome::Crashed("the run's root actor ended without a word".into());
             let outcome = (&mut ending.outcome).await.unwrap_or_else(gone);
-            let Outcome::Crashed(why) = outcome else { return outcome };
-            if !rationed.again() {
-                self.ports.store.release(&self.id);
-                return Outcome::Crashed(format!("its actors failed {} times within a minute: {why}", AGAIN + 1));
-            }
+            let why = match outcome {
+                Outcome::Crashed(why) if rationed.again() => why,
+                Outcome::Crashed(why) | Outcome::GaveUp(why) => {
+                    self.ports.store.release(&self.id);
+                    return Outcome::Crashed(format!("its actors failed {} times within a minute: {why}", AGAIN + 1));
+                }
+                Outcome::Finished { .. } | Outcome::Parked { .. } | Outcome::StoreFailed(_) => return outcome,
+            };
             tracing::warn!(run = %self.id, %why, "the run is taken up again from its journal");
             let old = up.borrow().clone();
             match self.again(&old, ending).await {

@@ -8,19 +8,22 @@ use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Supervisio
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+mod start;
+use start::{start_machines, watch_deadline, watch_flights};
+
 use super::Ports;
-use super::coordinator::{Coordinator, CoordinatorArgs, CoordinatorMsg, Slices};
+use super::coordinator::CoordinatorMsg;
 use super::crash::crash_point;
 use super::durable::Durable;
 use super::journal::{Journal, JournalArgs, JournalHandle};
 use super::keeper::Rationed;
-use super::ledger::{LedgerActor, LedgerMsg};
+use super::ledger::LedgerMsg;
 use super::shell::Fatal;
 use super::texts::TextCache;
 use super::throttle::Throttle;
 use super::work::{Context, Flights};
 use crate::core::chain;
-use crate::core::event::{Event, ParkCause, PauseCause, RunEnd, RunEvent, Subject, TaskResult};
+use crate::core::event::{Event, ParkCause, RunEnd, RunEvent, Subject, TaskResult};
 use crate::core::ids::{RunId, Seq};
 use crate::core::machine::Decided;
 use crate::core::run::{Entry, Run};
@@ -73,6 +76,8 @@ pub enum Outcome {
     StoreFailed(StoreError),
     /// An actor that holds the run together has failed: the run goes on from its fold.
     Crashed(String),
+    /// They failed again and again: it is not taken up by itself any more.
+    GaveUp(String),
 }
 
 pub struct Root;
@@ -209,9 +214,9 @@ impl Actor for Root {
                 tracing::error!(actor = %who.get_id(), %error, "an actor that holds the run together failed");
                 if let Some(failure) = state.context.journal.durable.failure() {
                     state.end(&myself, Outcome::StoreFailed(failure));
-                } else if let Err(why) = state.start_over(&myself, &who).await {
+                } else if let Err(outcome) = state.start_over(&myself, &who, &error.to_string()).await {
                     state.context.flights.drop_all();
-                    state.end(&myself, Outcome::Crashed(format!("{error}{why}")));
+                    state.end(&myself, outcome);
                 }
             }
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ActorTerminated(..) => {}
@@ -219,52 +224,6 @@ impl Actor for Root {
         }
         Ok(())
     }
-}
-
-async fn start_machines(
-    myself: &ActorRef<RunMsg>,
-    context: &Arc<Context>,
-    run: Run,
-) -> Result<(ActorRef<CoordinatorMsg>, ActorRef<LedgerMsg>), ActorProcessingErr> {
-    let last = run.last;
-    let args = (context.clone(), run.ledger, last);
-    let (ledger, _) = LedgerActor::spawn_linked(None, LedgerActor, args, myself.get_cell()).await?;
-    let mut plans = run.plans;
-    let root = plans.remove(&crate::core::ids::Step::root()).ok_or(Fatal::NoJournal)?;
-    let slices = Slices {
-        agents: run.agents.into_iter().map(|(who, agent)| (who, (agent, last))).collect(),
-        plans: plans.into_iter().map(|(step, plan)| (step, (plan, last))).collect(),
-    };
-    let slices = Arc::new(slices);
-    let args =
-        CoordinatorArgs { context: context.clone(), ledger: ledger.clone(), plan: root, last: Some(last), slices };
-    let (coordinator, _) = Coordinator::spawn_linked(None, Coordinator, args, myself.get_cell()).await?;
-    Ok((coordinator, ledger))
-}
-
-fn watch_flights(myself: &ActorRef<RunMsg>, flights: Arc<Flights>) -> AbortHandle {
-    let mailbox = myself.clone();
-    let watch = tokio::spawn(async move {
-        loop {
-            flights.drained.notified().await;
-            if mailbox.cast(RunMsg::Drained).is_err() {
-                return;
-            }
-        }
-    });
-    watch.abort_handle()
-}
-
-/// The deadline pauses the run and drops its calls: they are ambiguous, and it resumes later.
-fn watch_deadline(myself: &ActorRef<RunMsg>, time: Duration) -> AbortHandle {
-    let mailbox = myself.clone();
-    let watch = tokio::spawn(async move {
-        tokio::time::sleep(time).await;
-        let event = RunEvent::PauseAsked { cause: PauseCause::Deadline, by: "deadline".into() };
-        let _ = mailbox.cast(RunMsg::Record(vec![Event::Run(event)]));
-        let _ = mailbox.cast(RunMsg::DropCalls);
-    });
-    watch.abort_handle()
 }
 
 impl RootState {
@@ -301,28 +260,28 @@ impl RootState {
 
     /// The ledger or the coordinator is gone: both, and every agent, start over from the fold. Calls in
     /// flight run on. Fails with why, if it happens too often or the journal itself is gone.
-    async fn start_over(&mut self, myself: &ActorRef<RunMsg>, who: &ActorCell) -> Result<(), String> {
+    async fn start_over(&mut self, myself: &ActorRef<RunMsg>, who: &ActorCell, why: &str) -> Result<(), Outcome> {
         if who.get_id() == self.journal {
-            return Err(" (the journal's actor)".into());
+            return Err(Outcome::Crashed(format!("the journal's actor: {why}")));
         }
         if ![self.ledger.get_id(), self.coordinator.get_id()].contains(&who.get_id()) {
             // One that was replaced already.
             return Ok(());
         }
         if !self.restarts.again() {
-            return Err(" (again and again within a minute)".into());
+            return Err(Outcome::GaveUp(why.to_owned()));
         }
         // Whatever they still append is in the journal before it is read, or delivered after.
         let _ = self.ledger.get_cell().kill_and_wait(None).await;
         let _ = self.coordinator.get_cell().kill_and_wait(None).await;
-        let gone = |what: &str| format!(" ({what})");
+        let gone = |what: &str| Outcome::Crashed(format!("{why}; {what}"));
         let (seq, _) = self.context.journal.head().await.ok_or_else(|| gone("the journal has ended"))?;
         self.context.journal.durable.wait(seq).await.map_err(|_| gone("the journal cannot be written"))?;
         let (store, id, crew) = (self.context.ports.store.clone(), self.context.run.clone(), self.context.crew.clone());
         let folded = tokio::task::spawn_blocking(move || super::coordinator::fold(&*store, &id, crew));
         let run = folded.await.ok().flatten().ok_or_else(|| gone("the journal cannot be followed"))?;
         let started = start_machines(myself, &self.context, run).await;
-        (self.coordinator, self.ledger) = started.map_err(|error| format!(" ({error})"))?;
+        (self.coordinator, self.ledger) = started.map_err(|error| Outcome::Crashed(format!("{why}; {error}")))?;
         self.parked = None;
         Ok(())
     }
@@ -408,7 +367,7 @@ impl RootState {
     fn end(&mut self, myself: &ActorRef<RunMsg>, outcome: Outcome) {
         // A run that goes on elsewhere must not be billed for what this process still had in flight.
         self.context.flights.drop_all();
-        if !matches!(outcome, Outcome::Crashed(_)) {
+        if !matches!(outcome, Outcome::Crashed(_) | Outcome::GaveUp(_)) {
             self.context.ports.store.release(&self.context.run);
         }
         if let Some(waiter) = self.outcome.take() {

@@ -154,7 +154,7 @@ fn end(context: &Context, engine: &Engine, mut progress: Progress, outcome: RunO
             drop(progress);
             return Err(Failure::from(error.clone()).hint("nothing was sent after the failed write"));
         }
-        RunOutcome::Crashed(why) => {
+        RunOutcome::Crashed(why) | RunOutcome::GaveUp(why) => {
             drop(progress);
             return Err(Failure::new(Exit::Internal, why.clone()).hint("bosun resume goes on from the journal"));
         }

@@ -274,7 +274,7 @@ impl Run {
             Some(Outcome::Finished { status, result, .. }) => (finished(status), result),
             Some(Outcome::Parked { causes, .. }) => (ends::exit(&causes), None),
             Some(Outcome::StoreFailed(error)) => return Err(error.into()),
-            Some(Outcome::Crashed(why)) => return Err(Failure::new(Exit::Internal, why)),
+            Some(Outcome::Crashed(why) | Outcome::GaveUp(why)) => return Err(Failure::new(Exit::Internal, why)),
             None => return Err(Failure::new(Exit::Internal, "the run ended without a word")),
         };
         let text = result.as_ref().and_then(|result| result.text);
