@@ -26,8 +26,7 @@ use crate::core::crew::Crew;
 use crate::core::event::{Answered, CallEvent, Event, Held, LostCause};
 use crate::core::ids::{AgentRef, CallId, Name, RunId, Seq, Step};
 use crate::core::ledger::settlement;
-use crate::core::machine::{Decided, Texts, World};
-use crate::ports::tool::Tool;
+use crate::core::machine::{Decided, World};
 
 /// What every actor of a run shares.
 pub struct Context {
