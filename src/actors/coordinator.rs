@@ -13,11 +13,13 @@ use super::run::Drill;
 use super::shell::{Commit, Fatal, Shell};
 use super::work::{Context, start_file};
 use crate::core::agent::Agent;
+use crate::core::crew::Crew;
 use crate::core::event::{Event, Subject, TaskEvent};
-use crate::core::ids::{AgentRef, Seq, Step};
+use crate::core::ids::{AgentRef, RunId, Seq, Step};
 use crate::core::machine::{Control, Decided, Refusal};
 use crate::core::plan::{Phase, Plan, PlanStep};
 use crate::core::run::{Entry, Run};
+use crate::ports::store::{Row, Store};
 
 pub enum CoordinatorMsg {
     Committed(Arc<Entry>),
@@ -355,20 +357,20 @@ impl CoordinatorState {
         self.context.journal.durable.wait(seq).await.map_err(|_| Fatal::NoJournal)?;
         let (store, run, crew) =
             (self.context.ports.store.clone(), self.context.run.clone(), self.context.crew.clone());
-        let folded = tokio::task::spawn_blocking(move || {
-            let rows = store.read(&run, Seq(1)).ok()?;
-            let entries: Vec<Entry> = rows
-                .iter()
-                .map(|row| Entry::decode(row.seq, row.at_ms, &row.kind, &row.payload))
-                .collect::<Result<_, _>>()
-                .ok()?;
-            Run::fold(crew, &entries).ok()
-        });
+        let folded = tokio::task::spawn_blocking(move || fold(&*store, &run, crew));
         let run = folded.await.ok().flatten().ok_or(Fatal::NoJournal)?;
         let machine =
             run.agents.get(agent).cloned().unwrap_or_else(|| Agent::begun(agent.clone(), run.control.clone()));
         Ok((machine, run.last))
     }
+}
+
+/// The run as far as it is on disk; `None` if it cannot be read.
+pub fn fold(store: &dyn Store, run: &RunId, crew: Arc<Crew>) -> Option<Run> {
+    let rows = store.read(run, Seq(1)).ok()?;
+    let decode = |row: &Row| Entry::decode(row.seq, row.at_ms, &row.kind, &row.payload);
+    let entries: Vec<Entry> = rows.iter().map(decode).collect::<Result<_, _>>().ok()?;
+    Run::fold(crew, &entries).ok()
 }
 
 enum Took {

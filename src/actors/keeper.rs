@@ -262,11 +262,11 @@ fn left_open(run: &Run) -> Decided {
 
 /// So many within a minute.
 #[derive(Default)]
-struct Rationed(Vec<Instant>);
+pub(super) struct Rationed(Vec<Instant>);
 
 impl Rationed {
     /// May it be taken up again?
-    fn again(&mut self) -> bool {
+    pub(super) fn again(&mut self) -> bool {
         let now = Instant::now();
         self.0.retain(|at| now.duration_since(*at) < Duration::from_secs(60));
         self.0.push(now);

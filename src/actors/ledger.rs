@@ -30,6 +30,8 @@ pub enum LedgerMsg {
     Committed(Arc<Entry>),
     /// Replies when everything before it has been handled.
     Quiet(oneshot::Sender<()>),
+    /// Fails, on purpose: a drill of supervision.
+    Drill,
 }
 
 pub struct LedgerActor;
@@ -87,6 +89,7 @@ impl Actor for LedgerActor {
                 state.try_waiting().await?;
             }
             LedgerMsg::Quiet(reply) => drop(reply.send(())),
+            LedgerMsg::Drill => return Err("drill: the ledger was told to fail".into()),
         }
         Ok(())
     }

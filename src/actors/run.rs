@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
@@ -13,6 +13,7 @@ use super::coordinator::{Coordinator, CoordinatorArgs, CoordinatorMsg, Slices};
 use super::crash::crash_point;
 use super::durable::Durable;
 use super::journal::{Journal, JournalArgs, JournalHandle};
+use super::keeper::Rationed;
 use super::ledger::{LedgerActor, LedgerMsg};
 use super::shell::Fatal;
 use super::texts::TextCache;
@@ -53,6 +54,7 @@ pub enum Drill {
     /// An agent that is up and has nothing to do.
     Idle,
     Coordinator,
+    Ledger,
 }
 
 /// How a run left this process.
@@ -100,6 +102,8 @@ pub struct RootState {
     coordinator: ActorRef<CoordinatorMsg>,
     outcome: Option<oneshot::Sender<Outcome>>,
     parked: Option<(Seq, Vec<ParkCause>)>,
+    journal: ActorId,
+    restarts: Rationed,
     /// Tasks that end with the run.
     watches: Vec<AbortHandle>,
 }
@@ -135,7 +139,7 @@ impl Actor for Root {
             gone: Some(gone),
         };
         let (journal, _) = Journal::spawn_linked(None, Journal, journal_args, myself.get_cell()).await?;
-        let journal = JournalHandle::new(journal, durable);
+        let (journal_id, journal) = (journal.get_id(), JournalHandle::new(journal, durable));
         let flights = Arc::new(Flights::default());
         let span = tracing::info_span!("run", run = %id);
         let context = Arc::new(Context {
@@ -155,7 +159,9 @@ impl Actor for Root {
         let (coordinator, ledger) = start_machines(&myself, &context, run).await?;
         let mut watches = vec![watch_flights(&myself, flights)];
         watches.extend(time_left.map(|time| watch_deadline(&myself, time)));
-        Ok(RootState { context, ledger, coordinator, outcome: Some(outcome), parked: None, watches })
+        let (journal, restarts) = (journal_id, Rationed::default());
+        let outcome = Some(outcome);
+        Ok(RootState { context, ledger, coordinator, outcome, parked: None, watches, journal, restarts })
     }
 
     async fn handle(
@@ -184,6 +190,9 @@ impl Actor for Root {
                 let error = state.context.journal.durable.failure().unwrap_or_else(why);
                 state.end(&myself, Outcome::StoreFailed(error));
             }
+            RunMsg::Drill(Drill::Ledger, reply) => {
+                let _ = reply.send(state.ledger.cast(LedgerMsg::Drill).is_ok());
+            }
             RunMsg::Drill(drill, reply) => drop(state.coordinator.cast(CoordinatorMsg::Drill(drill, reply))),
         }
         Ok(())
@@ -200,8 +209,9 @@ impl Actor for Root {
                 tracing::error!(actor = %who.get_id(), %error, "an actor that holds the run together failed");
                 if let Some(failure) = state.context.journal.durable.failure() {
                     state.end(&myself, Outcome::StoreFailed(failure));
-                } else {
-                    state.end(&myself, Outcome::Crashed(error.to_string()));
+                } else if let Err(why) = state.start_over(&myself, &who).await {
+                    state.context.flights.drop_all();
+                    state.end(&myself, Outcome::Crashed(format!("{error}{why}")));
                 }
             }
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ActorTerminated(..) => {}
@@ -287,6 +297,34 @@ impl RootState {
                 self.end(myself, Outcome::Finished { status, result, head });
             }
         }
+    }
+
+    /// The ledger or the coordinator is gone: both, and every agent, start over from the fold. Calls in
+    /// flight run on. Fails with why, if it happens too often or the journal itself is gone.
+    async fn start_over(&mut self, myself: &ActorRef<RunMsg>, who: &ActorCell) -> Result<(), String> {
+        if who.get_id() == self.journal {
+            return Err(" (the journal's actor)".into());
+        }
+        if ![self.ledger.get_id(), self.coordinator.get_id()].contains(&who.get_id()) {
+            // One that was replaced already.
+            return Ok(());
+        }
+        if !self.restarts.again() {
+            return Err(" (again and again within a minute)".into());
+        }
+        // Whatever they still append is in the journal before it is read, or delivered after.
+        let _ = self.ledger.get_cell().kill_and_wait(None).await;
+        let _ = self.coordinator.get_cell().kill_and_wait(None).await;
+        let gone = |what: &str| format!(" ({what})");
+        let (seq, _) = self.context.journal.head().await.ok_or_else(|| gone("the journal has ended"))?;
+        self.context.journal.durable.wait(seq).await.map_err(|_| gone("the journal cannot be written"))?;
+        let (store, id, crew) = (self.context.ports.store.clone(), self.context.run.clone(), self.context.crew.clone());
+        let folded = tokio::task::spawn_blocking(move || super::coordinator::fold(&*store, &id, crew));
+        let run = folded.await.ok().flatten().ok_or_else(|| gone("the journal cannot be followed"))?;
+        let started = start_machines(myself, &self.context, run).await;
+        (self.coordinator, self.ledger) = started.map_err(|error| format!(" ({error})"))?;
+        self.parked = None;
+        Ok(())
     }
 
     async fn take(&self, event: Event, reply: oneshot::Sender<()>) -> Result<(), Fatal> {

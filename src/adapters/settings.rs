@@ -155,10 +155,10 @@ impl Reader<'_> {
     fn limits(&mut self) -> Limits {
         Limits {
             max_usd: self.least("max_usd", layers::money),
-            max_tokens: self.least("max_tokens", layers::count),
-            max_calls: self.least("max_calls", layers::count),
-            max_turns: self.least("max_turns", layers::count),
-            max_output: self.least("max_output", layers::count),
+            max_tokens: self.least("max_tokens", layers::at_least_one),
+            max_calls: self.least("max_calls", layers::at_least_one),
+            max_turns: self.least("max_turns", layers::at_least_one),
+            max_output: self.least("max_output", layers::at_least_one),
         }
     }
 

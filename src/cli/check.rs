@@ -77,8 +77,8 @@ pub fn check(context: &Context, args: CheckArgs) -> Outcome {
 /// Reads the crew at `path`, absolute, with the project that it stands in.
 fn load(context: &Context, path: &Path) -> Result<Loaded, Failure> {
     let project = Project::at(context, crewfile::project_root(path), Flags::new())?;
-    let inside = crew::relative(&project.root, &context.cwd, path)?;
-    let overrides = Overrides::default();
+    let inside = crew::place(&project.root, &context.cwd, path)?;
+    let overrides = Overrides { usual_model: project.settings.model.clone(), ..Overrides::default() };
     if !inside.ends_with(".md") {
         return Ok(crew::load(&project, &inside, &overrides));
     }

@@ -88,8 +88,17 @@ fn from_disk(
     let builtin_tools = tool_specs(project);
     let providers = providers(project);
     let limits = caps(&project.settings);
-    let options =
-        LoadOptions { overrides, builtin_tools: &builtin_tools, price: &listed, providers: &providers, limits };
+    let from = project.settings.limits.max_usd.as_ref().map(|stated| stated.origin.as_str()).unwrap_or_default();
+    // A file of the project is named as its author knows it.
+    let from = Path::new(from).strip_prefix(&project.root).ok().and_then(Path::to_str).unwrap_or(from);
+    let options = LoadOptions {
+        overrides,
+        builtin_tools: &builtin_tools,
+        price: &listed,
+        providers: &providers,
+        limits,
+        limits_from: from,
+    };
     read(&source, &options)
 }
 
@@ -106,6 +115,26 @@ pub fn relative(root: &Path, cwd: &Path, path: &Path) -> Result<String, Failure>
     inside.ok_or_else(|| {
         Failure::usage(format!("{} is not inside the project {}", path.display(), root.display()))
             .hint("a crew file stands in its project: the nearest folder above it with bosun.toml or prompts/")
+    })
+}
+
+/// As [`relative`], of a crew, a folder with one, or a prompt that is there.
+pub fn place(root: &Path, cwd: &Path, path: &Path) -> Result<String, Failure> {
+    let inside = relative(root, cwd, path)?;
+    let full = root.join(&inside);
+    if !full.is_dir() || inside.ends_with(".toml") || full.join("crew.toml").exists() {
+        return Ok(inside);
+    }
+    let shown = path.strip_prefix(cwd).or_else(|_| path.strip_prefix(".")).unwrap_or(path);
+    let failure = Failure::usage(format!("{} is a folder without a crew.toml", path.display()));
+    let inside = [full.join("crews"), full.clone()];
+    let files = inside.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
+    let toml = files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|end| end == "toml"));
+    let crews = toml.filter(|path| path.file_name().is_some_and(|name| name != "bosun.toml"));
+    let first = crews.min().and_then(|found| found.strip_prefix(&full).ok().map(|found| shown.join(found)));
+    Err(match first {
+        Some(first) => failure.hint(format!("name a crew file, such as {}", first.display())),
+        None => failure.hint("name a crew file, or begin with one that works: bosun new NAME"),
     })
 }
 
@@ -132,6 +161,7 @@ pub fn load_pinned(project: &Project, store: &dyn Store, started: &Started) -> R
         price: &price,
         providers: &providers,
         limits: Caps::default(),
+        limits_from: "",
     };
     Ok(crewfile::load(&PinnedSource(files), &started.file, &options))
 }

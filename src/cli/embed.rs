@@ -107,7 +107,7 @@ impl Engine {
     pub async fn resume(&self, run: &str) -> Result<Run, Failure> {
         let row = open::find_run(&*self.inner.store, run)?;
         let journal = open::read_run(&*self.inner.store, row)?;
-        let ready = wiring::pinned(&self.project, &*self.inner.store, journal.started()?, &self.env, &BTreeMap::new())?;
+        let ready = wiring::pinned(&self.project, &*self.inner.store, journal.started()?, &self.env)?;
         let resumed = Event::Run(RunEvent::Resumed { by: open::whoami(&self.env) });
         let (watcher, entries) = mpsc::unbounded_channel();
         let live = self.inner.resume(&journal.row.run, ready, vec![resumed], Some(watcher)).await?;

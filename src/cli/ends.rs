@@ -9,7 +9,7 @@ use super::tally::{RunStand, StepState, Tally};
 use crate::core::event::{ParkCause, RunEnd};
 use crate::core::ids::Step;
 use crate::core::ledger::NodeId;
-use crate::core::money::{Limit, NANO, NanoUsd, grouped};
+use crate::core::money::{Amount, Limit, NANO, NanoUsd, grouped};
 
 /// How a run stands, for its last lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +76,9 @@ fn parked(tally: &Tally, causes: &[ParkCause]) -> End {
             Limit::Calls => format!(" --raise-budget {enough}calls"),
         });
     }
+    if causes.contains(&ParkCause::Deadline) {
+        command.push_str(" --more-time 10m");
+    }
     for cause in causes {
         if let ParkCause::Review { step } = cause {
             command.push_str(&format!(" --retry {}", quoted(step)));
@@ -101,15 +104,11 @@ fn words(tally: &Tally, cause: &ParkCause) -> String {
         ParkCause::Quota { message } => format!("paused: the provider refuses: {}", clean(message)),
         ParkCause::Deadline => "paused: the crew's deadline has passed".to_owned(),
         ParkCause::Interrupted => "paused by Ctrl-C".to_owned(),
-        ParkCause::Terminated => "paused by a signal to end".to_owned(),
+        ParkCause::Terminated => "paused by SIGTERM or SIGHUP".to_owned(),
         ParkCause::Asked => "paused as asked".to_owned(),
         ParkCause::Budget { step } => match tally.no_budget.get(step) {
             Some(why) => {
-                let (need, left) = match why.limit {
-                    Limit::Usd => (usd(why.need.usd), usd(why.left.usd)),
-                    Limit::Tokens => (grouped(why.need.tokens.0), grouped(why.left.tokens.0)),
-                    Limit::Calls => (grouped(why.need.calls), grouped(why.left.calls)),
-                };
+                let (need, left) = (in_unit(why.limit, why.need), in_unit(why.limit, why.left));
                 format!("paused by budget before {step}: needs {need} {}, {left} left at {}", why.limit, why.node)
             }
             None => format!("paused by budget before {step}"),
@@ -126,18 +125,33 @@ fn words(tally: &Tally, cause: &ParkCause) -> String {
     }
 }
 
-/// The cap with which the refused call would fit, dollars rounded up to a cent; only the root's can be raised.
+/// The cap with which the refused call would fit, as `--raise-budget` takes it: dollars rounded up to a
+/// cent, tokens to a thousand; only the root's caps can be raised.
 fn raise(tally: &Tally, cause: &ParkCause) -> Option<(Limit, u64)> {
     let ParkCause::Budget { step } = cause else { return None };
-    let why = tally.no_budget.get(step).filter(|why| why.node == NodeId::Crew(Step::root()))?;
+    let why = tally.no_budget.get(step)?;
+    if why.node != NodeId::Crew(Step::root()) {
+        return None;
+    }
     let caps = tally.ledger.caps;
-    let more = why.need.minus(why.left);
+    // Always more than there is: after an overrun nothing is missing, and only a raise lets the run go on.
+    let more = |need: u64, left: u64| need.saturating_sub(left).max(1);
+    let up = |cap: u64, need: u64, left: u64, unit: u64| cap.saturating_add(more(need, left)).div_ceil(unit) * unit;
     let enough = match why.limit {
-        Limit::Usd => caps.usd?.plus(more.usd).0.div_ceil(NANO / 100) * (NANO / 100),
-        Limit::Tokens => caps.tokens?.0.saturating_add(more.tokens.0),
-        Limit::Calls => caps.calls?.saturating_add(more.calls),
+        Limit::Usd => up(caps.usd?.0, why.need.usd.0, why.left.usd.0, NANO / 100),
+        Limit::Tokens => up(caps.tokens?.0, why.need.tokens.0, why.left.tokens.0, 1000),
+        Limit::Calls => up(caps.calls?, why.need.calls, why.left.calls, 1),
     };
     Some((why.limit, enough))
+}
+
+/// An amount in the unit of the limit that it broke.
+pub fn in_unit(limit: Limit, amount: Amount) -> String {
+    match limit {
+        Limit::Usd => usd(amount.usd),
+        Limit::Tokens => grouped(amount.tokens.0),
+        Limit::Calls => grouped(amount.calls),
+    }
 }
 
 /// A step as a shell takes it whole.

@@ -236,7 +236,21 @@ impl From<StoreError> for Failure {
             StoreError::Fenced { .. } | StoreError::Moved { .. } => Exit::Internal,
             StoreError::Damaged { .. } => Exit::Audit,
         };
-        Failure::new(exit, error.to_string())
+        let failure = Failure::new(exit, error.to_string());
+        match &error {
+            StoreError::Owned { run, .. } => failure.hint(format!(
+                "it is left alone; look at it with: bosun show {0}, or stop it with: bosun pause {0}",
+                run.short()
+            )),
+            StoreError::Unusable { .. }
+            | StoreError::Newer { .. }
+            | StoreError::NoRun { .. }
+            | StoreError::Fenced { .. }
+            | StoreError::Moved { .. }
+            | StoreError::KeyTaken { .. }
+            | StoreError::Damaged { .. }
+            | StoreError::WriteFailed { .. } => failure,
+        }
     }
 }
 

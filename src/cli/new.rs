@@ -26,6 +26,17 @@ pub const FILES: [(&str, &str); 6] = [
     (".gitignore", ".bosun/\nout/\n"),
 ];
 
+/// A path as a shell takes it whole.
+fn word(path: &std::path::Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "_-./".contains(c);
+    if text.chars().all(plain) && !text.starts_with('-') {
+        return text;
+    }
+    let dashes = if text.starts_with('-') { "-- " } else { "" };
+    format!("{dashes}'{}'", text.replace('\'', "'\\''"))
+}
+
 pub fn new(context: &Context, args: NewArgs) -> Outcome {
     let folder = context.cwd.join(&args.name);
     let shown = args.name.display();
@@ -46,7 +57,8 @@ pub fn new(context: &Context, args: NewArgs) -> Outcome {
     if !kept.is_empty() {
         context.out.line(&format!("left as it is: {}", kept.join("  ")));
     }
-    let cd = if args.name == std::path::Path::new(".") { String::new() } else { format!("cd {shown} && ") };
+    let cd =
+        if args.name == std::path::Path::new(".") { String::new() } else { format!("cd {} && ", word(&args.name)) };
     context.out.line("next:");
     context.out.line(&format!("  {cd}bosun check"));
     context.out.line("  bosun plan crews/quickstart.toml --input source=crews/quickstart.toml");

@@ -51,7 +51,7 @@ impl Project {
         }
         all.extend(flags);
         let settings = settings::load(&root, &context.env, &all).map_err(|bad| {
-            Failure::usage(bad.to_string()).hint("bosun config shows every setting and where it is from")
+            Failure::usage(bad.to_string()).hint("nothing was done; bosun help environment names the variables")
         })?;
         let log = logging::start(&settings, context.global.verbose)?;
         for note in &settings.notes {
@@ -76,6 +76,8 @@ impl Project {
         let journal = self.settings.state_dir.join("journal.db");
         match std::fs::symlink_metadata(&journal) {
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            // The store says what is in the way.
+            Err(why) if why.kind() == std::io::ErrorKind::NotADirectory => self.store().map(Some),
             Err(why) => Err(Failure::new(Exit::State, format!("{}: {why}", journal.display()))
                 .hint("Bosun must be able to read and write the state folder: check owner and permissions")),
             Ok(_) => self.store().map(Some),

@@ -21,7 +21,7 @@ pub fn raised(caps: Caps, text: &str) -> Result<Caps, String> {
     }
     let usd: NanoUsd = plain.parse().map_err(|_| wrong("expected dollars (0.30), 9000tok or 50calls".into()))?;
     let old = caps.usd.unwrap_or(NanoUsd(u64::MAX));
-    if usd > old { Ok(Caps { usd: Some(usd), ..caps }) } else { Err(tighter(old.short(2))) }
+    if usd > old { Ok(Caps { usd: Some(usd), ..caps }) } else { Err(tighter(super::screen::cap(old))) }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::sync::mpsc;
@@ -15,7 +16,7 @@ use crate::adapters::crewfile::{self, Loaded};
 use crate::adapters::settings::{Flags, Stated};
 use crate::core::crew::Overrides;
 use crate::core::event::{Event, LedgerEvent, RunEvent, TaskEvent};
-use crate::core::ids::Step;
+use crate::core::ids::{Name, Step};
 use crate::core::money::Caps;
 use crate::ports::store::RunRow;
 
@@ -23,16 +24,16 @@ use crate::ports::store::RunRow;
 #[derive(Clone, Debug, Default, Args)]
 pub struct LimitArgs {
     /// Most dollars of the run [env: BOSUN_MAX_USD]
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     pub max_usd: Option<String>,
     /// Most tokens of the run, input and output [env: BOSUN_MAX_TOKENS]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max_tokens: Option<String>,
     /// Most model calls of one task's attempt [env: BOSUN_MAX_TURNS]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max_turns: Option<String>,
     /// Most tokens of one call's output [env: BOSUN_MAX_OUTPUT]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max_output: Option<String>,
 }
 
@@ -61,7 +62,7 @@ pub struct InputArgs {
     #[arg(long, value_name = "PROVIDER/MODEL")]
     pub model: Option<String>,
     /// Replaces every model by the stand-in, which needs no key and no network and is no AI model [env: BOSUN_OFFLINE]
-    #[arg(long)]
+    #[arg(long, conflicts_with = "model")]
     pub offline: bool,
 }
 
@@ -101,8 +102,11 @@ pub struct ResumeArgs {
     #[arg(value_name = "RUN", default_value = "latest")]
     pub run: String,
     /// A higher cap for the whole run, recorded with your name: 0.40, 20000tok, 50calls; may be given again
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     pub raise_budget: Vec<String>,
+    /// Running time on top of the crew's deadline: 90s, 10m, 2h
+    #[arg(long, value_name = "TIME")]
+    pub more_time: Option<String>,
     /// Let a step that needs review start over; may be given again
     #[arg(long, value_name = "STEP")]
     pub retry: Vec<String>,
@@ -112,6 +116,10 @@ pub struct ResumeArgs {
 
 /// Starts a run, or goes on with the one its key names.
 pub fn run(context: &Context, args: RunArgs) -> Outcome {
+    if args.key.as_ref().is_some_and(|key| key.trim().is_empty()) {
+        return Err(Failure::usage("--key is empty: expected a name, such as order-1234")
+            .hint("a variable that is not set would make all orders one run; nothing was sent"));
+    }
     let root = crewfile::project_root(&context.cwd.join(&args.crew));
     let project = Project::at(context, root, args.limits.flags())?;
     let ready = prepare(context, &project, &args)?;
@@ -120,17 +128,28 @@ pub fn run(context: &Context, args: RunArgs) -> Outcome {
         return go_on(context, &project, &engine, row, &args.show);
     }
     fit::may_start(&ready, args.require_fit)?;
-    drive::block_on(async {
+    let mut refused = false;
+    let outcome = drive::block_on(async {
         let (watcher, entries) = mpsc::unbounded_channel();
-        let live = engine.start(ready, Some(watcher)).await?;
+        let live = engine.start(ready, Some(watcher)).await.inspect_err(|_| refused = true)?;
         drive::drive(context, &engine, live, entries, Vec::new(), args.show).await
-    })
+    });
+    if !refused || args.key.is_none() {
+        return outcome;
+    }
+    // A key that was free a moment ago: another process has started its run in between.
+    match wiring::keyed(&*engine.store, &prepare(context, &project, &args)?)? {
+        Some(row) => go_on(context, &project, &engine, row, &args.show),
+        None => outcome,
+    }
 }
 
 /// The crew of the command line with its inputs, checked; nothing is sent.
 pub fn prepare(context: &Context, project: &Project, args: &RunArgs) -> Result<Ready, Failure> {
     let Written { loaded, file, texts, typed, overrides } = read(context, project, &args.crew, &args.inputs)?;
-    let mut ready = wiring::bind(&project.root, &context.cwd, loaded, file, &texts, &typed, overrides)?;
+    let needs = |failure: Failure| failure.hint(format!("what it needs: bosun plan {}", args.crew.display()));
+    let ready = wiring::bind(&project.root, &context.cwd, loaded, file, &texts, &typed, overrides);
+    let mut ready = ready.map_err(needs)?;
     ready.key = args.key.clone();
     Ok(ready)
 }
@@ -148,7 +167,7 @@ pub struct Written {
 /// Reads what a command line names; inputs may be missing.
 pub fn read(context: &Context, project: &Project, crew: &Path, args: &InputArgs) -> Result<Written, Failure> {
     let overrides = Overrides {
-        default_model: project.settings.model.clone(),
+        usual_model: project.settings.model.clone(),
         model: args.model.clone(),
         offline: args.offline || project.settings.offline,
         caps: Caps::default(),
@@ -157,7 +176,7 @@ pub fn read(context: &Context, project: &Project, crew: &Path, args: &InputArgs)
     };
     let texts = pairs(&args.input)?;
     let typed = typed_inputs(context, args.inputs.as_deref())?;
-    let path = crews::relative(&project.root, &context.cwd, crew)?;
+    let path = crews::place(&project.root, &context.cwd, crew)?;
     let (loaded, file) = if path.ends_with(".md") {
         solo(context, project, &path, &texts, &overrides)
     } else {
@@ -167,7 +186,7 @@ pub fn read(context: &Context, project: &Project, crew: &Path, args: &InputArgs)
     };
     if loaded.crew.is_none() {
         let text = crewfile::text(&loaded, context.out.err_is_colored());
-        return Err(Failure::new(Exit::Crew, text.trim_end()).hint("nothing was sent"));
+        return Err(Failure::new(Exit::Crew, text.trim_end()));
     }
     Ok(Written { loaded, file, texts, typed, overrides })
 }
@@ -195,7 +214,13 @@ fn limit(stated: &Option<Stated<u64>>) -> Option<u32> {
 fn pairs(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     let pair = |text: &String| {
         let pair = text.split_once('=').map(|(name, value)| (name.trim().to_owned(), value.to_owned()));
-        pair.ok_or_else(|| Failure::usage(format!("--input `{text}`: expected NAME=VALUE, such as --input topic=tea")))
+        let (name, value) = pair.ok_or_else(|| {
+            Failure::usage(format!("--input `{text}`: expected NAME=VALUE, such as --input topic=tea"))
+        })?;
+        match Name::new(&name) {
+            Ok(_) => Ok((name, value)),
+            Err(why) => Err(Failure::usage(format!("--input `{name}`: {why}"))),
+        }
     };
     given.iter().map(pair).collect()
 }
@@ -208,7 +233,10 @@ fn typed_inputs(context: &Context, file: Option<&Path>) -> Result<BTreeMap<Strin
     if file.extension().is_some_and(|extension| extension == "json") {
         serde_json::from_str(&text).map_err(|why| wrong(why.to_string()))
     } else {
-        toml::from_str(&text).map_err(|why| wrong(why.to_string()))
+        // The parser's own words quote the line, and the line may hold a secret.
+        let line = |at: usize| 1 + text[..at].matches('\n').count();
+        toml::from_str(&text)
+            .map_err(|why| wrong(format!("line {}: {}", why.span().map_or(1, |span| line(span.start)), why.message())))
     }
 }
 
@@ -216,12 +244,13 @@ fn typed_inputs(context: &Context, file: Option<&Path>) -> Result<BTreeMap<Strin
 fn go_on(context: &Context, project: &Project, engine: &Engine, row: RunRow, show: &ShowArgs) -> Outcome {
     if row.state.is_final() {
         let journal = open::read_run(&*engine.store, row)?;
+        drive::say_changed(context, project, &journal)?;
         let exit = drive::print_again(context, engine, &journal, show);
         notifier::overdue(context, project, engine.store.clone(), &journal);
         return exit;
     }
     let run = row.run.clone();
-    let taken = take_up(context, project, engine, row, Vec::new(), &BTreeMap::new(), show);
+    let taken = take_up(context, project, engine, row, Vec::new(), Duration::ZERO, show);
     // Whoever ran it may have finished it while this process made ready.
     match taken {
         Err(failure) if failure.exit == Exit::Usage => {
@@ -254,7 +283,7 @@ pub fn resume(context: &Context, args: ResumeArgs) -> Outcome {
     }
     let journal = open::read_run(&*engine.store, row.clone())?;
     let opening = opening(context, &journal, &args)?;
-    take_up(context, &project, &engine, row, opening, &BTreeMap::new(), &args.show)
+    take_up(context, &project, &engine, row, opening, more_time(&args)?, &args.show)
 }
 
 /// What a resume brings with it: a higher cap, steps that start over.
@@ -279,17 +308,23 @@ fn opening(context: &Context, journal: &Journal, args: &ResumeArgs) -> Result<Ve
     Ok(events)
 }
 
+fn more_time(args: &ResumeArgs) -> Result<Duration, Failure> {
+    let Some(text) = &args.more_time else { return Ok(Duration::ZERO) };
+    crewfile::time(text).map(Duration::from_millis).map_err(|why| Failure::usage(format!("--more-time: {why}")))
+}
+
 fn take_up(
     context: &Context,
     project: &Project,
     engine: &Engine,
     row: RunRow,
     opening: Vec<Event>,
-    texts: &BTreeMap<String, String>,
+    more_time: Duration,
     show: &ShowArgs,
 ) -> Outcome {
     let journal = open::read_run(&*engine.store, row)?;
-    let ready = wiring::pinned(project, &*engine.store, journal.started()?, &context.env, texts)?;
+    let mut ready = wiring::pinned(project, &*engine.store, journal.started()?, &context.env)?;
+    ready.more_time = more_time;
     drive::say_changed(context, project, &journal)?;
     let resumed = Event::Run(RunEvent::Resumed { by: open::whoami(&context.env) });
     let opening = std::iter::once(resumed).chain(opening).collect();

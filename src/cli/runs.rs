@@ -65,7 +65,7 @@ fn json(store: &dyn Store, row: &RunRow) -> String {
         "tokens": row.spent.tokens,
         "calls": row.spent.calls,
         "usd": row.spent.usd,
-        "budget": row.cap,
+        "budget": row.cap.strip_prefix('$').map_or_else(|| row.cap.clone(), |usd| usd.replace(',', "")),
     })
     .to_string()
 }

@@ -49,6 +49,8 @@ pub struct Agent {
 /// What the provider reported for the longest prefix of the memory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 struct Known {
+    /// Of which task or item: another may have other tools or another schema.
+    unit: Step,
     model: String,
     tools: bool,
     /// Messages that were sent.
@@ -82,6 +84,8 @@ pub struct Job {
     pub deaths: u32,
     /// Milliseconds of calls and tools in this attempt.
     pub active_ms: u64,
+    /// The longest tool of this turn: tools run side by side.
+    turn_ms: u64,
     /// Turns in a row with an unknown tool or bad arguments.
     bad_turns: u32,
     bad_now: bool,

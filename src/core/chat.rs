@@ -12,6 +12,12 @@ use serde_json::value::RawValue;
 use super::ids::{BlobId, CallId, Name, RunId};
 use super::money::Usage;
 
+/// How the mark of a secret input begins: prompts, events and blobs hold the mark, the client puts the
+/// value in at the socket.
+pub const SECRET_MARK: &str = "⟦secret:";
+/// Most bytes of a secret as JSON: what a hold counts for each mark.
+pub const SECRET_MAX: usize = 512;
+
 /// A text with its id: whatever an event refers to by hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blob {

@@ -379,9 +379,9 @@ pub struct Overrides {
     /// `--model`: replaces every model of the crew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// `model` of the machine's settings: for agents that name none.
+    /// The settings' model, of agents that name none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub default_model: Option<String>,
+    pub usual_model: Option<String>,
     /// `--offline`: every model is the stand-in.
     #[serde(default)]
     pub offline: bool,

@@ -72,7 +72,7 @@ pub struct State {
     files: BTreeMap<Step, Option<String>>,
     /// Children of a parent's step, by name: the next one's number; and what was asked, against repeats.
     children: BTreeMap<Step, u32>,
-    delegated: BTreeSet<BlobId>,
+    delegated: BTreeMap<BlobId, Step>,
     /// Units that have not ended.
     open: u32,
     failed: bool,
@@ -204,7 +204,7 @@ impl Plan {
             full: BTreeSet::new(),
             files: BTreeMap::new(),
             children: BTreeMap::new(),
-            delegated: BTreeSet::new(),
+            delegated: BTreeMap::new(),
             open: 0,
             failed: false,
             parked: None,

@@ -161,6 +161,10 @@ fn nothing_pauses_while_money_is_only_held() {
     random_latency(&provider, 3);
     // Worst case near 23 m$, actual near 1 m$; the cap fits 21 worst cases.
     let folder = swarm(&provider, 64, "max_usd = 0.48", 2_000);
+    // No item is mandatory: else the run would be refused before it starts, as its smallest course
+    // could cost more than the cap.
+    let text = folder.read("crew.toml").replace("for_each =", "optional = true\nfor_each =");
+    folder.file("crew.toml", &text);
     folder.bosun(&["run", "crew.toml", "-q"]).expect(11);
     let figures = folder.verify().remove(0);
     let events = folder.events();
@@ -302,4 +306,50 @@ fn who_is_out_of_budget_keeps_nobody_from_the_provider() {
     folder.bosun(&["run", "crew.toml", "-q"]).expect(11);
     let figures = folder.verify().remove(0);
     assert_eq!(figures.answered, 1, "the other went on");
+}
+
+/// Caps of agents and tasks below the crew's: each holds at its own node, and waiters of one node do not
+/// stop those of another.
+#[test]
+fn every_node_of_the_tree_keeps_its_own_cap() {
+    let provider = Provider::start();
+    random_latency(&provider, 9);
+    let tables = provider.tables("max_concurrency = 64");
+    let folder = Folder::new(&format!(
+        "schema = 1\n[crew]\nmax_parallel = 32\n[budget]\nmax_usd = 0.60\nmax_tokens = 100000000\nmax_calls = 220\n{tables}\
+         [agents.a]\nmodel = \"m\"\ntools = [\"files.search\"]\nbudget = {{ max_usd = 0.12 }}\n\
+         [agents.b]\nmodel = \"m\"\ntools = [\"files.search\"]\n\
+         [tasks.one]\nagent = \"a\"\nfor_each = \"rows.csv\"\nkey = \"id\"\ndescription = \"One {{{{ item.id }}}}\"\nbudget = {{ share = 0.1 }}\n\
+         [tasks.two]\nagent = \"a\"\nfor_each = \"rows.csv\"\nkey = \"id\"\ndescription = \"Two {{{{ item.id }}}}\"\nbudget = {{ max_usd = 0.08 }}\n\
+         [tasks.three]\nagent = \"b\"\nfor_each = \"rows.csv\"\nkey = \"id\"\ndescription = \"Three {{{{ item.id }}}}\"\n\
+         [tasks.end]\nagent = \"b\"\ndescription = \"End\"\ncontext = [\"one\", \"two\", \"three\"]\n"
+    ));
+    let rows: String = (1..=12).map(|n| format!("r{n}\n")).collect();
+    folder.file("rows.csv", &format!("id\n{rows}"));
+    folder.file("notes.txt", "Nothing here.\n");
+    folder.bosun(&["run", "crew.toml", "-q"]).expect(11);
+    let figures = folder.verify().remove(0);
+    assert!(figures.answered <= 220);
+    let events = folder.events();
+    let exhausted: std::collections::BTreeSet<String> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Call(CallEvent::Exhausted { node, .. }) => Some(node.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert!(exhausted.len() >= 2, "several nodes met their limit: {exhausted:?}");
+}
+
+/// `on_exhausted = "fail"`: the task ends over budget, and the run fails.
+#[test]
+fn a_budget_that_fails_its_tasks_ends_the_run() {
+    let provider = Provider::start();
+    random_latency(&provider, 11);
+    let folder = swarm(&provider, 8, "max_usd = 0.03\non_exhausted = \"fail\"", 100);
+    folder.bosun(&["run", "crew.toml", "-q"]).expect(10);
+    let figures = folder.verify().remove(0);
+    assert!(invoice(provider.billed()) <= root_cap(&folder.events()));
+    assert_eq!(figures.end, Some(boatswain::core::event::RunEnd::Failed));
+    assert_eq!(figures.sums.held, Amount::default());
 }

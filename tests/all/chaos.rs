@@ -203,3 +203,48 @@ fn whatever_happens_the_result_is_the_same() {
     }
     println!("{rounds} runs, {stops} stops, {lost} calls in doubt");
 }
+
+#[test]
+fn a_dead_run_can_be_cancelled_at_any_point_and_its_journal_is_sound() {
+    for seed in 0..8 {
+        let mut dice = Dice::new(900 + seed);
+        let folder = crew("12ms");
+        let child = folder.start(&RUN);
+        std::thread::sleep(Duration::from_millis(30 + dice.below(150)));
+        kill9(child.id());
+        if wait(child).code == Some(0) || folder.runs().is_empty() {
+            continue;
+        }
+        let cancelled = folder.bosun(&["cancel", "latest"]);
+        assert_eq!(cancelled.code, Some(0), "seed {seed}: {}", cancelled.err);
+        let figures = folder.verify().remove(0);
+        assert_eq!(figures.end, Some(RunEnd::Cancelled), "seed {seed}");
+        assert_eq!(figures.sums.held.calls, 0, "seed {seed}: what was in flight is in doubt, not held");
+        folder.bosun(&RUN).expect(17);
+        folder.verify();
+    }
+}
+
+/// Built-in prompts that a run pins, and those a project keeps a copy of, say what the program says.
+#[test]
+fn a_copy_of_a_builtin_prompt_says_the_same() {
+    let plain = crew("1ms");
+    plain.bosun(&RUN).expect(0);
+    plain.verify();
+    let copied = crew("1ms");
+    for (name, text) in boatswain::core::builtin::ALL {
+        copied.file(&format!("prompts/builtin/{name}.md"), text);
+    }
+    copied.bosun(&RUN).expect(0);
+    copied.verify();
+    let prompts = |folder: &Folder| -> std::collections::BTreeSet<String> {
+        let assigned = folder.events().into_iter().filter_map(|event| match event {
+            boatswain::core::event::Event::Task(boatswain::core::event::TaskEvent::Assigned { step, work, .. }) => {
+                Some(format!("{step} {}", serde_json::to_string(&work).unwrap()))
+            }
+            _ => None,
+        });
+        assigned.collect()
+    };
+    assert_eq!(prompts(&plain), prompts(&copied));
+}

@@ -2,6 +2,7 @@
 
 mod engine;
 mod look;
+mod mishaps;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

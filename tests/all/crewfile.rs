@@ -65,6 +65,7 @@ fn with<T>(overrides: &Overrides, run: impl FnOnce(&LoadOptions<'_>) -> T) -> T 
         price: &price,
         providers: &providers,
         limits: Caps::default(),
+        limits_from: "",
     })
 }
 

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 
 use boatswain::engine::{BoxFuture, CallFailure, Exit, Finish, Model, ModelAnswer, ModelRequest, Options, Usage};
 
-/// Cargo builds every example before it runs the tests; they stand beside this program.
+/// Builds the example and runs it.
 fn example(name: &str) -> String {
-    let here = std::env::current_exe().unwrap();
-    let path = here.parent().unwrap().parent().unwrap().join("examples").join(name);
-    let out = Command::new(&path).output().unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["run", "--quiet", "--offline", "--example", name]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let out = cargo.output().unwrap();
     assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout).unwrap()
 }

@@ -835,3 +835,115 @@ fn a_clock_that_runs_backwards_changes_no_decision() {
     }
     replay.finish().unwrap();
 }
+
+#[test]
+fn one_key_started_by_many_processes_at_once_is_one_run() {
+    for _ in 0..3 {
+        let provider = Provider::start();
+        answer_after(&provider, Duration::from_millis(5), "Fine.".into());
+        let folder = many(&provider, "");
+        let children: Vec<_> = (0..6).map(|_| folder.start(&RUN)).collect();
+        let ended: Vec<_> = children.into_iter().map(wait).collect();
+        assert!(ended.iter().any(|ran| ran.code == Some(0)), "{ended:?}");
+        for ran in &ended {
+            assert!(matches!(ran.code, Some(0 | 5)), "{ran:?}");
+        }
+        let figures = folder.verify();
+        assert_eq!(figures.len(), 1, "one key, one run");
+        assert_eq!((figures[0].answered, provider.requests()), (20, 20));
+    }
+}
+
+#[test]
+fn a_ledger_or_coordinator_that_fails_starts_over_from_the_fold() {
+    for part in [Drill::Ledger, Drill::Coordinator] {
+        let provider = Provider::start();
+        answer_after(&provider, Duration::from_millis(30), "Fine.".into());
+        let folder = many(&provider, "");
+        let (engine, ready) = ready(&folder);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let drill = |times: usize, ready: wiring::Ready| {
+            runtime.block_on(async {
+                let (watcher, mut entries) = tokio::sync::mpsc::unbounded_channel();
+                let mut live = engine.start(ready, Some(watcher)).await.unwrap();
+                let mut held = 0;
+                while let Some(entry) = entries.recv().await {
+                    held += usize::from(matches!(entry.event, Event::Call(CallEvent::Held(_))));
+                    if matches!(entry.event, Event::Run(RunEvent::Finished { .. })) {
+                        break;
+                    }
+                    if held % 4 == 1 && held / 4 < times && matches!(entry.event, Event::Call(CallEvent::Held(_))) {
+                        live.drill_of(part).await;
+                    }
+                }
+                let outcome = tokio::time::timeout(Duration::from_secs(20), live.wait()).await.expect("it ends");
+                engine.store.release(&live.id);
+                outcome
+            })
+        };
+        let outcome = drill(3, ready);
+        assert!(matches!(outcome, Outcome::Finished { status: RunEnd::Completed, .. }), "{part:?}: {outcome:?}");
+        let figures = folder.verify().remove(0);
+        assert_eq!((figures.answered, figures.lost, provider.requests()), (20, 0, 20), "{part:?}");
+    }
+}
+
+#[test]
+fn a_coordinator_that_fails_again_and_again_is_reported_and_the_run_resumes() {
+    let provider = Provider::start();
+    provider.push(Behaviour::Hang);
+    let folder = single(&provider, "");
+    let (engine, ready) = ready(&folder);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let outcome = runtime.block_on(async {
+        let mut live = engine.start(ready, None).await.unwrap();
+        loop {
+            live.drill_of(Drill::Coordinator).await;
+            if let Ok(outcome) = tokio::time::timeout(Duration::from_millis(50), live.wait()).await {
+                engine.store.release(&live.id);
+                break outcome;
+            }
+        }
+    });
+    assert!(matches!(outcome, Outcome::Crashed(_)), "{outcome:?}");
+    drop(engine);
+    folder.verify();
+    folder.bosun(&["resume", "-q"]).expect(0);
+    folder.verify();
+}
+
+#[test]
+fn five_deaths_in_one_step_are_put_to_a_person() {
+    let provider = Provider::start();
+    (0..5).for_each(|_| provider.push(Behaviour::Hang));
+    let folder = single(&provider, "");
+    for death in 1..=5 {
+        let child = folder.start(&RUN);
+        until("a request", || provider.requests() == death);
+        kill9(child.id());
+        wait(child);
+    }
+    let ran = folder.bosun(&RUN).expect(16);
+    assert!(ran.err.contains("died 5 times"), "{}", ran.err);
+    let figures = folder.verify().remove(0);
+    assert_eq!((provider.requests(), figures.lost, figures.sums.ambiguous.calls), (5, 5, 5));
+    assert!(!folder.events().iter().any(|event| matches!(event, Event::Task(TaskEvent::AttemptFailed { .. }))));
+    folder.bosun(&["resume", "-q", "--retry", "t"]).expect(0);
+    assert_eq!(provider.requests(), 6);
+    folder.verify();
+}
+
+#[test]
+fn a_wait_for_a_provider_does_not_hold_up_a_pause() {
+    let provider = Provider::start();
+    provider.push(Behaviour::Status(503, vec![("retry-after", "30".into())], String::new()));
+    let folder = single(&provider, "");
+    let child = folder.start(&RUN);
+    until("a request", || provider.requests() == 1);
+    until("the refusal", || folder.events().iter().any(|event| matches!(event, Event::Call(CallEvent::Failed { .. }))));
+    let begun = Instant::now();
+    signal(child.id(), Signal::INT);
+    wait(child).expect(130);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    folder.verify();
+}

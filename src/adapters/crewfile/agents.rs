@@ -48,7 +48,9 @@ fn role(loader: &mut Loader<'_>, making: &mut Making<'_>, name: &Name, entry: &E
     }
     let layers = [Layer::of(table), Layer::of(&front)];
     let Some(model) = making.models.resolve(loader, &[&layers[0], &layers[1]]) else {
-        if layers.iter().all(|layer| layer.model.is_none()) {
+        let overrides = loader.options.overrides;
+        let instead = overrides.offline || overrides.model.is_some() || overrides.usual_model.is_some();
+        if !instead && layers.iter().all(|layer| layer.model.is_none()) {
             let problem = Problem::error("E0106", &entry.key_at, format!("the agent `{name}` has no `model`"));
             loader.report(problem.help("write `model = \"provider/model-id\"`, or an alias of [models]"));
         }

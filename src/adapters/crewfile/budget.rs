@@ -69,7 +69,7 @@ fn layered(loader: &Loader<'_>, stated: Caps, file: &str) -> (Caps, String) {
     let origin = match least.usd {
         None => "default",
         usd if stated.usd == usd => file,
-        usd if limits.usd == usd => "settings",
+        usd if limits.usd == usd => loader.options.limits_from,
         Some(_) => "--max-usd",
     };
     (caps, origin.to_owned())

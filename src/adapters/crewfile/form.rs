@@ -110,7 +110,8 @@ fn value(node: &Node, key: &Key, problems: &mut Vec<Problem>) {
         (Kind::Free, _) => wrong(node, key, "a table", problems),
         (Kind::Int(low, high), Val::Int(digits)) => {
             if !digits.parse::<u64>().is_ok_and(|n| (low..=high).contains(&n)) {
-                let most = if high > 1 << 60 { String::new() } else { format!(" and at most {high}") };
+                let too_long = digits.parse::<u64>().is_err() && !digits.starts_with('-');
+                let most = if high > 1 << 60 && !too_long { String::new() } else { format!(" and at most {high}") };
                 bad(node, format!("`{}` is at least {low}{most}, found {digits}", key.name), problems);
             }
         }

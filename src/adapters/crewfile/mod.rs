@@ -42,6 +42,7 @@ pub use problem::{At, Bytes, CODES, Problem, Severity};
 pub use render::{json, summary, text};
 pub use solo::load_prompt;
 pub use source::{DiskSource, FILE_MAX, Pin, PinnedSource, ROWS_MAX, Source, project_root};
+pub use values::time;
 
 /// A price that was looked up, and the model's window where the list knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,8 @@ pub struct LoadOptions<'a> {
     pub providers: &'a BTreeMap<Name, ProviderTable>,
     /// Limits of the machine's settings.
     pub limits: Caps,
+    /// Who states the dollars of `limits`: a file, a variable or a flag.
+    pub limits_from: &'a str,
 }
 
 /// What came of the files.

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::doc::{Node, Table};
+use super::form::pasted;
 use super::problem::{At, Problem};
 use super::values::{milli, time};
 use super::{Loader, ProviderTable, budget};
+use crate::adapters::models::secrets::{has_login, is_variable};
 use crate::core::chat::Settings;
 use crate::core::crew::{Model, Pricing};
 use crate::core::ids::Name;
@@ -18,6 +20,24 @@ use crate::core::nearest::nearest;
 const MAX_OUTPUT: u64 = 4096;
 /// Providers that are known and not built yet.
 const LATER: [&str; 2] = ["anthropic", "gemini"];
+/// Reports a key where its variable's name belongs, and a login in an address; neither is ever printed.
+fn no_secrets(loader: &mut Loader<'_>, table: &Table) {
+    let text = |key: &str| table.get(key).and_then(|node| Some((node.text()?, &node.at)));
+    if let Some((variable, at)) = text("api_key_env").filter(|(text, _)| !is_variable(text) && !pasted(text)) {
+        let message = match variable.is_empty() {
+            true => "`api_key_env` is empty",
+            false => "`api_key_env` is not the name of an environment variable",
+        };
+        let help = "write the variable's name: letters, digits and _; if this is the key itself, replace that key";
+        loader.report(Problem::error("E0110", at, message).help(help));
+    }
+    if let Some((_, at)) = text("base_url").filter(|(text, _)| has_login(text)) {
+        let help =
+            "take it out and name a variable in `api_key_env`; a password that stood in a file is to be replaced";
+        loader.report(Problem::error("E0110", at, "`base_url` holds a user name or password").help(help));
+    }
+}
+
 /// What `--offline` calls.
 pub(super) const STAND_IN: &str = "offline/stand-in";
 
@@ -57,6 +77,7 @@ impl<'d> Models<'d> {
                 let help = "one of: openai, ollama, openai-compatible, offline, scripted";
                 loader.report(Problem::error("E0106", &entry.key_at, message).help(help));
             }
+            no_secrets(loader, table);
             providers.insert(name, merged(known.unwrap_or_default(), table));
             for (key, kind) in [("base_url", "openai-compatible"), ("file", "scripted")] {
                 if table.text("kind") == Some(kind) && table.get(key).is_none() {
@@ -108,7 +129,10 @@ impl<'d> Models<'d> {
         }
         let (spec, at) = match instead {
             Some(spec) => (spec, At::file("--model")),
-            None => named.or_else(|| Some((overrides.default_model.clone()?, At::file("settings"))))?,
+            None => match (named, &overrides.usual_model) {
+                (Some(named), _) => named,
+                (None, usual) => (usual.clone()?, At::file("BOSUN_MODEL")),
+            },
         };
         let mut model = match loader.replacement.clone().filter(|_| replaced) {
             Some(model) => model,
@@ -185,7 +209,9 @@ impl<'d> Models<'d> {
             (None, kind) => format!("the address of `{kind}`"),
         };
         let key = provider_table.api_key_env.as_ref().or(provider_table.api_key_file.as_ref());
-        if let Some(key) = key {
+        // What is no variable's name may be a key: it has been reported, and is not printed.
+        let named = |key: &&String| provider_table.api_key_env.is_none() || is_variable(key);
+        if let Some(key) = key.filter(|key| named(key) && !has_login(&place)) {
             loader.notes.insert(format!("the key in {key} goes to {place} (provider `{provider}`)"));
         }
         loader.providers.insert(provider.clone(), provider_table);

@@ -34,7 +34,14 @@ pub fn load_prompt(source: &dyn Source, path: &str, given: &[(String, bool)], op
     let needs_files = inputs.values().any(|file| *file) && front.get("tools").is_none();
     let crew = crew(prompt, &stem, &inputs, needs_files, solo_text());
     let name = format!("{stem}.solo.toml");
-    load(&Beside { inner: source, path: &name, text: &crew }, &name, options)
+    let mut loaded = load(&Beside { inner: source, path: &name, text: &crew }, &name, options);
+    // Nobody has written the crew file, so nobody can mend it.
+    for problem in loaded.problems.iter_mut().filter(|problem| problem.code == "E0106" && *problem.file == *name) {
+        let help =
+            "add --model openai/gpt-4.1-mini or --offline, set BOSUN_MODEL, or write `model` into its front matter";
+        *problem = Problem::error("E0106", &At::file(path), "the prompt names no model").help(help);
+    }
+    loaded
 }
 
 /// What the task of a crew of one says.
@@ -50,7 +57,9 @@ fn crew(prompt: &str, stem: &str, inputs: &BTreeMap<String, bool>, files: bool, 
     for (name, file) in inputs {
         let kind = if *file { "path" } else { "string" };
         out.push_str(&format!("\n[inputs.{name}]\ntype = \"{kind}\"\n"));
-        told.push_str(&format!("\n{name}: {{{{ {name} }}}}"));
+        // A path may hold spaces: its ends are marked.
+        let mark = if *file { "`" } else { "" };
+        told.push_str(&format!("\n{name}: {mark}{{{{ {name} }}}}{mark}"));
     }
     out.push_str(&format!("\n[agents.{stem}]\nprompt = {}\n", quoted(prompt)));
     if files {

@@ -43,7 +43,7 @@ impl Source for DiskSource {
         let full = self.root.join(path);
         let meta = std::fs::metadata(&full).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
-            _ => format!("it cannot be read: {error}"),
+            _ => error.to_string(),
         })?;
         if meta.is_dir() {
             return Err("it is a folder, a file is needed".to_owned());
@@ -56,11 +56,11 @@ impl Source for DiskSource {
         if meta.len() > most {
             return Err(format!("it has {} bytes, at most {most} are read", meta.len()));
         }
-        let inside = |path: &Path| path.canonicalize().map_err(|error| format!("it cannot be read: {error}"));
+        let inside = |path: &Path| path.canonicalize().map_err(|error| error.to_string());
         if !inside(&full)?.starts_with(inside(&self.root)?) {
             return Err("it is a link out of the project folder".to_owned());
         }
-        std::fs::read(&full).map_err(|error| format!("it cannot be read: {error}"))
+        std::fs::read(&full).map_err(|error| error.to_string())
     }
 
     fn exists(&self, path: &str) -> bool {

@@ -3,7 +3,7 @@
 use crate::core::chat::Milli;
 
 /// `"250ms"`, `"90s"`, `"10m"`, `"2h"`, `"1d"` in milliseconds.
-pub(super) fn time(text: &str) -> Result<u64, String> {
+pub fn time(text: &str) -> Result<u64, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);
     let unit = match unit {

@@ -53,6 +53,19 @@ impl KeySource {
     }
 }
 
+/// Can a text be the name of an environment variable? What cannot may be a key in the wrong place.
+pub fn is_variable(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// Does an address carry a user name or password (`https://user:key@host`)?
+pub fn has_login(address: &str) -> bool {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
+}
+
 const MARK: &str = "⟦secret:";
 const MARK_END: char = '⟧';
 
@@ -167,6 +180,14 @@ mod tests {
         let longer = SecretString::from("sk-1234567890");
         assert_eq!(redact("sk-1234567890", [&key, &longer].into_iter()), "[redacted]");
         assert_eq!(out, "no [redacted]; Authorization: Bearer [redacted], bad Bearer token");
+    }
+
+    #[test]
+    fn what_cannot_be_a_variable_or_carries_a_login_is_known() {
+        assert!(is_variable("ACME_KEY") && is_variable("_a1"));
+        assert!(!is_variable("sk-live-123") && !is_variable("") && !is_variable("1A") && !is_variable("A B"));
+        assert!(has_login("https://me:pw@host/v1") && has_login("https://me@host"));
+        assert!(!has_login("https://host/v1?mail=a@b") && !has_login("http://host:1/@x"));
     }
 
     #[test]

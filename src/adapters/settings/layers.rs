@@ -80,7 +80,12 @@ impl Layer {
             };
             for (key, _) in sorted(table) {
                 if !PROVIDER_KEYS.contains(&key.as_str()) {
-                    let hint = nearest(key, &PROVIDER_KEYS);
+                    let hint = match key.as_str() {
+                        "api_key" | "apikey" | "key" | "token" => {
+                            "; keys do not belong into files: write api_key_env = \"NAME\", and replace the key".into()
+                        }
+                        _ => nearest(key, &PROVIDER_KEYS),
+                    };
                     problems.push(format!("{origin}: `{key}` is not a key of [providers.{name}]{hint}"));
                 }
             }
@@ -134,8 +139,13 @@ pub fn file(path: &Path) -> Result<Option<Layer>, String> {
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(why) => return Err(format!("{shown}: cannot be read: {why}")),
     };
+    // The parser's own words quote the line, and the line may hold a key.
+    if let Err(why) = toml::from_str::<toml::Table>(&text) {
+        let line = why.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        return Err(format!("{shown}, line {line}: is not TOML: {}", why.message()));
+    }
     let values = File::from_str(&text, FileFormat::Toml).collect();
-    let values = values.map_err(|why| format!("{shown}: is not TOML: {}", why.to_string().trim()))?;
+    let values = values.map_err(|_| format!("{shown}: is not TOML"))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let stamp = |(key, value): (String, Value)| {
         let value = resolved(&key, restamped(value, &shown), folder);
@@ -234,6 +244,14 @@ pub fn count(value: &Value) -> Result<u64, String> {
         _ => None,
     };
     number.ok_or_else(|| format!("is {}: expected a whole number from 0", shown(value)))
+}
+
+/// As [`count`], and not 0: a limit of nothing is a slip.
+pub fn at_least_one(value: &Value) -> Result<u64, String> {
+    count(value)
+        .ok()
+        .filter(|number| *number > 0)
+        .ok_or_else(|| format!("is {}: expected a whole number from 1", shown(value)))
 }
 
 pub fn money(value: &Value) -> Result<NanoUsd, String> {

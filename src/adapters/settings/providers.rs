@@ -8,7 +8,7 @@ use config::{Map, Value, ValueKind};
 
 use super::layers::{self, Layer};
 use crate::adapters::models::scripted::duration;
-use crate::adapters::models::secrets::KeySource;
+use crate::adapters::models::secrets::{KeySource, has_login, is_variable};
 use crate::adapters::models::{ProviderKind, ProviderSpec};
 use crate::core::ids::Name;
 
@@ -80,7 +80,7 @@ impl Merge<'_> {
         // BOSUN_SCRIPT and `script` at the top are for the provider that is built in.
         let general = script.filter(|_| self.name == "scripted").and_then(|value| layers::text(value).ok());
         ProviderSpec {
-            base_url: self.last("base_url", layers::text),
+            base_url: self.last("base_url", address),
             key: self.key(spec.key),
             timeout_ms: self.last("timeout", span).unwrap_or(spec.timeout_ms),
             max_wait_ms: self.last("max_wait", span).unwrap_or(spec.max_wait_ms),
@@ -103,9 +103,9 @@ impl Merge<'_> {
                 self.problems.push(format!("{origin}: [providers.{name}] has api_key_env and api_key_file: keep one"));
             }
             if env.is_some() {
-                self.last("api_key_env", layers::text);
+                self.last("api_key_env", variable);
             }
-            if let Some(Ok(variable)) = env.map(layers::text) {
+            if let Some(Ok(variable)) = env.map(variable) {
                 key = KeySource::Env(variable);
             }
             if let Some(Ok(path)) = file.map(layers::text) {
@@ -119,6 +119,23 @@ impl Merge<'_> {
 fn kind(value: &Value) -> Result<ProviderKind, String> {
     let kind = ProviderKind::parse(&layers::text(value)?);
     kind.map_err(|why| format!("is wrong: {why}"))
+}
+
+/// The name of a variable. What is none is not repeated: it may be the key.
+fn variable(value: &Value) -> Result<String, String> {
+    let text = layers::text(value).map_err(|_| "is not a text: expected the name of an environment variable")?;
+    if is_variable(&text) {
+        return Ok(text);
+    }
+    Err("is not the name of an environment variable; if this is the key itself, replace that key".to_owned())
+}
+
+fn address(value: &Value) -> Result<String, String> {
+    let text = layers::text(value)?;
+    if has_login(&text) {
+        return Err("holds a user name or password: take it out and name a variable in `api_key_env`".to_owned());
+    }
+    Ok(text)
 }
 
 fn span(value: &Value) -> Result<u64, String> {

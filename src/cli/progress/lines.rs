@@ -5,12 +5,13 @@ use crate::cli::ends;
 use crate::cli::out::{Out, Tone};
 use crate::cli::screen::{cap, clean, count, excerpt, span, tokens, usd};
 use crate::cli::tally::{StepState, StepTally, Tally};
+use crate::core::chat::FailureClass;
 use crate::core::event::{
     AlertAt, CallEvent, Event, LedgerEvent, LostCause, Outcome, RoundOutcome, RunEvent, TaskEvent, TaskResult,
     TaskStatus, ToolEvent,
 };
 use crate::core::ids::Step;
-use crate::core::money::{Amount, Caps, Limit, grouped};
+use crate::core::money::{Caps, grouped};
 use crate::core::run::Entry;
 
 /// Characters of a message that a line shows.
@@ -195,13 +196,13 @@ fn call(tally: &Tally, event: &CallEvent) -> Option<Said> {
     Some(match event {
         CallEvent::Held(_) => return None,
         CallEvent::Queued { call, node, limit, need, .. } => {
-            let need = amount(*limit, need);
-            let text = format!("{} for budget at {node}: the call needs up to {need}", call.step);
+            let need = ends::in_unit(*limit, *need);
+            let text = format!("{} for budget at {node}: the call needs up to {need} {limit}", call.step);
             Said { in_region: true, ..Said::new("waits", Tone::Dim, text) }
         }
         CallEvent::Exhausted { call, node, limit, need, left, .. } => {
-            let (need, left) = (amount(*limit, need), amount(*limit, left));
-            Said::new("no budget", Tone::Warn, format!("{}: {node}: needs {need}, {left} left", call.step))
+            let (need, left) = (ends::in_unit(*limit, *need), ends::in_unit(*limit, *left));
+            Said::new("no budget", Tone::Warn, format!("{}: needs {need} {limit}, {left} left at {node}", call.step))
         }
         CallEvent::Answered(answered) if answered.overrun => {
             let text = format!("{}: {} was billed, more than was held", answered.call, usd(answered.cost.usd));
@@ -212,6 +213,13 @@ fn call(tally: &Tally, event: &CallEvent) -> Option<Said> {
             Said::new("estimated", Tone::Warn, text)
         }
         CallEvent::Answered(_) => return None,
+        CallEvent::Failed { call, failure, .. }
+            if matches!(failure.class, FailureClass::Transient | FailureClass::NotSent) =>
+        {
+            let after = failure.retry_after_ms.map(|ms| format!(", it asks for {}", span(ms))).unwrap_or_default();
+            let text = format!("{call} and is sent again: {}{after}", excerpt(&failure.message, MESSAGE));
+            Said::new("waits", Tone::Dim, text)
+        }
         CallEvent::Failed { call, failure, .. } => {
             let text = format!("{call} not answered: {}", excerpt(&failure.message, MESSAGE));
             Said::new("failed", Tone::Warn, text)
@@ -231,15 +239,6 @@ fn call(tally: &Tally, event: &CallEvent) -> Option<Said> {
     })
 }
 
-/// Of an amount, the part that a limit is about.
-fn amount(limit: Limit, amount: &Amount) -> String {
-    match limit {
-        Limit::Usd => usd(amount.usd),
-        Limit::Tokens => format!("{} tokens", amount.tokens),
-        Limit::Calls => format!("{} calls", amount.calls),
-    }
-}
-
 fn ledger(event: &LedgerEvent) -> Said {
     match event {
         LedgerEvent::Alert { node, alert, limit, used, .. } => {
@@ -251,11 +250,13 @@ fn ledger(event: &LedgerEvent) -> Said {
             Said::new("alert", Tone::Warn, format!("{node} has reached {at}: {used}"))
         }
         LedgerEvent::Raised { caps, by } => {
-            let usd = caps.usd.map(cap);
-            let tokens = caps.tokens.map(|cap| format!("{cap} tokens"));
-            let calls = caps.calls.map(|cap| format!("{cap} calls"));
-            let caps: Vec<String> = [usd, tokens, calls].into_iter().flatten().collect();
-            Said::new("raised", Tone::Strong, format!("the cap is now {}, by {}", caps.join(" and "), clean(by)))
+            let all = [
+                caps.usd.map(cap),
+                caps.tokens.map(|tokens| format!("{tokens} tokens")),
+                caps.calls.map(|calls| count(calls, "call")),
+            ];
+            let all = all.into_iter().flatten().collect::<Vec<_>>().join(", ");
+            Said::new("raised", Tone::Strong, format!("cap is now {all}, by {}", clean(by)))
         }
     }
 }

@@ -130,7 +130,7 @@ fn summary(context: &Context, project: &Project, store: &dyn Store, journal: &Jo
         ("TIME", Side::Right, 3),
     ]);
     for step in tally.order.iter().filter_map(|step| tally.steps.get(step)) {
-        table.row(cells(step, &classes, tally.last_ms));
+        table.row(cells(step, &classes, tally.last_ms, alive.is_some()));
     }
     if !table.is_empty() {
         context.table(&table);
@@ -194,7 +194,7 @@ pub(super) fn state(row: &StepTally) -> &'static str {
     }
 }
 
-fn cells(row: &StepTally, classes: &crew::Classes, last_ms: u64) -> Vec<String> {
+fn cells(row: &StepTally, classes: &crew::Classes, last_ms: u64, alive: bool) -> Vec<String> {
     let spent = match &row.state {
         StepState::Ended(result) => result.spent,
         StepState::Running | StepState::WaitsBudget | StepState::NoBudget | StepState::Review { .. } => row.settled,
@@ -205,7 +205,7 @@ fn cells(row: &StepTally, classes: &crew::Classes, last_ms: u64) -> Vec<String> 
     let only = |text: String| if figures { text } else { String::new() };
     vec![
         row.step.to_string(),
-        state(row).to_owned(),
+        if matches!(row.state, StepState::Running) && !alive { "stopped" } else { state(row) }.to_owned(),
         row.agent.as_ref().map(ToString::to_string).unwrap_or_default(),
         if model.is_empty() { String::new() } else { format!("{}{}", clean(model), class.mark()) },
         only(spent.calls.max(row.calls).to_string()),

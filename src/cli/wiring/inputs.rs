@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::adapters::crewfile::Loaded;
 use crate::adapters::models::secrets::{Env, SecretInputs, mark, unbound};
 use crate::cli::crew as crews;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::open::Project;
+use crate::core::chat::SECRET_MAX;
 use crate::core::crew::{Crew, InputKind, Overrides};
 use crate::core::event::Started;
 use crate::core::ids::{BlobId, Name};
@@ -26,6 +28,8 @@ pub struct Ready {
     pub secrets: BTreeMap<Name, String>,
     pub overrides: Overrides,
     pub key: Option<String>,
+    /// Running time that a resume adds to the deadline.
+    pub more_time: Duration,
 }
 
 impl Ready {
@@ -81,21 +85,25 @@ pub fn bind(
 ) -> Result<Ready, Failure> {
     let loaded = loaded.into();
     let crew = loaded.crew.clone().ok_or_else(|| Failure::new(Exit::Crew, "the crew is not valid"))?;
-    let mut inputs = crew.bind_inputs(texts, typed).map_err(|wrong| {
-        Failure::usage(wrong.join("\n")).hint(format!("bosun plan {file} shows what a crew needs; nothing was sent"))
-    })?;
+    let mut inputs =
+        crew.bind_inputs(texts, typed).map_err(|wrong| Failure::usage(wrong.join("\n")).hint("nothing was sent"))?;
     let mut secrets = BTreeMap::new();
     for input in &crew.inputs {
         let Some(value) = inputs.get_mut(&input.name) else { continue };
         if input.secret {
             let plain = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            if serde_json::Value::from(plain.as_str()).to_string().len() > SECRET_MAX {
+                let why = format!("secret input `{}` is longer than {SECRET_MAX} bytes", input.name);
+                return Err(Failure::usage(why)
+                    .hint("a prompt holds only its mark, and a hold counts that many bytes for each"));
+            }
             secrets.insert(input.name.clone(), plain);
             *value = unbound(&input.name).into();
         } else if let (InputKind::Path, Some(text)) = (input.kind, value.as_str()) {
             *value = place(root, cwd, text).into();
         }
     }
-    Ok(Ready { crew, loaded, file, inputs, secrets, overrides, key: None })
+    Ok(Ready { crew, loaded, file, inputs, secrets, overrides, key: None, more_time: Duration::ZERO })
 }
 
 /// A path as the run knows it: relative to the root if it is inside, else absolute. The same on resume,
@@ -107,18 +115,12 @@ fn place(root: &Path, cwd: &Path, text: &str) -> String {
 }
 
 /// What a run was started with, read from its journal. Secrets must be given again.
-pub fn pinned(
-    project: &Project,
-    store: &dyn Store,
-    started: &Started,
-    env: &Env,
-    texts: &BTreeMap<String, String>,
-) -> Result<Ready, Failure> {
+pub fn pinned(project: &Project, store: &dyn Store, started: &Started, env: &Env) -> Result<Ready, Failure> {
     let (crew, loaded) = crews::pinned(project, store, started)?;
     let mut secrets = BTreeMap::new();
     for input in crew.inputs.iter().filter(|input| input.secret) {
         let variable = format!("BOSUN_INPUT_{}", input.name.as_str().to_ascii_uppercase());
-        let value = texts.get(input.name.as_str()).or_else(|| env.get(&variable));
+        let value = env.get(&variable);
         let value = value.ok_or_else(|| {
             Failure::new(Exit::Credentials, format!("secret input `{}` is not in the journal", input.name))
                 .hint(format!("set {variable}, then: bosun resume {}", started.run.short()))
@@ -133,5 +135,6 @@ pub fn pinned(
         secrets,
         overrides: started.overrides.clone(),
         key: started.key.clone(),
+        more_time: Duration::ZERO,
     })
 }

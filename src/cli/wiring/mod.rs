@@ -130,7 +130,7 @@ impl Engine {
         for name in &names {
             registry.check(name).map_err(|failure| {
                 let exit = if failure.class == FailureClass::Credentials { Exit::Credentials } else { Exit::Crew };
-                Failure::new(exit, format!("provider `{name}`: {}", failure.message)).hint("nothing was sent")
+                Failure::new(exit, failure.message).hint("nothing was sent")
             })?;
         }
         let files = RootFiles::open(&self.root).map_err(|why| Failure::new(Exit::Crew, why))?;
@@ -223,7 +223,8 @@ impl Engine {
         // An fsync: not on a thread that other runs are driven by.
         let store = self.store.clone();
         let created = tokio::task::spawn_blocking(move || store.create(new, batch)).await;
-        let epoch = created.map_err(|why| Failure::new(Exit::Internal, why.to_string()))??;
+        let epoch = created.map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
+        let epoch = epoch.map_err(|error| self.taken(error))?;
         crash_point!(ports.crash, "run_created");
         if let (Some(watcher), Ok(entry)) = (&watcher, Entry::decode(row.seq, row.at_ms, &row.kind, &row.payload)) {
             let _ = watcher.send(Arc::new(entry));
@@ -231,6 +232,18 @@ impl Engine {
         let (crew, opening) = (ready.crew, Vec::new());
         let launch = Launch { id: id.clone(), epoch, crew, rows: vec![row], opening, time_left };
         self.launch(launch, ports, watcher).await
+    }
+
+    /// Of several processes that start one key at once, the first creates the run: to the others it is
+    /// running elsewhere.
+    fn taken(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::KeyTaken { ref run, .. } => match self.store.owner(run) {
+                Some(owner) => StoreError::Owned { run: run.clone(), owner },
+                None => error,
+            },
+            other => other,
+        }
     }
 
     /// Takes a run up again. `opening` are facts that come with it (a raise, retries).
@@ -249,7 +262,8 @@ impl Engine {
         let resumed = async {
             let rows = self.store.read(run, Seq(1))?;
             let ran = running_ms(&rows);
-            let time_left = ready.crew.deadline_ms.map(|all| Duration::from_millis(all.saturating_sub(ran)));
+            let time_left =
+                ready.crew.deadline_ms.map(|all| Duration::from_millis(all.saturating_sub(ran)) + ready.more_time);
             let inbox = self.store.inbox(run)?;
             let settles =
                 inbox.iter().filter(|row| row.kind == "settle").filter_map(crate::actors::inbox::settle_event);
@@ -327,7 +341,7 @@ fn all_stand_ins(loaded: &Loaded) -> bool {
 
 fn cap_text(started: &Started) -> String {
     match (started.caps.usd, started.caps.tokens) {
-        (Some(usd), _) => usd.short(2),
+        (Some(usd), _) => crate::cli::screen::cap(usd),
         (None, Some(tokens)) => format!("{tokens} tok"),
         (None, None) => "none".to_owned(),
     }

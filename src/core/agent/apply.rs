@@ -125,6 +125,7 @@ impl Agent {
             hiccups: 0,
             deaths: 0,
             active_ms: 0,
+            turn_ms: 0,
             bad_turns: 0,
             bad_now: false,
             unknown_effect: false,
@@ -185,8 +186,8 @@ impl Agent {
         job.phase = Phase::Judging { call: answered.call.clone(), answer, finish, asks: answered.asks, tools };
         // Usage that was estimated says nothing about the prefix.
         if let Some((input, output)) = totals(&answered.usage) {
-            let model = answered.model.clone();
-            self.known = Some(Known { model, tools, messages, input, output, answer: answer.message });
+            let (unit, model) = (answered.call.step.with_round(None), answered.model.clone());
+            self.known = Some(Known { unit, model, tools, messages, input, output, answer: answer.message });
         }
     }
 
@@ -216,7 +217,7 @@ impl Agent {
                 self.turn_over();
             }
             ToolEvent::Returned { call, index, content, outcome, elapsed_ms, .. } if call.step == job.step => {
-                job.active_ms += elapsed_ms;
+                job.turn_ms = job.turn_ms.max(*elapsed_ms);
                 if let Phase::ToolTask { state, .. } = &mut job.phase {
                     *state = ToolTask::Returned(*outcome, *content);
                     return;
@@ -252,6 +253,7 @@ impl Agent {
         self.memory.push(*answer);
         self.memory.extend(done);
         job.turns += 1;
+        job.active_ms += std::mem::take(&mut job.turn_ms);
         job.bad_turns = if job.bad_now { job.bad_turns + 1 } else { 0 };
         job.bad_now = false;
         job.phase = if job.unknown_effect { Phase::Failed(Trouble::UnknownEffect) } else { Phase::Ready };
@@ -282,6 +284,7 @@ impl Job {
         self.attempt += 1;
         self.turns = 0;
         self.active_ms = 0;
+        self.turn_ms = 0;
         self.bad_turns = 0;
         self.bad_now = false;
         self.unknown_effect = false;

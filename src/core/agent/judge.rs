@@ -2,7 +2,7 @@
 //! every guardrail; a bad one is replaced, never appended, and what was wrong with it is recorded.
 
 use super::*;
-use crate::core::chat::{Message, Milli};
+use crate::core::chat::{Effect, Message, Milli};
 use crate::core::crew;
 use crate::core::event::{ErrorClass, TaskError, TaskResult, TaskStatus};
 use crate::core::machine::{Decided, Refusal, World};
@@ -102,6 +102,12 @@ impl Agent {
 
     /// A counted attempt is over: the next one with its variation, or the end.
     pub(super) fn fail_attempt(&self, job: &Job, spec: &Spec, class: ErrorClass, why: &str) -> Decided {
+        // The next attempt would call it again under another key.
+        if let Some(tool) = self.once_used(job, spec) {
+            let why =
+                format!("{why}; `{tool}` has taken effect and must not run twice: nothing is tried again by itself");
+            return self.give_up(job, spec, class, why);
+        }
         if job.attempt >= spec.attempts {
             return self.give_up(job, spec, class, why.to_owned());
         }
@@ -132,6 +138,12 @@ impl Agent {
             variation,
         }));
         decided
+    }
+
+    /// A tool that may not be repeated and was started in this step.
+    fn once_used<'a>(&self, job: &'a Job, spec: &Spec) -> Option<&'a str> {
+        let once = |tool: &&String| spec.crew.tools.get(*tool).is_some_and(|def| def.spec.effect == Effect::Once);
+        job.used.keys().find(once).map(String::as_str)
     }
 
     /// Out of attempts: a failure goes back where someone waits for it, else to a person.

@@ -30,6 +30,10 @@ impl Agent {
             .ok_or_else(|| Refusal::NotDue(format!("the crew has no step {}", job.step)))?;
         match &job.phase {
             Phase::Ready | Phase::Queued if self.halted() => Err(Refusal::Paused),
+            // Time ran out in the tools: no call is held that could not run.
+            Phase::Ready if job.active_ms >= spec.timeout_ms => {
+                self.after_trouble(job, &spec, &Trouble::Timeout).map(Decision::Record)
+            }
             Phase::Ready | Phase::Queued => self.prepare(world, job, &spec),
             Phase::Judging { answer, finish, tools, .. } => {
                 self.judge(world, job, &spec, *answer, *finish, *tools).map(Decision::Record)
@@ -69,7 +73,7 @@ impl Agent {
             agent: self.who.clone(),
             attempt: job.attempt,
             model: format!("{}/{}", model.provider, model.id),
-            input: Tokens(self.bound(spec, tools)),
+            input: Tokens(self.bound(job, spec, tools)),
             price: model.price,
             settings,
             messages: self.memory.len() as u32,
@@ -83,10 +87,14 @@ impl Agent {
 
     /// Upper bound of the input in tokens: what the provider reported for the longest prefix it has
     /// seen, then one token per byte of what is new. Byte-level tokenisers cannot use more.
-    fn bound(&self, spec: &Spec, tools: bool) -> u64 {
+    fn bound(&self, job: &Job, spec: &Spec, tools: bool) -> u64 {
         let model = spec.model.as_ref().map(|model| format!("{}/{}", model.provider, model.id));
+        let unit = job.step.with_round(None);
         let known = self.known.as_ref().filter(|known| {
-            Some(&known.model) == model.as_ref() && (known.tools || !tools) && known.messages <= self.memory.len()
+            known.unit == unit
+                && Some(&known.model) == model.as_ref()
+                && (known.tools || !tools)
+                && known.messages <= self.memory.len()
         });
         let (seen, start) = match known {
             // The answer that was counted is the next message: its tokens are known too.

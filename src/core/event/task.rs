@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::ParkCause;
-use crate::core::chat::{Blob, Message, Milli};
+use crate::core::chat::{Blob, Message, Milli, SECRET_MARK, SECRET_MAX};
 use crate::core::ids::{AgentRef, BlobId, CallId, Key, Name, Step};
 use crate::core::money::Amount;
 
@@ -106,7 +106,9 @@ impl Msg {
     /// `blob` is `message` encoded.
     pub fn of(message: &Message, blob: &Blob) -> Msg {
         let is_result = matches!(message, Message::Tool { .. });
-        Msg { message: blob.id, bytes: blob.text.len() as u64, is_result }
+        // A mark is sent as its secret's value, which may be longer.
+        let marks = blob.text.matches(SECRET_MARK).count();
+        Msg { message: blob.id, bytes: (blob.text.len() + marks * SECRET_MAX) as u64, is_result }
     }
 }
 

@@ -5,7 +5,7 @@ use super::*;
 use crate::core::agent::{Delegation, open_inputs};
 use crate::core::chat::Message;
 use crate::core::event::{Event, TaskEvent};
-use crate::core::machine::{Decided, Refusal, World};
+use crate::core::machine::{Decided, MissingText, Refusal, World};
 
 impl Plan {
     pub(super) fn decide_delegation(&self, world: World<'_>, call: &CallId, index: u32) -> Result<Decided, Refusal> {
@@ -17,7 +17,7 @@ impl Plan {
         let arguments = world.texts.text(&asked.arguments)?;
         let delegation = Delegation::read(&arguments);
         match delegation.ok_or_else(|| "not done: the arguments name nobody".to_owned()).and_then(|delegation| {
-            self.may_delegate(asked, call, &delegation)?;
+            self.may_delegate(world, asked, call, &delegation)?;
             Ok(delegation)
         }) {
             Ok(delegation) => {
@@ -49,7 +49,13 @@ impl Plan {
     }
 
     /// Every limit of a delegation; the words are what the asking model reads.
-    fn may_delegate(&self, asked: &Asked, call: &CallId, delegation: &Delegation) -> Result<(), String> {
+    fn may_delegate(
+        &self,
+        world: World<'_>,
+        asked: &Asked,
+        call: &CallId,
+        delegation: &Delegation,
+    ) -> Result<(), String> {
         let role = self.crew.agents.get(&asked.agent.name).ok_or("not done: unknown agent")?;
         if !role.delegates.contains(&delegation.to) {
             return Err(format!("not done: {} may not be asked", delegation.to));
@@ -62,12 +68,12 @@ impl Plan {
         if children >= role.max_children {
             return Err(format!("not done: {children} pieces of work were given out, the limit (`max_children`)"));
         }
-        if self.state.delegated.contains(&repeat_mark(
-            &call.step,
-            &delegation.to,
-            &BlobId::of(delegation.task.as_bytes()),
-        )) {
-            return Err(format!("not done: {} was already given this very task; use its result", delegation.to));
+        let mark = repeat_mark(&call.step, &delegation.to, &BlobId::of(delegation.task.as_bytes()));
+        if let Some(child) = self.state.delegated.get(&mark) {
+            // An attempt that asks what an earlier one asked gets the answer that was paid for.
+            let known = self.result_of(world, child).map_err(|missing| missing.to_string())?;
+            let busy = || format!("not done: {} was already given this very task and is at work on it", delegation.to);
+            return Err(known.unwrap_or_else(busy));
         }
         if self.all_wait_for_children(&delegation.to) || self.asks_itself(asked, &delegation.to) {
             return Err(format!("not done: {} waits for work that it gave out itself", delegation.to));
@@ -135,7 +141,7 @@ impl Plan {
         let Some(asked) = self.state.asked.remove(&(from.clone(), index)) else { return };
         let Some(last) = step.last() else { return };
         *self.state.children.entry(from.step.child(&Segment::task(last.name.clone()))).or_default() += 1;
-        self.state.delegated.insert(repeat_mark(&from.step, &last.name, &task));
+        self.state.delegated.insert(repeat_mark(&from.step, &last.name, &task), step.clone());
         let child = Child { from: from.clone(), index, parent: parent.clone(), task, expected, inputs, ask: asked.ask };
         self.state.units.insert(step.clone(), Unit::new(None, Kind::Child(child)));
         self.state.open += 1;
@@ -160,11 +166,11 @@ impl Plan {
         }
     }
 
-    /// What the asking model reads: `{status, result or error, usd, step}`.
-    pub(super) fn decide_return(&self, world: World<'_>, step: &Step) -> Result<Decided, Refusal> {
-        let due = || Refusal::NotDue(format!("{step} has no result to return"));
-        let unit = self.unit(step).filter(|_| self.state.returns.contains(step)).ok_or_else(due)?;
-        let (Kind::Child(child), Some(result)) = (&unit.kind, &unit.result) else { return Err(due()) };
+    /// What the asking model reads: `{status, result or error, usd, step}`; `None` while the child is at work.
+    fn result_of(&self, world: World<'_>, step: &Step) -> Result<Option<String>, MissingText> {
+        let Some(result) = self.unit(step).filter(|unit| unit.is_over()).and_then(|unit| unit.result.as_ref()) else {
+            return Ok(None);
+        };
         let mut fields = serde_json::Map::new();
         fields.insert("status".into(), result.status.as_str().into());
         match (&result.text, &result.error) {
@@ -180,7 +186,14 @@ impl Plan {
         }
         fields.insert("usd".into(), result.spent.usd.to_string().into());
         fields.insert("step".into(), step.as_str().into());
-        let content = serde_json::Value::Object(fields).to_string();
+        Ok(Some(serde_json::Value::Object(fields).to_string()))
+    }
+
+    pub(super) fn decide_return(&self, world: World<'_>, step: &Step) -> Result<Decided, Refusal> {
+        let due = || Refusal::NotDue(format!("{step} has no result to return"));
+        let unit = self.unit(step).filter(|_| self.state.returns.contains(step)).ok_or_else(due)?;
+        let (Kind::Child(child), Some(result)) = (&unit.kind, &unit.result) else { return Err(due()) };
+        let content = self.result_of(world, step)?.ok_or_else(due)?;
         let mut decided = Decided::default();
         let content = decided.message(&Message::Tool { tool_call_id: child.ask.clone(), content });
         decided.events.push(Event::Task(TaskEvent::Returned {

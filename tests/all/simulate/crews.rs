@@ -52,6 +52,7 @@ pub fn crew(files: &[(&str, &str)]) -> Arc<Crew> {
         price: &listed,
         providers: &providers,
         limits: Caps::default(),
+        limits_from: "",
     };
     let loaded = load(&source, files[0].0, &options);
     let problems = &loaded.problems;

@@ -175,7 +175,7 @@ fn what_is_not_a_journal_is_left_alone() {
 
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("state"), "a file").unwrap();
-    unusable(&folder.path().join("state"), "cannot create");
+    unusable(&folder.path().join("state"), "a folder is needed");
 }
 
 #[test]

@@ -74,6 +74,36 @@ fn a_file_that_is_named_is_read_and_then_summed_up() {
 }
 
 #[test]
+fn a_path_between_backticks_may_hold_spaces_and_so_may_a_listing() {
+    let mut ask = request("a", "t.1", "Read `my notes/quelle ä.md` and say what is in it.");
+    ask.tools = vec![read_tool(), list_tool()].into();
+    assert_eq!(paths(&answer(&ask).tool_calls), ["my notes/quelle ä.md"]);
+
+    let mut ask = request("a", "t.1", "Read `my notes` and say what is in it.");
+    ask.tools = vec![read_tool(), list_tool()].into();
+    let turn = answer(&ask);
+    assert_eq!(
+        (turn.tool_calls[0].name.as_str(), paths(&turn.tool_calls)),
+        ("files__list", vec!["my notes".to_owned()])
+    );
+    let turn = answer(&then(ask, &turn.tool_calls, |_| "a b.md\nold stuff/\n".into()));
+    assert!(paths(&turn.tool_calls).contains(&"my notes/a b.md".to_owned()), "{:?}", paths(&turn.tool_calls));
+}
+
+#[test]
+fn a_named_file_without_an_ending_is_read_when_it_cannot_be_listed() {
+    let mut ask = request("a", "t.1", "Read `/etc/hostname` and say what is in it.");
+    ask.tools = vec![read_tool(), list_tool()].into();
+    let turn = answer(&ask);
+    assert_eq!(turn.tool_calls[0].name, "files__list");
+    let turn = answer(&then(ask, &turn.tool_calls, |_| "it is a file".into()));
+    assert_eq!(
+        (turn.tool_calls[0].name.as_str(), paths(&turn.tool_calls)),
+        ("files__read", vec!["/etc/hostname".to_owned()])
+    );
+}
+
+#[test]
 fn a_folder_is_listed_first_and_at_most_three_files_are_read() {
     let mut ask = request("a", "t.1", "Sum up what is in notes/");
     ask.tools = vec![read_tool(), list_tool()].into();

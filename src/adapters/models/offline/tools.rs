@@ -116,11 +116,13 @@ impl<'a> Files<'a> {
     fn next(&self, heard: &Heard) -> Calls<'a> {
         let task = heard.task();
         let read: Vec<String> = calls_of(heard, "files.read").filter_map(|(ask, _)| path_of(ask)).collect();
-        let looks = calls_of(heard, "files.list").chain(calls_of(heard, "files.search"));
-        let looks: Vec<(String, &str)> = looks.map(|(ask, back)| (path_of(ask).unwrap_or(".".into()), back)).collect();
+        let of = |tool, listed| {
+            calls_of(heard, tool).map(move |(ask, back)| (path_of(ask).unwrap_or(".".into()), entries(back, listed)))
+        };
+        let looks: Vec<(String, Vec<String>)> = of("files.list", true).chain(of("files.search", false)).collect();
         let mut known = named(&task);
         let (mut wanted, mut others) = (known.clone(), Vec::new());
-        for path in looks.iter().flat_map(|(folder, back)| paths(back).into_iter().map(|path| within(folder, &path))) {
+        for path in looks.iter().flat_map(|(folder, back)| back.iter().map(|path| within(folder, path))) {
             let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
             let mentioned = task.split(|c: char| c.is_whitespace() || ".,;:`\"'".contains(c)).any(|word| word == last);
             if mentioned {
@@ -136,7 +138,10 @@ impl<'a> Files<'a> {
         if let Some(look) = folder.and_then(|folder| self.look(heard, folder, looks.len())) {
             return vec![look];
         }
-        let texts = self.texts(heard, known.into_iter(), &read);
+        // A named place that no look found anything in may be a file without a known ending.
+        let empty = |path: &String| looks.iter().any(|(folder, found)| bare(folder) == bare(path) && found.is_empty());
+        let files: Vec<String> = quoted(&task).into_iter().filter(|path| self.list.is_some() && empty(path)).collect();
+        let texts = self.texts(heard, known.into_iter().filter(|path| is_text(path)).chain(files), &read);
         if !texts.is_empty() || !read.is_empty() || looks.len() >= LOOKS {
             return texts;
         }
@@ -148,11 +153,11 @@ impl<'a> Files<'a> {
         rest.and_then(|folder| self.look(heard, folder, looks.len())).into_iter().collect()
     }
 
-    /// Reads of the texts among `known` that have not been read, [`READS`] in all.
+    /// Reads of those of `known` that have not been read, [`READS`] in all.
     fn texts(&self, heard: &Heard, known: impl Iterator<Item = String>, read: &[String]) -> Calls<'a> {
         let Some(tool) = self.read else { return Vec::new() };
         let mut fresh: Vec<String> = Vec::new();
-        for path in known.filter(|path| is_text(path) && !read.contains(path)) {
+        for path in known.filter(|path| !read.contains(path)) {
             if !fresh.contains(&path) {
                 fresh.push(path);
             }
@@ -213,9 +218,43 @@ fn is_text(path: &str) -> bool {
     path.rsplit_once('.').is_some_and(|(stem, ending)| !stem.is_empty() && TEXTS.contains(&ending))
 }
 
+/// Paths that a look found: the lines of a listing as they are, and what reads like one in a search's.
+fn entries(back: &str, listed: bool) -> Vec<String> {
+    if !listed {
+        // `file:line: text`; what has another form is read as text.
+        let file = |line: &str| {
+            let (path, rest) = line.split_once(':')?;
+            let (number, _) = rest.split_once(':')?;
+            (is_text(path) && number.parse::<u64>().is_ok()).then(|| path.to_owned())
+        };
+        let mut found: Vec<String> =
+            back.lines().flat_map(|line| file(line).map_or_else(|| paths(line), |p| vec![p])).collect();
+        let mut seen = std::collections::HashSet::new();
+        found.retain(|path| seen.insert(path.clone()));
+        return found;
+    }
+    let lines = back.lines().map(str::trim).filter(|line| is_text(line) || line.ends_with('/'));
+    lines.map(str::to_owned).collect()
+}
+
+/// Paths between backticks, spaces and all; after `read` or `from` a folder needs no slash.
+fn quoted(text: &str) -> Vec<String> {
+    let parts: Vec<&str> = text.split('`').collect();
+    let inside = parts.windows(2).step_by(2).filter_map(|pair| {
+        let path = pair[1].trim();
+        let before = pair[0].split_whitespace().next_back().unwrap_or_default().to_lowercase();
+        let is_path = is_text(path) || path.ends_with('/') || ["read", "from"].contains(&before.as_str());
+        (is_path && !path.is_empty() && !path.contains('\n')).then(|| path.to_owned())
+    });
+    inside.collect()
+}
+
 /// What reads like a path in `text`: a known ending, or a slash at the end or after a leading dot.
 fn paths(text: &str) -> Vec<String> {
-    let mut out: Vec<String> = Vec::new();
+    let mut out = quoted(text);
+    // What stands between backticks has been read whole.
+    let text = text.split('`').step_by(if out.iter().any(|path| path.contains(' ')) { 2 } else { 1 });
+    let text = text.collect::<Vec<_>>().join(" ");
     let tokens = text.split(|c: char| c.is_whitespace() || "\"'`,;:()[]{}<>*".contains(c));
     for token in tokens.map(|token| token.trim_end_matches(['.', '!', '?'])) {
         let folder = token.len() > 1 && token.ends_with('/') || token.starts_with("./") || token.starts_with("../");

@@ -76,6 +76,12 @@ pub fn refuse(path: &Path, why: impl Into<String>) -> StoreError {
 
 /// Makes the folder and the writer's connection. `max_pages` bounds the file, as a full disk would.
 pub fn writer(folder: &Path, max_pages: Option<u32>) -> Result<Connection, StoreError> {
+    if fs::symlink_metadata(folder).is_ok() && !folder.is_dir() {
+        return Err(refuse(
+            folder,
+            "a folder is needed and something else is there: move it away, or name another one",
+        ));
+    }
     let owners = folder.join("owners");
     let created = DirBuilder::new().recursive(true).mode(0o700).create(&owners);
     created.map_err(|error| not_made(folder, "owners", &error))?;
