@@ -667,8 +667,7 @@ fn a_run_whose_coordinator_panics_goes_on_from_its_journal() {
     assert!(matches!(outcome, Outcome::Finished { status: RunEnd::Completed, .. }), "{outcome:?}");
     let figures = folder.verify().remove(0);
     assert_eq!(figures.answered, 20);
-    // What was in flight is in doubt, as after a death of the process.
-    assert!(figures.lost > 0);
+    // What was dropped, if anything was, is in doubt.
     assert_eq!(figures.sums.ambiguous.calls, figures.lost);
     assert!(provider.requests() as u64 <= figures.answered + figures.lost);
 }
