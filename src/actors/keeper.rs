@@ -221,8 +221,8 @@ fn at_rest(rows: &[Row]) -> Option<Outcome> {
     let last = rows.iter().rev().filter(|row| row.kind.starts_with("run.")).find_map(decode)?;
     let Event::Run(event) = last.event else { return None };
     match event {
-        RunEvent::Finished { status, result } => Some(Outcome::Finished { status, result, head }),
-        RunEvent::Parked { causes } => Some(Outcome::Parked { causes, head }),
+        RunEvent::Finished { status, result } => Some(Outcome::Finished { head, status, result }),
+        RunEvent::Parked { causes } => Some(Outcome::Parked { head, causes }),
         RunEvent::Started(_) | RunEvent::Resumed { .. } => None,
         RunEvent::PauseAsked { .. } | RunEvent::CancelAsked { .. } => None,
     }

@@ -244,7 +244,8 @@ impl Run {
             }
             tokio::select! {
                 biased;
-                entry = self.entries.recv() => if entry.is_some() { break entry },
+                // Closed: only the outcome is still to come.
+                Some(entry) = self.entries.recv() => break Some(entry),
                 outcome = self.live.wait() => self.outcome = Some(outcome),
             }
         };

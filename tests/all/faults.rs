@@ -412,6 +412,28 @@ fn a_command_this_bosun_does_not_know_stays_and_holds_up_no_other() {
 }
 
 #[test]
+fn a_tool_that_writes_the_mark_of_a_secret_does_not_get_its_value_sent() {
+    let provider = Provider::start();
+    provider.server.respond(|_, number| match number {
+        1 => (Duration::ZERO, asks_for_tool("act")),
+        _ => (Duration::ZERO, Behaviour::Answer("Fine.".into())),
+    });
+    let folder = with_tool(&provider, "echo the mark is ⟦secret:pin⟧");
+    let text = folder.read("crew.toml").replace("Say it\"", "Use {{ pin }}\"");
+    folder.file("crew.toml", &format!("{text}\n[inputs.pin]\ntype = \"string\"\nsecret = true\n"));
+    let with_pin = ["run", "crew.toml", "-q", "--key", "k", "--input", "pin=s3cr3t"];
+    folder.bosun(&with_pin).expect(0);
+    // The same key and the same value are the same run.
+    folder.bosun(&with_pin).expect(0);
+    let seen = provider.seen();
+    assert_eq!((seen.len(), ran(&folder)), (2, 1));
+    assert!(seen[0].body.contains("Use s3cr3t"), "the prompt has it: {}", seen[0].body);
+    assert_eq!(seen[1].body.matches("s3cr3t").count(), 1, "the prompt alone has it: {}", seen[1].body);
+    assert!(seen[1].body.contains("⟦secret:pin⟧"), "{}", seen[1].body);
+    folder.verify();
+}
+
+#[test]
 fn cancelling_at_any_moment_sends_nothing_twice() {
     let mut dice = Dice::new(5);
     for _ in 0..6 {
@@ -645,7 +667,6 @@ fn a_run_whose_coordinator_panics_goes_on_from_its_journal() {
     assert!(matches!(outcome, Outcome::Finished { status: RunEnd::Completed, .. }), "{outcome:?}");
     let figures = folder.verify().remove(0);
     assert_eq!(figures.answered, 20);
-    // What was in flight is in doubt, as after a death of the process.
     assert_eq!(figures.lost, 0, "calls in flight run on");
     assert_eq!(figures.sums.ambiguous.calls, figures.lost);
     assert!(provider.requests() as u64 <= figures.answered + figures.lost);

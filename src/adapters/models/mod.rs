@@ -125,7 +125,7 @@ impl ProviderSpec {
 #[derive(Clone, Default)]
 pub struct Surroundings {
     pub env: Arc<Env>,
-    /// Values that replace `⟦secret:NAME⟧` in bodies.
+    /// Values that replace the run's marks in bodies.
     pub secrets: Arc<SecretInputs>,
     /// How long an offline answer takes.
     pub offline_delay: Duration,

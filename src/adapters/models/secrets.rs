@@ -12,8 +12,8 @@ use crate::core::ids::Name;
 /// The process environment, or what a test puts in its place.
 pub type Env = BTreeMap<String, String>;
 
-/// Values of secret inputs by name.
-pub type SecretInputs = BTreeMap<Name, SecretString>;
+/// Values of secret inputs by their marks.
+pub type SecretInputs = BTreeMap<String, SecretString>;
 
 /// Where a provider's key comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,39 +69,44 @@ pub fn has_login(address: &str) -> bool {
 const MARK: &str = "⟦secret:";
 const MARK_END: char = '⟧';
 
-/// The mark that stands for the secret input `name` in prompts, events and blobs.
-pub fn mark(name: &Name) -> String {
+/// The mark that stands for the secret input `name` in prompts, events and blobs. It is drawn anew for
+/// each run: whoever writes a file, a page or a tool's result cannot know it, so that only a prompt that
+/// was rendered from the run's inputs holds one.
+pub fn mark(name: &Name, drawn: u64) -> String {
+    format!("{MARK}{name}:{drawn:016x}{MARK_END}")
+}
+
+/// The mark of an input that is bound and belongs to no run yet. It stands for no value.
+pub fn unbound(name: &Name) -> String {
     format!("{MARK}{name}{MARK_END}")
 }
 
-/// `json` (encoded JSON) with marks replaced by their values, escaped for the JSON string they stand in.
-/// Borrowed where there is no mark. The error names the input that has no value here.
-pub fn unmark<'a>(json: &'a str, inputs: &SecretInputs) -> Result<Cow<'a, str>, Name> {
-    if !json.contains(MARK) {
-        return Ok(Cow::Borrowed(json));
+/// `json` (encoded JSON) with the marks of `inputs` replaced by their values, escaped for the JSON string
+/// they stand in; other text that looks like a mark goes out as it is. Borrowed where there is none.
+pub fn unmark<'a>(json: &'a str, inputs: &SecretInputs) -> Cow<'a, str> {
+    if inputs.is_empty() || !json.contains(MARK) {
+        return Cow::Borrowed(json);
     }
     let mut out = String::with_capacity(json.len());
     let mut rest = json;
     while let Some(at) = rest.find(MARK) {
         let (before, from) = rest.split_at(at);
         out.push_str(before);
-        let inner = &from[MARK.len()..];
-        // What is not a mark (any text may quote one) goes out as it is.
-        let named = inner.split_once(MARK_END).and_then(|(name, tail)| Some((Name::new(name).ok()?, tail)));
-        match named {
-            Some((name, tail)) => {
-                let Some(value) = inputs.get(name.as_str()) else { return Err(name) };
+        let whole = from.find(MARK_END).map(|end| from.split_at(end + MARK_END.len_utf8()));
+        let known = whole.and_then(|(mark, tail)| Some((inputs.get(mark)?, tail)));
+        rest = match known {
+            Some((value, tail)) => {
                 out.push_str(&escaped(value.expose_secret()));
-                rest = tail;
+                tail
             }
             None => {
                 out.push_str(MARK);
-                rest = inner;
+                &from[MARK.len()..]
             }
-        }
+        };
     }
     out.push_str(rest);
-    Ok(Cow::Owned(out))
+    Cow::Owned(out)
 }
 
 fn escaped(value: &str) -> String {
@@ -141,23 +146,30 @@ pub fn redact<'a>(text: &str, values: impl Iterator<Item = &'a SecretString>) ->
 mod tests {
     use super::*;
 
+    fn pin(drawn: u64) -> String {
+        mark(&Name::new("pin").unwrap(), drawn)
+    }
+
     fn inputs() -> SecretInputs {
-        [(Name::new("pin").unwrap(), SecretString::from("a\"b\\c\n"))].into()
+        [(pin(7), SecretString::from("a\"b\\c\n"))].into()
     }
 
     #[test]
     fn marks_become_json_escaped_values() {
-        let text = format!("{{\"content\":\"x {} y {0}\"}}", mark(&Name::new("pin").unwrap()));
-        let out = unmark(&text, &inputs()).unwrap();
+        let text = format!("{{\"content\":\"x {} y {0}\"}}", pin(7));
+        let out = unmark(&text, &inputs());
         let value: serde_json::Value = serde_json::from_str(&out).unwrap();
         assert_eq!(value["content"], "x a\"b\\c\n y a\"b\\c\n");
-        assert!(matches!(unmark("plain", &inputs()), Ok(Cow::Borrowed("plain"))));
+        assert!(matches!(unmark("plain", &inputs()), Cow::Borrowed("plain")));
     }
 
     #[test]
-    fn a_mark_without_a_value_is_named_and_a_quoted_half_mark_is_left() {
-        assert_eq!(unmark("⟦secret:other⟧", &inputs()), Err(Name::new("other").unwrap()));
-        assert_eq!(unmark("⟦secret: x⟧ ⟦secret:", &inputs()).unwrap(), "⟦secret: x⟧ ⟦secret:");
+    fn a_mark_that_is_not_the_runs_own_is_text() {
+        let unbound = unbound(&Name::new("pin").unwrap());
+        for text in [&*unbound, &pin(8), "⟦secret:other⟧", "⟦secret: x⟧ ⟦secret:", "⟦secret:pin:"] {
+            assert_eq!(unmark(text, &inputs()), text);
+        }
+        assert_eq!(unmark(&format!("⟦secret:{}", pin(7)), &inputs()), "⟦secret:a\\\"b\\\\c\\n");
     }
 
     #[test]

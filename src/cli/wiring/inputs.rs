@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::adapters::crewfile::Loaded;
-use crate::adapters::models::secrets::{Env, mark};
+use crate::adapters::models::secrets::{Env, SecretInputs, mark, unbound};
 use crate::cli::crew as crews;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::open::Project;
@@ -32,6 +32,21 @@ pub struct Ready {
     pub more_time: Duration,
 }
 
+impl Ready {
+    /// Gives the secrets the marks of a run that begins; a resume finds them in the journal.
+    pub(super) fn draw_marks(&mut self, drawn: u64) {
+        for name in self.secrets.keys() {
+            self.inputs.insert(name.clone(), mark(name, drawn).into());
+        }
+    }
+
+    /// The values behind the marks.
+    pub(super) fn secret_inputs(&self) -> SecretInputs {
+        let marked = self.secrets.iter().filter_map(|(name, value)| Some((self.inputs.get(name)?.as_str()?, value)));
+        marked.map(|(mark, value)| (mark.to_owned(), value.clone().into())).collect()
+    }
+}
+
 /// The run a key already names, if its inputs are the same.
 pub fn keyed(store: &dyn Store, ready: &Ready) -> Result<Option<RunRow>, Failure> {
     let Some(key) = &ready.key else { return Ok(None) };
@@ -49,7 +64,7 @@ pub fn keyed(store: &dyn Store, ready: &Ready) -> Result<Option<RunRow>, Failure
     Ok(Some(row))
 }
 
-/// Equal inputs have equal hashes; a secret counts by its value, of which only the hash is kept.
+/// Equal inputs have equal hashes (before marks are drawn); a secret counts by its value, of which only the hash is kept.
 pub(super) fn inputs_hash(inputs: &BTreeMap<Name, serde_json::Value>, secrets: &BTreeMap<Name, String>) -> BlobId {
     let secrets: BTreeMap<String, String> =
         secrets.iter().map(|(name, value)| (name.to_string(), BlobId::of(value.as_bytes()).to_string())).collect();
@@ -83,7 +98,7 @@ pub fn bind(
                     .hint("a prompt holds only its mark, and a hold counts that many bytes for each"));
             }
             secrets.insert(input.name.clone(), plain);
-            *value = mark(&input.name).into();
+            *value = unbound(&input.name).into();
         } else if let (InputKind::Path, Some(text)) = (input.kind, value.as_str()) {
             *value = place(root, cwd, text).into();
         }

@@ -16,7 +16,7 @@ use crate::actors::host::{Host, Launch, LaunchError, Live};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::crewfile::{Loaded, ProviderTable};
 use crate::adapters::files::RootFiles;
-use crate::adapters::models::secrets::{Env, KeySource, SecretInputs};
+use crate::adapters::models::secrets::{Env, KeySource};
 use crate::adapters::models::{ProviderKind, ProviderSpec, Registry, Surroundings};
 use crate::adapters::sizes::O200k;
 use crate::adapters::tools::{CommandSpec, Declared, Grant, ToolBox, ToolBoxes};
@@ -28,6 +28,7 @@ use crate::core::event::{Event, RunEvent, Started};
 use crate::core::ids::{Name, RunId, Seq};
 use crate::core::money::Amount;
 use crate::core::run::Entry;
+use crate::ports::clock::Clock;
 use crate::ports::store::{Batch, Epoch, NewRun, Row, RunState, Store, StoreError};
 
 mod hosted;
@@ -121,7 +122,7 @@ impl Engine {
         let names: Vec<Name> = specs.iter().map(|spec| spec.name.clone()).collect();
         let around = Surroundings {
             env: self.env.clone(),
-            secrets: Arc::new(secret_inputs(&ready.secrets)),
+            secrets: Arc::new(ready.secret_inputs()),
             offline_delay: self.offline_delay,
             count_file: self.count_file.clone(),
         };
@@ -192,7 +193,9 @@ impl Engine {
     }
 
     /// Creates the run and starts it.
-    pub async fn start(&self, ready: Ready, watcher: Option<Watcher>) -> Result<Live, Failure> {
+    pub async fn start(&self, mut ready: Ready, watcher: Option<Watcher>) -> Result<Live, Failure> {
+        let inputs = inputs_hash(&ready.inputs, &ready.secrets);
+        ready.draw_marks(SystemClock.random());
         let ports = self.ports(&ready)?;
         let id = RunId::from_random(ports.clock.random());
         let started = started(&id, &ready);
@@ -202,7 +205,7 @@ impl Engine {
             run: id.clone(),
             crew: ready.crew.name.clone(),
             key: ready.key.clone(),
-            inputs: inputs_hash(&ready.inputs, &ready.secrets),
+            inputs,
             offline: started.offline,
             cap: cap_text(&started),
             started_ms: ports.clock.now_ms(),
@@ -363,10 +366,6 @@ fn running_ms(rows: &[Row]) -> u64 {
         last = row.at_ms;
     }
     total.saturating_add(from.map_or(0, |from| last.saturating_sub(from)))
-}
-
-fn secret_inputs(secrets: &BTreeMap<Name, String>) -> SecretInputs {
-    secrets.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect()
 }
 
 /// A provider as its adapter takes it.

@@ -10,7 +10,6 @@ use serde_json::{Map, Value};
 use super::wire::{self, Completion, Turn};
 use crate::adapters::models::secrets::{SecretInputs, unmark};
 use crate::core::chat::{Finish, ModelAnswer, ModelRequest, OutputSchema, ToolAsk, ToolSpec, wire_name};
-use crate::core::ids::Name;
 use crate::core::money::Usage;
 
 /// How servers that speak Chat Completions differ.
@@ -38,8 +37,6 @@ const MALFORMED_MAX: usize = 2048;
 pub enum CannotSay {
     #[error("`extra` sets `{0}`, which Bosun sets itself because the call's worst cost depends on it: remove it")]
     Fixed(String),
-    #[error("the secret input `{0}` has no value in this process: give it again from its variable")]
-    NoSecret(Name),
 }
 
 /// JSON of tool sets and schemas, by identity. An agent's set is one `Arc` for its whole life, so it
@@ -95,7 +92,7 @@ impl Bodies {
             if i > 0 {
                 body.raw(",");
             }
-            body.raw(&unmark(message, secrets).map_err(CannotSay::NoSecret)?);
+            body.raw(&unmark(message, secrets));
         }
         body.raw("]");
         if !request.tools.is_empty() {

@@ -1,0 +1,64 @@
+use super::*;
+use crate::core::ids::RunId;
+use crate::ports::store as port;
+use port::StoreError;
+
+/// Has nothing and takes nothing.
+struct Empty;
+impl Store for Empty {
+    fn create(&self, _: port::NewRun, _: port::Batch) -> Result<port::Epoch, StoreError> {
+        Ok(port::Epoch(1))
+    }
+    fn claim(&self, _: &RunId) -> Result<port::Epoch, StoreError> {
+        Ok(port::Epoch(1))
+    }
+    fn release(&self, _: &RunId) {}
+    fn owner(&self, _: &RunId) -> Option<port::Owner> {
+        None
+    }
+    fn append(&self, _: port::Batch, _: port::Done) {}
+    fn read(&self, _: &RunId, _: Seq) -> Result<Vec<port::Row>, StoreError> {
+        Ok(Vec::new())
+    }
+    fn blob(&self, _: &BlobId) -> Result<Option<Arc<str>>, StoreError> {
+        Ok(None)
+    }
+    fn runs(&self, _: &port::RunFilter) -> Result<Vec<port::RunRow>, StoreError> {
+        Ok(Vec::new())
+    }
+    fn inbox_put(&self, _: &RunId, _: &str, _: &str, _: &str, _: u64) -> Result<u64, StoreError> {
+        Ok(1)
+    }
+    fn inbox(&self, _: &RunId) -> Result<Vec<port::InboxRow>, StoreError> {
+        Ok(Vec::new())
+    }
+    fn inbox_done(&self, _: &RunId, _: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn version(&self) -> Result<u64, StoreError> {
+        Ok(1)
+    }
+    fn notified(&self, _: &RunId) -> Result<Seq, StoreError> {
+        Ok(Seq(0))
+    }
+    fn set_notified(&self, _: &RunId, _: Seq) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn gc(&self, _: u64, _: bool) -> Result<port::Garbage, StoreError> {
+        Ok(port::Garbage::default())
+    }
+}
+
+#[test]
+fn a_text_that_is_not_on_disk_yet_outlives_every_generation() {
+    let texts = TextCache::new(Arc::new(Empty));
+    let blob = Blob::new("a text");
+    texts.pin(&blob, Seq(7));
+    let rotate = || (0..5).for_each(|n| texts.keep(&Blob::new(n.to_string().repeat(GENERATION / 2))));
+    rotate();
+    texts.durable(Seq(6));
+    assert_eq!(texts.text(&blob.id).as_deref(), Ok("a text"));
+    rotate();
+    texts.durable(Seq(7));
+    assert!(texts.text(&blob.id).is_err(), "from here on the store has it");
+}
