@@ -20,7 +20,7 @@ const BOUNDARIES: [&str; 9] = [
 ];
 /// Lines between a boundary and its point.
 const NEAR: usize = 6;
-const SOURCES: [&str; 2] = ["src/actors", "src/cli/wiring"];
+const SOURCES: [&str; 3] = ["src/actors", "src/actors/work", "src/cli/wiring"];
 
 fn sources() -> Vec<(String, Vec<String>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
