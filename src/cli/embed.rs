@@ -244,7 +244,11 @@ impl Run {
             }
             tokio::select! {
                 biased;
-                entry = self.entries.recv() => if entry.is_some() { break entry },
+                entry = self.entries.recv() => match entry {
+                    Some(entry) => break Some(entry),
+                    // The journal has ended, and with it the run: its last word is on its way.
+                    None => self.outcome = Some(self.live.wait().await),
+                },
                 outcome = self.live.wait() => self.outcome = Some(outcome),
             }
         };
