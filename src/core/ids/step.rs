@@ -108,6 +108,11 @@ impl Step {
     }
     /// The same step in another round of its loop (`None`: the unit that the rounds belong to).
     pub fn with_round(&self, round: Option<u32>) -> Step {
+        // Asked for with almost every event, and mostly true already: a `#` in a key is encoded.
+        let last = self.0.rsplit('/').next().unwrap_or_default();
+        if round.is_none() && !last.contains('#') {
+            return self.clone();
+        }
         match (self.parent(), self.last()) {
             (Some(parent), Some(last)) => parent.child(&Segment { round, ..last }),
             _ => self.clone(),
