@@ -98,6 +98,7 @@ fn from_disk(
         providers: &providers,
         limits,
         limits_from: from,
+        pinned: false,
     };
     read(&source, &options)
 }
@@ -162,6 +163,7 @@ pub fn load_pinned(project: &Project, store: &dyn Store, started: &Started) -> R
         providers: &providers,
         limits: Caps::default(),
         limits_from: "",
+        pinned: true,
     };
     Ok(crewfile::load(&PinnedSource(files), &started.file, &options))
 }
@@ -177,7 +179,7 @@ pub fn pinned(project: &Project, store: &dyn Store, started: &Started) -> Result
                 format!("the crew that run {} was started with cannot be read any more:", started.run),
             );
             failure.message.push_str(&format!("\n{}", crewfile::text(&loaded, false).trim_end()));
-            Err(failure.hint("its providers come from today's settings: see bosun config"))
+            Err(failure.hint("this bosun reads crew files otherwise than the one that started it"))
         }
     }
 }

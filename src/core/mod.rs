@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod machine;
 pub mod money;
 pub mod nearest;
+pub mod place;
 pub mod plan;
 pub mod run;
 pub mod schema;

@@ -66,6 +66,7 @@ fn with<T>(overrides: &Overrides, run: impl FnOnce(&LoadOptions<'_>) -> T) -> T 
         providers: &providers,
         limits: Caps::default(),
         limits_from: "",
+        pinned: false,
     })
 }
 

@@ -13,6 +13,8 @@ mod failures;
 mod faults;
 mod house;
 mod notify;
+mod pins;
+mod places;
 mod plan;
 mod provider;
 mod simulate;

@@ -60,6 +60,7 @@ impl Plan {
         if let (Kind::List { .. }, Some(repeat)) = (&unit.kind, &task.repeat) {
             return self.start_list(world, step, unit, repeat);
         }
+        self.may_be_written(world, unit, task)?;
         match &task.who {
             Who::Agent(name) => self.assign(world, step, unit, name),
             Who::Crew(name) => self.start_crew(world, step, unit, name),

@@ -6,6 +6,7 @@ use crate::core::chat::Message;
 use crate::core::crew::{self, Task, TaskPrompt, ToolArg};
 use crate::core::event::Work;
 use crate::core::machine::{Decided, MissingText, World};
+use crate::core::place;
 use crate::core::template::{ResultView, Scope, TemplateError, TemplateName, fence};
 
 /// Why a prompt cannot be made.
@@ -282,6 +283,18 @@ impl Plan {
             fields.insert(name.clone(), value);
         }
         Ok(serde_json::Value::Object(fields))
+    }
+
+    /// Is the place of the unit's `output_file` below the root? Asked before anything is paid for it.
+    pub(super) fn may_be_written(&self, world: World<'_>, unit: &Unit, task: &Task) -> Result<(), NoPrompt> {
+        let Some(template) = task.output_file.as_ref().filter(|_| unit.round <= 1) else { return Ok(()) };
+        // What a later round says is not known before the first.
+        let of_rounds = |name: &String| matches!(name.as_str(), "previous" | "feedback" | "round");
+        if task.in_loop.is_some() && self.crew.templates.names(template).iter().any(of_rounds) {
+            return Ok(());
+        }
+        let path = self.crew.templates.render(template, &self.scope_of(world, unit)?)?;
+        place::output(path.trim()).map_err(|why| NoPrompt::Wrong(format!("output_file: {why}")))
     }
 
     /// Path and text of a unit's output file.
