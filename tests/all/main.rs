@@ -17,6 +17,7 @@ mod pins;
 mod places;
 mod plan;
 mod provider;
+mod shown;
 mod simulate;
 mod stand_in;
 mod store;

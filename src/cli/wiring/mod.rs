@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::failure::{Exit, Failure};
 use super::open::Project;
+use super::screen;
 use crate::actors::Ports;
 use crate::actors::crash::{CrashPoints, crash_point};
 use crate::actors::host::{Host, Launch, LaunchError, Live};
@@ -209,7 +210,7 @@ impl Engine {
             key: ready.key.clone(),
             inputs,
             offline: started.offline,
-            cap: cap_text(&started),
+            cap: screen::caps(started.caps),
             started_ms: ports.clock.now_ms(),
         };
         let row = first_row(&id, Event::Run(RunEvent::Started(Box::new(started))), new.started_ms);
@@ -339,14 +340,6 @@ fn started(id: &RunId, ready: &Ready) -> Started {
 fn all_stand_ins(loaded: &Loaded) -> bool {
     let kinds = loaded.providers.values().map(|table| ProviderKind::parse(&table.kind));
     kinds.into_iter().all(|kind| kind.is_ok_and(|kind| kind.is_stand_in()))
-}
-
-fn cap_text(started: &Started) -> String {
-    match (started.caps.usd, started.caps.tokens) {
-        (Some(usd), _) => crate::cli::screen::cap(usd),
-        (None, Some(tokens)) => format!("{tokens} tok"),
-        (None, None) => "none".to_owned(),
-    }
 }
 
 fn first_row(id: &RunId, event: Event, at_ms: u64) -> Row {

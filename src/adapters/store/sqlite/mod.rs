@@ -157,6 +157,10 @@ impl Store for SqliteStore {
         self.readers.rows(run, from)
     }
 
+    fn last_of(&self, run: &RunId, kind: &str) -> Result<Option<Row>, StoreError> {
+        self.readers.last_of(run, kind)
+    }
+
     fn blob(&self, id: &BlobId) -> Result<Option<Arc<str>>, StoreError> {
         self.readers.blob(id)
     }

@@ -62,6 +62,18 @@ impl Readers {
         })
     }
 
+    pub fn last_of(&self, run: &RunId, kind: &str) -> Result<Option<Row>, StoreError> {
+        self.with(|conn| {
+            let id = self.id_of(conn, run)?;
+            let sql = "SELECT id, at, kind, payload, hash FROM events WHERE id BETWEEN ?1 AND ?2 AND kind = ?3
+                ORDER BY id DESC LIMIT 1";
+            let mut select = conn.prepare_cached(sql).map_err(|e| self.sql(e))?;
+            let values = (event_id(id, 1), event_id(id, u64::from(u32::MAX)), kind);
+            let read = |row: &rusqlite::Row| stored(row, Seq(seq_of(row.get(0)?)));
+            select.query_row(values, read).optional().map_err(|e| self.sql(e))
+        })
+    }
+
     fn id_of(&self, conn: &Connection, run: &RunId) -> Result<i64, StoreError> {
         let select = conn.prepare_cached("SELECT id FROM runs WHERE run = ?1");
         let id = select.and_then(|mut select| select.query_row([run.as_str()], |row| row.get(0)).optional());
