@@ -184,6 +184,16 @@ pub fn pinned(project: &Project, store: &dyn Store, started: &Started) -> Result
     }
 }
 
+/// Where the providers' keys come from, in words, by the provider's name.
+pub fn keys(loaded: &Loaded) -> BTreeMap<String, String> {
+    let from = |name: &Name, table: &ProviderTable| match (&table.api_key_env, &table.api_key_file) {
+        (Some(variable), _) => format!("read from the variable {variable}"),
+        (None, Some(path)) => format!("read from the file {path}"),
+        (None, None) => format!("not stated: name a variable in `api_key_env` of [providers.{name}]"),
+    };
+    loaded.providers.iter().map(|(name, table)| (name.to_string(), from(name, table))).collect()
+}
+
 /// What a model is, for lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ModelClass {

@@ -10,6 +10,7 @@ pub mod event;
 pub mod ids;
 pub mod ledger;
 pub mod machine;
+pub mod malformed;
 pub mod money;
 pub mod nearest;
 pub mod place;

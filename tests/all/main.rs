@@ -17,6 +17,7 @@ mod pins;
 mod places;
 mod plan;
 mod provider;
+mod said;
 mod shown;
 mod simulate;
 mod stand_in;

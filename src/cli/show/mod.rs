@@ -55,13 +55,15 @@ pub fn show(context: &Context, args: ShowArgs) -> Outcome {
     let journal = read_run(&*store, row)?;
     match &args.step {
         Some(step) => step::step(context, &project, store, &journal, step, &args),
-        None => summary(context, &project, &*store, &journal, args.json),
+        None => summary(context, &project, &*store, journal, args.json),
     }
 }
 
-fn summary(context: &Context, project: &Project, store: &dyn Store, journal: &Journal, json: bool) -> Outcome {
+fn summary(context: &Context, project: &Project, store: &dyn Store, mut journal: Journal, json: bool) -> Outcome {
     let loaded = journal.started().ok().and_then(|started| crew::load_pinned(project, store, started).ok());
     let classes = crew::Classes::new(&project.settings, loaded.as_ref());
+    journal.tally.keys = loaded.as_ref().map(crew::keys).unwrap_or_default();
+    let journal = &journal;
     let alive = store.owner(&journal.row.run);
     if json {
         context.out.line(&as_json(journal, alive.is_some()).to_string());
