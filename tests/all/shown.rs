@@ -85,3 +85,10 @@ fn a_raised_cap_is_the_one_that_is_listed() {
     let json: serde_json::Value = serde_json::from_str(json.trim()).unwrap();
     assert_eq!(json["budget"], "0.50");
 }
+
+#[test]
+fn a_run_that_ends_leaves_no_log_beside_its_journal() {
+    let (_provider, folder) = stubborn();
+    let log = folder.state().join("journal.db-wal");
+    assert_eq!(std::fs::metadata(log).map_or(0, |file| file.len()), 0);
+}

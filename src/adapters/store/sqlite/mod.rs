@@ -101,6 +101,8 @@ fn gone() -> StoreError {
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
+        // First the readers: while one is open, the writer is not the last and its log stays.
+        self.readers.close();
         let _ = self.jobs.send(Job::Stop);
         if let Some(thread) = self.thread.take()
             // The last handle may be dropped by a `done`, which runs on that thread.

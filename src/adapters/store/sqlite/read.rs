@@ -33,6 +33,11 @@ impl Readers {
         outcome
     }
 
+    /// Closes the connections that nobody reads with.
+    pub fn close(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn sql(&self, error: rusqlite::Error) -> StoreError {
         unusable(&self.folder, &error)
     }
