@@ -23,3 +23,4 @@ mod simulate;
 mod stand_in;
 mod store;
 mod support;
+mod whole_crew;

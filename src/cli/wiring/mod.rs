@@ -22,15 +22,14 @@ use crate::adapters::models::{ProviderKind, ProviderSpec, Registry, Surroundings
 use crate::adapters::sizes::O200k;
 use crate::adapters::tools::{CommandSpec, Declared, Grant, ToolBox, ToolBoxes};
 use crate::core::builtin;
-use crate::core::chain;
 use crate::core::chat::{Blob, FailureClass};
 use crate::core::crew::{Crew, InputKind, Pricing, ToolSource};
 use crate::core::event::{Event, RunEvent, Started};
 use crate::core::ids::{Name, RunId, Seq};
-use crate::core::money::Amount;
 use crate::core::run::Entry;
+use crate::ports::author::Author;
 use crate::ports::clock::Clock;
-use crate::ports::store::{Batch, Epoch, NewRun, Row, RunState, Store, StoreError};
+use crate::ports::store::{Epoch, NewRun, Row, Store, StoreError};
 
 mod hosted;
 mod inputs;
@@ -202,7 +201,7 @@ impl Engine {
         let ports = self.ports(&ready)?;
         let id = RunId::from_random(ports.clock.random());
         let started = started(&id, &ready);
-        let blobs = pins(&ready.loaded).into_values().collect();
+        let blobs = pins(&ready.loaded).into_values();
         let time_left = ready.crew.deadline_ms.map(Duration::from_millis);
         let new = NewRun {
             run: id.clone(),
@@ -213,27 +212,22 @@ impl Engine {
             cap: screen::caps(started.caps),
             started_ms: ports.clock.now_ms(),
         };
-        let row = first_row(&id, Event::Run(RunEvent::Started(Box::new(started))), new.started_ms);
-        let batch = Batch {
-            run: id.clone(),
-            epoch: Epoch(0),
-            after: Seq(0),
-            rows: vec![row.clone()],
-            blobs,
-            spent: Amount::default(),
-            state: Some(RunState::Running),
-        };
+        let mut author = Author::of_new(&id);
+        author.keep(blobs);
+        let entry = Arc::new(author.write(Event::Run(RunEvent::Started(Box::new(started))), new.started_ms));
+        let batch = author.take(Epoch(0));
+        let rows = batch.rows.clone();
         // An fsync: not on a thread that other runs are driven by.
         let store = self.store.clone();
         let created = tokio::task::spawn_blocking(move || store.create(new, batch)).await;
         let epoch = created.map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
         let epoch = epoch.map_err(|error| self.taken(error))?;
         crash_point!(ports.crash, "run_created");
-        if let (Some(watcher), Ok(entry)) = (&watcher, Entry::decode(row.seq, row.at_ms, &row.kind, &row.payload)) {
-            let _ = watcher.send(Arc::new(entry));
+        if let Some(watcher) = &watcher {
+            let _ = watcher.send(entry);
         }
         let (crew, opening) = (ready.crew, Vec::new());
-        let launch = Launch { id: id.clone(), epoch, crew, rows: vec![row], opening, time_left };
+        let launch = Launch { id: id.clone(), epoch, crew, rows, opening, time_left };
         self.launch(launch, ports, watcher).await
     }
 
@@ -340,12 +334,6 @@ fn started(id: &RunId, ready: &Ready) -> Started {
 fn all_stand_ins(loaded: &Loaded) -> bool {
     let kinds = loaded.providers.values().map(|table| ProviderKind::parse(&table.kind));
     kinds.into_iter().all(|kind| kind.is_ok_and(|kind| kind.is_stand_in()))
-}
-
-fn first_row(id: &RunId, event: Event, at_ms: u64) -> Row {
-    let (kind, payload) = (event.kind(), event.encode());
-    let hash = chain::link(&chain::genesis(id), Seq(1), at_ms, kind, &payload);
-    Row { seq: Seq(1), at_ms, kind: kind.to_owned(), payload: payload.into(), hash }
 }
 
 /// Running time so far: between each start and the last entry before the next one, on the clock of
