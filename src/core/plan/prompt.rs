@@ -116,9 +116,7 @@ impl Plan {
         }
         let list = self.unit(&self.address(task, None)).map(|unit| &unit.kind);
         let Some(Kind::List { items: Some(items), .. }) = list else { return Ok(serde_json::Value::Null) };
-        let text = world.texts.text(items)?;
-        let values: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap_or_default();
-        Ok(values.into_iter().nth(item).unwrap_or_default())
+        Ok(self.lists.items(world.texts, items)?.get(item).cloned().unwrap_or_default())
     }
 
     /// The tail of the results so far, at most `tokens`, cut at a paragraph, else at a sentence.
