@@ -17,6 +17,7 @@ use crate::core::crew::{Crew, Overrides};
 use crate::core::event::Started;
 use crate::core::ids::Name;
 use crate::core::money::{Caps, Tokens};
+use crate::core::rules;
 use crate::ports::store::Store;
 
 /// The providers of the settings as a crew file reads them.
@@ -139,6 +140,17 @@ pub fn place(root: &Path, cwd: &Path, path: &Path) -> Result<String, Failure> {
     })
 }
 
+/// The tools that a run was started with; today's for a run that does not say.
+fn pinned_tools(project: &Project, store: &dyn Store, started: &Started) -> Result<Vec<ToolSpec>, Failure> {
+    let Some(blob) = &started.tools else { return Ok(tool_specs(project)) };
+    let lost = |why: String| {
+        Failure::new(Exit::Audit, format!("the journal of run {}: its tools ({blob}) {why}", started.run))
+            .hint("bosun audit verify RUN says what else is gone")
+    };
+    let text = store.blob(blob)?.ok_or_else(|| lost("are gone".to_owned()))?;
+    serde_json::from_str(&text).map_err(|why| lost(format!("cannot be read: {why}")))
+}
+
 /// What a run's journal pins, read again.
 pub fn load_pinned(project: &Project, store: &dyn Store, started: &Started) -> Result<Loaded, Failure> {
     let mut files = BTreeMap::new();
@@ -154,7 +166,14 @@ pub fn load_pinned(project: &Project, store: &dyn Store, started: &Started) -> R
         let context_window = started.windows.get(&format!("{provider}/{model}")).copied();
         Some(ListedPrice { price, context_window })
     };
-    let builtin_tools = tool_specs(project);
+    if rules::table(started.rules).is_none() {
+        let (found, known) = (started.rules, rules::RULES);
+        let message =
+            format!("run {} was started under rules {found}; this bosun knows rules 1 to {known}", started.run);
+        return Err(Failure::new(Exit::State, message)
+            .hint(format!("use the newer bosun that started it ({})", super::screen::clean(&started.version))));
+    }
+    let builtin_tools = pinned_tools(project, store, started)?;
     let providers = providers(project);
     let options = LoadOptions {
         overrides: &started.overrides,

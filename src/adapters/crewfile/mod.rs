@@ -105,6 +105,8 @@ pub struct Loaded {
     pub windows: BTreeMap<String, u64>,
     /// What `check` says besides: which key goes to which host.
     pub notes: Vec<String>,
+    /// The tools that the options offered.
+    pub tools: Vec<ToolSpec>,
     /// Where the `output_file`s of the top crew stand.
     pub outputs: Vec<OutputAt>,
 }
@@ -177,6 +179,7 @@ impl<'a> Loader<'a> {
             prices: self.prices,
             windows: self.windows,
             notes: self.notes.into_iter().collect(),
+            tools: self.options.builtin_tools.to_vec(),
             outputs: self.outputs,
         }
     }

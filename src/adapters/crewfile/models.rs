@@ -194,11 +194,13 @@ impl<'d> Models<'d> {
         let stated = table.and_then(|table| table.table("price")).and_then(price);
         let price = match (stated, provider_table.kind.as_str(), listed) {
             (Some(price), _, _) => Pricing::Priced(price),
+            // What a run was started with counts, whatever its provider has become since.
+            (None, _, Some(listed)) if loader.options.pinned => Pricing::Priced(listed.price),
             (None, "ollama" | "offline" | "scripted" | "host", _) => Pricing::Local,
             (None, _, Some(listed)) => Pricing::Priced(listed.price),
             (None, _, None) if self.allow_unpriced => Pricing::Unknown,
             // It was let start without a price, so it cost none.
-            (None, GONE, None) if loader.options.pinned => Pricing::Local,
+            (None, _, None) if loader.options.pinned => Pricing::Local,
             (None, _, None) => {
                 let message = format!("no price is known for `{full}`, so the budget cannot hold its calls");
                 let help = "write `[models.NAME]` with `id` and `price = { input = …, output = … }` (USD per million \

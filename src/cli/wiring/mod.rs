@@ -26,6 +26,7 @@ use crate::core::chat::{Blob, FailureClass};
 use crate::core::crew::{Crew, InputKind, Pricing, ToolSource};
 use crate::core::event::{Event, RunEvent, Started};
 use crate::core::ids::{Name, RunId, Seq};
+use crate::core::rules;
 use crate::core::run::Entry;
 use crate::ports::author::Author;
 use crate::ports::clock::Clock;
@@ -201,7 +202,7 @@ impl Engine {
         let ports = self.ports(&ready)?;
         let id = RunId::from_random(ports.clock.random());
         let started = started(&id, &ready);
-        let blobs = pins(&ready.loaded).into_values();
+        let blobs = pins(&ready.loaded).into_values().chain([tools(&ready.loaded)]);
         let time_left = ready.crew.deadline_ms.map(Duration::from_millis);
         let new = NewRun {
             run: id.clone(),
@@ -308,6 +309,11 @@ fn pins(loaded: &Loaded) -> BTreeMap<String, Blob> {
     builtin.chain(own).collect()
 }
 
+/// The tools that the crew was compiled with: another program's may read otherwise.
+fn tools(loaded: &Loaded) -> Blob {
+    Blob::new(serde_json::to_string(&loaded.tools).unwrap_or_default())
+}
+
 fn started(id: &RunId, ready: &Ready) -> Started {
     let prices = ready.loaded.prices.iter().filter_map(|(model, pricing)| match pricing {
         Pricing::Priced(price) => Some((model.clone(), *price)),
@@ -327,6 +333,8 @@ fn started(id: &RunId, ready: &Ready) -> Started {
         key: ready.key.clone(),
         offline: all_stand_ins(&ready.loaded),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        tools: Some(tools(&ready.loaded).id),
+        rules: rules::RULES,
     }
 }
 
