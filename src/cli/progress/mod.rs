@@ -4,6 +4,7 @@
 mod lines;
 mod region;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -65,6 +66,12 @@ impl Progress {
     pub fn new(out: Arc<Out>, mode: Mode, texts: Arc<dyn Texts>) -> Progress {
         let (tally, region) = (Tally::default(), Region::default());
         Progress { out, mode, texts, zone: TimeZone::system(), tally, region, spoke_ms: 0 }
+    }
+
+    /// Says where the providers' keys come from, for the words about one that is refused.
+    pub fn knowing(mut self, keys: BTreeMap<String, String>) -> Progress {
+        self.tally.keys = keys;
+        self
     }
 
     /// The figures so far.
