@@ -1,7 +1,7 @@
 //! Values, filters and fences. Invariant: what is fenced cannot close its fence, and nothing is
 //! ever escaped for HTML.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior};
@@ -174,6 +174,9 @@ impl Seen {
             Seen::Text(text) => (Value::from(text.clone()), Some(Value::from(text.clone())), None),
             Seen::None => (none(), Some(none()), Some(Value::from("none"))),
             Seen::Result(view) => (one(view), Some(Value::from(view.text.clone())), Some(Value::from(&*view.status))),
+            Seen::Typed { status, json } => {
+                (late(json), Some(Value::from(json.clone())), Some(Value::from(status.as_str())))
+            }
             Seen::Items { status, items } => {
                 let texts = items.iter().filter_map(|(key, view)| Some(format!("## {key}\n\n{}", view.as_ref()?.text)));
                 let text = texts.collect::<Vec<_>>().join("\n\n");
@@ -189,6 +192,44 @@ fn one(view: &ResultView) -> Value {
     match &view.value {
         Some(value) => from_json(value),
         None => Value::from(view.text.clone()),
+    }
+}
+
+/// A list or an object when it is looked into; anything else at once.
+fn late(json: &Arc<str>) -> Value {
+    match json.trim_start().as_bytes().first() {
+        Some(b'[') => Value::from_object(Late { json: json.clone(), repr: ObjectRepr::Seq, value: OnceLock::new() }),
+        Some(b'{') => Value::from_object(Late { json: json.clone(), repr: ObjectRepr::Map, value: OnceLock::new() }),
+        Some(_) | None => parsed(json),
+    }
+}
+
+fn parsed(json: &Arc<str>) -> Value {
+    serde_json::from_str(json).map_or_else(|_| Value::from(json.clone()), |value| from_json(&value))
+}
+
+#[derive(Debug)]
+struct Late {
+    json: Arc<str>,
+    repr: ObjectRepr,
+    value: OnceLock<Value>,
+}
+
+impl Late {
+    fn value(&self) -> &Value {
+        self.value.get_or_init(|| parsed(&self.json))
+    }
+}
+
+impl Object for Late {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        self.repr
+    }
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.value().as_object()?.get_value(key)
+    }
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        self.value().as_object().map_or(Enumerator::NonEnumerable, |value| value.enumerate())
     }
 }
 
