@@ -222,7 +222,15 @@ pub(super) enum Seen {
     Text(Arc<str>),
     None,
     Result(ResultView),
-    Items { status: String, items: Vec<(Key, Option<ResultView>)> },
+    /// The JSON of a typed result, parsed when a template looks into it.
+    Typed {
+        status: String,
+        json: Arc<str>,
+    },
+    Items {
+        status: String,
+        items: Vec<(Key, Option<ResultView>)>,
+    },
 }
 
 impl Scope {
@@ -254,6 +262,11 @@ impl Scope {
     pub fn result(&mut self, name: impl Into<Cow<'static, str>>, result: ResultView) {
         self.put(name, Seen::Result(result));
     }
+    /// As [`Scope::result`] of a typed one, from its JSON: that is parsed only if a template looks into it,
+    /// which matters where each of ten thousand items has the list they come from in its scope.
+    pub fn typed(&mut self, name: impl Into<Cow<'static, str>>, status: &str, json: Arc<str>) {
+        self.put(name, Seen::Typed { status: status.to_owned(), json });
+    }
     /// The result of a `for_each`: a list in item order, none for a failed item; `x['intro']` is
     /// one; `x.status` is the list's status, `x.text` the items' texts joined under their keys.
     pub fn items(&mut self, name: impl Into<Cow<'static, str>>, status: &str, items: Vec<(Key, Option<ResultView>)>) {
@@ -277,6 +290,7 @@ impl Scope {
             Seen::Text(text) => Some(text.to_string()),
             Seen::None => None,
             Seen::Result(result) => Some(result.text.to_string()),
+            Seen::Typed { json, .. } => Some(json.to_string()),
             Seen::Items { items, .. } => {
                 let done = items.iter().filter_map(|(key, result)| result.as_ref().map(|result| (key, result)));
                 Some(done.map(|(key, result)| format!("{key}\n\n{}", result.text)).collect::<Vec<_>>().join("\n\n"))

@@ -87,6 +87,11 @@ impl Plan {
             scope.items(name.to_owned(), result.status.as_str(), items);
             return Ok(());
         }
+        let typed = dep.result.as_ref().filter(|result| result.typed && result.status.has_result());
+        if let Some((result, id)) = typed.and_then(|result| Some((result, result.text.as_ref()?))) {
+            scope.typed(name.to_owned(), result.status.as_str(), world.texts.text(id)?);
+            return Ok(());
+        }
         match view(world, dep.result.as_ref())? {
             Some(view) => scope.result(name.to_owned(), view),
             None => scope.none(name.to_owned()),
