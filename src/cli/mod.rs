@@ -159,9 +159,9 @@ enum Command {
     /// The settings in force and where each is from
     #[command(hide = true)]
     Config(config::ListArgs),
-    /// The built-in price table
+    /// What models cost, and who says so
     #[command(hide = true)]
-    Prices(config::ListArgs),
+    Prices(config::PricesArgs),
     /// Remove runs that are over and old
     #[command(hide = true)]
     Gc(gc::GcArgs),
