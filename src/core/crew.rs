@@ -77,6 +77,8 @@ pub struct Budget {
     /// Amounts at which an alert is raised, ascending.
     pub alert_usd: Vec<NanoUsd>,
     pub on_exhausted: OnExhausted,
+    /// Money of one UTC day over all runs of the crew in a state folder. Of the top crew only.
+    pub per_day: Option<NanoUsd>,
     /// Models without a price may be called (then only tokens and calls bound them).
     pub allow_unpriced: bool,
 }

@@ -3,6 +3,7 @@
 mod engine;
 mod look;
 mod mishaps;
+mod prices;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

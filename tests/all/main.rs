@@ -7,6 +7,8 @@ mod crash;
 mod crashpoints;
 mod crewfile;
 mod crews;
+mod day;
+mod day;
 mod demo;
 mod embed;
 mod failures;

@@ -111,6 +111,7 @@ pub fn crew_of(
             warn_at: vec![500, 900],
             alert_usd: vec![NanoUsd(300)],
             on_exhausted: OnExhausted::Pause,
+            per_day: None,
             allow_unpriced: false,
         },
         max_parallel: 9,
