@@ -259,6 +259,7 @@ impl RootState {
                     let _ = self.ledger.cast(LedgerMsg::Quiet(ask));
                     let _ = answer.await;
                 }
+                crash_point!(self.context.ports.crash, "finished_at_rest");
                 let head = self.head().await;
                 self.end(myself, Outcome::Finished { status, result, head });
             }

@@ -6,7 +6,8 @@
 //! crate gives sums as floats and no rates, says nothing of tiers, and takes 30 ms to load; this takes
 //! the lines of one provider, when a model is first looked up. `tests.rs` writes it and holds every
 //! entry against the crate. Not in it: service tiers other than the provider's default, batches, cache
-//! writes of one hour, audio, images and searches, fees per request (a model with one has no price here).
+//! writes of one hour, audio, images and searches, fees per request or per
+//! search (a model with one has no price here).
 
 use std::borrow::Cow;
 

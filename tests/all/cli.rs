@@ -1,5 +1,6 @@
 //! The command line as people meet it: the real binary, in folders of its own.
 
+mod doctor;
 mod engine;
 mod look;
 mod mishaps;

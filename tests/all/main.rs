@@ -8,7 +8,6 @@ mod crashpoints;
 mod crewfile;
 mod crews;
 mod day;
-mod day;
 mod demo;
 mod embed;
 mod failures;

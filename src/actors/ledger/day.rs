@@ -11,6 +11,7 @@ use ractor::ActorRef;
 use tokio::sync::oneshot;
 
 use super::{LedgerMsg, LedgerState};
+use crate::actors::crash::crash_point;
 use crate::actors::shell::Fatal;
 use crate::core::event::{CallEvent, Event, LedgerEvent, RunEvent};
 use crate::core::ids::{CallId, Seq};
@@ -89,6 +90,8 @@ impl LedgerState {
         let pot = PotAsk { crew, run, epoch, as_of: self.shell.last.max(after.unwrap_or_default()), ask };
         let (store, durable, myself) =
             (self.context.ports.store.clone(), self.context.journal.durable.clone(), self.myself.clone());
+        #[cfg(debug_assertions)]
+        let crash = self.context.ports.crash.clone();
         tokio::spawn(async move {
             if let Some(seq) = after
                 && durable.wait(seq).await.is_err()
@@ -96,7 +99,9 @@ impl LedgerState {
                 // The run ends with its journal; what was granted stays in the row.
                 return;
             }
+            crash_point!(crash, "pot_ask");
             let asked = tokio::task::spawn_blocking(move || store.pot(&pot)).await;
+            crash_point!(crash, "pot_asked");
             let failed = |why: tokio::task::JoinError| Err(StoreError::WriteFailed { why: why.to_string() });
             let answer = asked.unwrap_or_else(failed);
             let _ = myself.cast(LedgerMsg::Pot { purpose, ask, answer });

@@ -4,6 +4,7 @@
 pub mod failure;
 pub mod offline;
 pub mod openai;
+pub mod probe;
 pub mod scripted;
 pub mod secrets;
 

@@ -84,6 +84,11 @@ fn dearest(a: Since, b: Since) -> Since {
     Since { rates, ..a }
 }
 
+/// Models that search the web whether they are asked to or not: each search is billed apart.
+fn searches(id: &str) -> bool {
+    id.contains("sonar") || id.contains("search")
+}
+
 fn history(prices: &Value) -> Vec<Since> {
     let Value::Array(list) = prices else { return since(None, prices).into_iter().collect() };
     let mut by_day: BTreeMap<Option<String>, Since> = BTreeMap::new();
@@ -136,7 +141,10 @@ fn write_the_table() {
                 model: format!("{}/{}", provider["id"].as_str().unwrap(), model["id"].as_str().unwrap()),
                 is: folded(serde_json::from_str(&model["match"].to_string()).unwrap()),
                 window: model["context_window"].as_u64(),
-                prices: history(&model["prices"]),
+                prices: match searches(model["id"].as_str().unwrap()) {
+                    true => Vec::new(),
+                    false => history(&model["prices"]),
+                },
             };
             text += &(serde_json::to_string(&row).unwrap() + "\n");
         }

@@ -51,6 +51,11 @@ impl SqliteStore {
         SqliteStore::start(folder, Some(max_pages))
     }
 
+    /// The format of the files it writes.
+    pub fn format() -> i64 {
+        open::FORMAT
+    }
+
     fn start(folder: &Path, max_pages: Option<u32>) -> Result<SqliteStore, StoreError> {
         let writer = Writer::new(open::writer(folder, max_pages)?, folder.to_owned());
         let (jobs, queue) = mpsc::channel();
