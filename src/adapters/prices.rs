@@ -10,6 +10,7 @@
 //! search (a model with one has no price here).
 
 use std::borrow::Cow;
+use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
@@ -78,7 +79,7 @@ struct Rates {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Longer {
-    tokens: u64,
+    tokens: NonZeroU64,
     #[serde(flatten)]
     rates: Rates,
 }

@@ -173,7 +173,7 @@ impl Priced {
         };
         let above = self.price.and_then(|price| price.above);
         let longer = above.map(|above| {
-            let size = crate::core::money::grouped(above.tokens);
+            let size = crate::core::money::grouped(above.tokens.get());
             cells(format!("{} above {size} tok", self.model), Some(flat(above)))
         });
         std::iter::once(cells(self.model.clone(), self.price)).chain(longer).collect()

@@ -2,6 +2,7 @@
 //! known is never zero.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -175,7 +176,7 @@ pub struct Price {
 /// The dearer tier of prompts of more than `tokens` tokens, cached ones included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Above {
-    pub tokens: u64,
+    pub tokens: NonZeroU64,
     pub input: u64,
     pub output: u64,
     pub cache_read: u64,
@@ -187,7 +188,7 @@ impl Price {
 
     /// The price of a prompt of `input` tokens, without tiers.
     fn tier(&self, input: u64) -> Price {
-        match self.above.filter(|above| input > above.tokens) {
+        match self.above.filter(|above| input > above.tokens.get()) {
             Some(Above { input, output, cache_read, cache_write, .. }) => {
                 Price { input, output, cache_read, cache_write, above: None }
             }
@@ -353,7 +354,8 @@ mod tests {
 
     #[test]
     fn a_long_prompt_is_held_at_the_dearest_tier_and_settled_at_the_reported_one() {
-        let above = Above { tokens: 200_000, input: 6, output: 22, cache_read: 1, cache_write: 8 };
+        let tokens = NonZeroU64::new(200_000).unwrap();
+        let above = Above { tokens, input: 6, output: 22, cache_read: 1, cache_write: 8 };
         let price = Price { input: 3, output: 15, cache_read: 1, cache_write: 4, above: Some(above) };
         let million = |n: u64| Tokens(n * 1_000_000);
         assert_eq!(price.worst(Tokens(200_000), million(1)), NanoUsd(16), "at most 200,000 tokens: the lower tier");

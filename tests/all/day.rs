@@ -122,6 +122,19 @@ fn a_day_that_is_used_up_pauses_with_the_budgets_code_and_says_when_it_ends() {
 }
 
 #[test]
+fn a_sub_crews_own_cap_is_refused_and_not_ignored() {
+    let provider = Provider::start();
+    let folder = crew(&provider, "1", 2, 100);
+    let text = folder.read("crew.toml");
+    folder.file("sub/crew.toml", &text);
+    folder.file("sub/rows.csv", "id\nx\n");
+    folder.file("top.toml", "schema = 1\n[crews.sub]\nfile = \"sub/crew.toml\"\n[tasks.t]\ncrew = \"sub\"\n");
+    let ran = folder.bosun(&["check", "top.toml"]).expect(3);
+    assert!(ran.out.contains("not supported yet: `per_day_usd` of a sub-crew"), "{}", ran.out);
+    folder.bosun(&["check", "crew.toml"]).expect(0);
+}
+
+#[test]
 fn a_run_waits_for_what_another_process_only_holds() {
     let provider = Provider::start();
     // Worst case 8 m$, actual under 0.3: one call at a time fits into the day.

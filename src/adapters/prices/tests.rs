@@ -63,7 +63,7 @@ fn since(first: Option<&Value>, prices: &Value) -> Option<Since> {
     };
     let high = |value: (u64, Option<(u64, u64)>)| value.1.map_or(value.0, |(_, price)| price);
     let tokens = [Some(input), Some(output), read, write].into_iter().flatten().filter_map(|v| v.1).map(|t| t.0).min();
-    let above = tokens.map(|tokens| Longer {
+    let above = tokens.and_then(NonZeroU64::new).map(|tokens| Longer {
         tokens,
         rates: Rates {
             input: high(input),
@@ -232,7 +232,7 @@ fn figures_are_whole_nano_usd_per_million_and_rounded_up() {
     let tiered = lookup("gemini", "gemini-2.5-pro").unwrap().price(DAY).unwrap();
     let above = tiered.above.unwrap();
     assert_eq!(
-        (tiered.input, above.tokens, above.input, above.output),
+        (tiered.input, above.tokens.get(), above.input, above.output),
         (1_250_000_000, 200_000, 2_500_000_000, 15_000_000_000)
     );
 }

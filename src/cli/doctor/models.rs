@@ -17,10 +17,9 @@ use crate::core::ids::Name;
 use crate::core::money::NanoUsd;
 
 pub(super) fn table(report: &mut Report) {
-    let says =
-        format!("{} models; vendors change prices: `price` in a crew, or [prices] in the settings, comes first", {
-            list::all().count()
-        });
+    let day = crate::cli::crew::today();
+    let priced = list::all().filter(|row| row.price(&day).is_some()).count();
+    let says = format!("{priced} models with a price; a crew's `price`, then [prices] of the settings, come first");
     report.say(Level::Note, "prices", list::source().to_string(), says);
 }
 
@@ -71,7 +70,7 @@ pub(super) fn prices(loaded: &Loaded, report: &mut Report) {
                 let (input, output) = (NanoUsd(price.input), NanoUsd(price.output));
                 let longer = price.above.map(|above| {
                     let (input, output) = (NanoUsd(above.input), NanoUsd(above.output));
-                    format!("; ${input} and ${output} above {} tokens", crate::core::money::grouped(above.tokens))
+                    format!("; ${input} and ${output} above {} tokens", crate::core::money::grouped(above.tokens.get()))
                 });
                 let longer = longer.unwrap_or_default();
                 (Level::Ok, format!("${input} in, ${output} out per million tokens{longer}; from {from}"))
