@@ -121,6 +121,26 @@ fn a_day_that_is_used_up_pauses_with_the_budgets_code_and_says_when_it_ends() {
     folder.verify();
 }
 
+/// A pause that met the first question to the store used to wait for ever.
+#[test]
+fn a_pause_at_any_moment_comes_to_rest() {
+    let provider = Provider::start();
+    latency(&provider, 1, 2_000);
+    for round in 0..size("PAUSES", 12) {
+        let folder = crew(&provider, "0.5", 40, 100);
+        let child = folder.start(&["run", "crew.toml", "-q"]);
+        until("a journal", || folder.state().join("journal.db").exists());
+        let store = folder.store();
+        until("a run", || store.runs(&Default::default()).is_ok_and(|runs| !runs.is_empty()));
+        std::thread::sleep(Duration::from_millis(round * 3));
+        let run = store.runs(&Default::default()).unwrap().remove(0).run;
+        store.inbox_put(&run, "pause", "{}", "test", 1).unwrap();
+        let ran = wait(child);
+        assert!(matches!(ran.code, Some(0 | 130)), "{ran:?}");
+        folder.verify();
+    }
+}
+
 #[test]
 fn a_sub_crews_own_cap_is_refused_and_not_ignored() {
     let provider = Provider::start();

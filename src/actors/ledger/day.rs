@@ -17,6 +17,7 @@ use crate::core::event::{CallEvent, Event, LedgerEvent, RunEvent};
 use crate::core::ids::{CallId, Seq};
 use crate::core::ledger::{Day, DayAsk, LedgerStep};
 use crate::core::machine::Decided;
+use crate::core::money::NanoUsd;
 use crate::core::run::Entry;
 use crate::ports::store::{Epoch, PotAsk, PotShare, StoreError};
 
@@ -38,6 +39,8 @@ pub struct DayWork {
     epoch: Epoch,
     /// The store is being asked.
     busy: bool,
+    /// What was asked last.
+    asked: Option<DayAsk>,
     /// Calls to be decided once it has answered.
     behind: Vec<CallId>,
     /// The call that was asked for and whose `budget.day` is being folded, with that entry.
@@ -58,7 +61,7 @@ impl DayWork {
     pub fn new(epoch: Epoch) -> DayWork {
         let (behind, quiet) = (Vec::new(), Vec::new());
         let (busy, armed, closing) = (false, false, false);
-        DayWork { epoch, busy, behind, recorded: None, answered: None, armed, idle: None, closing, quiet }
+        DayWork { epoch, busy, asked: None, behind, recorded: None, answered: None, armed, idle: None, closing, quiet }
     }
 }
 
@@ -86,6 +89,7 @@ impl LedgerState {
     /// Asks in a task of its own; `after` is the entry that must be durable before.
     fn ask_store(&mut self, purpose: Purpose, ask: DayAsk, after: Option<Seq>) {
         self.day.busy = true;
+        self.day.asked = Some(ask);
         let (crew, run, epoch) = (self.context.crew.name.clone(), self.context.run.clone(), self.day.epoch);
         let pot = PotAsk { crew, run, epoch, as_of: self.shell.last.max(after.unwrap_or_default()), ask };
         let (store, durable, myself) =
@@ -121,10 +125,7 @@ impl LedgerState {
                 self.day.behind.push(call);
                 return self.close().await;
             }
-            self.day.closing = false;
-            for reply in self.day.quiet.drain(..) {
-                let _ = reply.send(());
-            }
+            self.at_rest();
             return self.go_on().await;
         }
         let Purpose::Hold(call) = purpose else { return self.go_on().await };
@@ -195,11 +196,22 @@ impl LedgerState {
         if let Some(ask) = self.shell.machine.day_rest(&self.context.crew) {
             return self.give_back(ask).await;
         }
-        match self.shell.machine.day_used(&self.context.crew) {
+        // A day that was asked for and of which no event tells: nothing of it was used.
+        let none = |ask: DayAsk| DayAsk { want: NanoUsd::ZERO, firm: NanoUsd::ZERO, ..ask };
+        let used = self.shell.machine.day_used(&self.context.crew);
+        let untold = self.day.asked.filter(|asked| used.is_none_or(|used| asked.day > used.day)).map(none);
+        match untold.or(used) {
             Some(ask) => self.ask_store(Purpose::Rest, ask, Some(self.shell.last)),
-            None => self.day.closing = false,
+            None => self.at_rest(),
         }
         Ok(())
+    }
+
+    fn at_rest(&mut self) {
+        self.day.closing = false;
+        for reply in self.day.quiet.drain(..) {
+            let _ = reply.send(());
+        }
     }
 
     pub(super) fn quiet(&mut self, reply: oneshot::Sender<()>) {
