@@ -103,6 +103,7 @@ pub struct RootArgs {
 
 pub struct RootState {
     context: Arc<Context>,
+    epoch: Epoch,
     ledger: ActorRef<LedgerMsg>,
     coordinator: ActorRef<CoordinatorMsg>,
     outcome: Option<oneshot::Sender<Outcome>>,
@@ -161,12 +162,12 @@ impl Actor for Root {
         let mailbox = myself.clone();
         let deliver = Arc::new(move |entry| drop(mailbox.cast(RunMsg::Committed(entry))));
         journal.subscribe(Subject::All, Some(run.last), deliver).await.ok_or(Fatal::NoJournal)?;
-        let (coordinator, ledger) = start_machines(&myself, &context, run).await?;
+        let (coordinator, ledger) = start_machines(&myself, &context, epoch, run).await?;
         let mut watches = vec![watch_flights(&myself, flights)];
         watches.extend(time_left.map(|time| watch_deadline(&myself, time)));
         let (journal, restarts) = (journal_id, Rationed::default());
         let outcome = Some(outcome);
-        Ok(RootState { context, ledger, coordinator, outcome, parked: None, watches, journal, restarts })
+        Ok(RootState { context, epoch, ledger, coordinator, outcome, parked: None, watches, journal, restarts })
     }
 
     async fn handle(
@@ -252,6 +253,13 @@ impl RootState {
                     return;
                 }
                 crash_point!(self.context.ports.crash, "finished_durable");
+                if self.context.crew.budget.per_day.is_some() {
+                    // What it did not use of the day is the other runs'.
+                    let (ask, answer) = oneshot::channel();
+                    let _ = self.ledger.cast(LedgerMsg::Quiet(ask));
+                    let _ = answer.await;
+                }
+                crash_point!(self.context.ports.crash, "finished_at_rest");
                 let head = self.head().await;
                 self.end(myself, Outcome::Finished { status, result, head });
             }
@@ -280,7 +288,7 @@ impl RootState {
         let (store, id, crew) = (self.context.ports.store.clone(), self.context.run.clone(), self.context.crew.clone());
         let folded = tokio::task::spawn_blocking(move || super::coordinator::fold(&*store, &id, crew));
         let run = folded.await.ok().flatten().ok_or_else(|| gone("the journal cannot be followed"))?;
-        let started = start_machines(myself, &self.context, run).await;
+        let started = start_machines(myself, &self.context, self.epoch, run).await;
         (self.coordinator, self.ledger) = started.map_err(|error| Outcome::Crashed(format!("{why}; {error}")))?;
         self.parked = None;
         Ok(())

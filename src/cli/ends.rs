@@ -112,7 +112,11 @@ fn words(tally: &Tally, cause: &ParkCause) -> String {
         ParkCause::Budget { step } => match tally.no_budget.get(step) {
             Some(why) => {
                 let (need, left) = (in_unit(why.limit, why.need), in_unit(why.limit, why.left));
-                format!("paused by budget before {step}: needs {need} {}, {left} left at {}", why.limit, why.node)
+                let ends = match why.node {
+                    NodeId::Day(_) => " (`per_day_usd` of all runs of the crew), which ends at 00:00 UTC",
+                    NodeId::Crew(_) | NodeId::Task(_) | NodeId::Agent(..) => "",
+                };
+                format!("paused by budget before {step}: needs {need} {}, {left} left at {}{ends}", why.limit, why.node)
             }
             None => format!("paused by budget before {step}"),
         },

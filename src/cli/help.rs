@@ -142,7 +142,7 @@ fn exit_code(context: &Context, row: &super::failure::Row) {
 
 fn all(context: &Context, command: &clap::Command) {
     let groups: [(&str, &[&str]); 6] = [
-        ("start", &["demo", "new"]),
+        ("start", &["demo", "new", "doctor"]),
         ("define", &["check", "plan", "prompts"]),
         ("run", &["run", "resume", "pause", "cancel", "replay"]),
         ("look", &["runs", "show", "cost"]),

@@ -63,7 +63,8 @@ pub fn of(tally: &Tally, entry: &Entry) -> Option<Notice> {
         Event::Ledger(LedgerEvent::Alert { node, used, .. }) => {
             ("alert", format!("{node}: {} spent or held", usd(used.usd)))
         }
-        Event::Call(_) | Event::Tool(_) | Event::Ledger(LedgerEvent::Raised { .. }) => return None,
+        Event::Ledger(LedgerEvent::Raised { .. } | LedgerEvent::Day { .. }) => return None,
+        Event::Call(_) | Event::Tool(_) => return None,
     };
     let started = tally.started.as_deref()?;
     let id = format!("{}:{}", started.run, entry.seq);

@@ -148,7 +148,7 @@ impl Tally {
                 }
             }
             Event::Tool(ToolEvent::Refused { .. }) => {}
-            Event::Ledger(LedgerEvent::Alert { .. } | LedgerEvent::Raised { .. }) => {}
+            Event::Ledger(LedgerEvent::Alert { .. } | LedgerEvent::Raised { .. } | LedgerEvent::Day { .. }) => {}
         }
         self.last_ms = at;
     }

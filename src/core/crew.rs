@@ -4,8 +4,6 @@
 //!
 //! Built by `adapters::crewfile`, which reports every problem of all files in one pass.
 
-mod bind;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,6 +12,10 @@ use super::ids::{Key, Name, Step};
 use super::money::{Caps, NanoUsd, Price};
 use super::schema::Schema;
 use super::template::{Condition, Expression, TemplateName, Templates};
+
+mod bind;
+mod overrides;
+pub use overrides::Overrides;
 
 /// Budget a crew has where nobody states one.
 pub const DEFAULT_CAPS: Caps =
@@ -70,13 +72,15 @@ pub enum InputKind {
 #[derive(Clone, Debug)]
 pub struct Budget {
     pub caps: Caps,
-    /// Names where the caps come from, for the first line of `run`: `default`, `crews/x.toml`, `--max-usd`.
+    /// Where the caps come from, for the first line of `run`: `default`, `crews/x.toml`, `--max-usd`.
     pub origin: String,
     /// Thousandths of each cap at which an alert is raised, ascending.
     pub warn_at: Vec<u32>,
     /// Amounts at which an alert is raised, ascending.
     pub alert_usd: Vec<NanoUsd>,
     pub on_exhausted: OnExhausted,
+    /// Money of a UTC day over all runs of the (top) crew in a state folder.
+    pub per_day: Option<NanoUsd>,
     /// Models without a price may be called (then only tokens and calls bound them).
     pub allow_unpriced: bool,
 }
@@ -378,27 +382,6 @@ impl Crew {
             Some(Place::DelegatedCrew { sub, .. }) => Some(sub.crew.clone()),
         }
     }
-}
-
-/// What a run fixes over the crew's files: pinned with it, so that resume compiles the same crew.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub struct Overrides {
-    /// `--model`: replaces every model of the crew.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// The settings' model, of agents that name none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usual_model: Option<String>,
-    /// `--offline`: every model is the stand-in.
-    #[serde(default)]
-    pub offline: bool,
-    /// `--max-usd --max-tokens`: lower the top crew's caps.
-    #[serde(default)]
-    pub caps: Caps,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_turns: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_output: Option<u64>,
 }
 
 /// Temperature that attempt 2 of an unusable answer uses: half the first, as the failure table's "lower".

@@ -16,7 +16,7 @@ use boatswain::core::template::{ResultView, Scope};
 use serde_json::json;
 
 const PRICE: Price =
-    Price { input: 400_000_000, output: 1_600_000_000, cache_read: 100_000_000, cache_write: 400_000_000 };
+    Price { input: 400_000_000, output: 1_600_000_000, cache_read: 100_000_000, cache_write: 400_000_000, above: None };
 
 fn tool(name: &str, required: &[&str]) -> ToolSpec {
     let fields: serde_json::Map<_, _> =
@@ -57,7 +57,7 @@ fn with<T>(overrides: &Overrides, run: impl FnOnce(&LoadOptions<'_>) -> T) -> T 
     ];
     let price = |provider: &str, id: &str| {
         let known = provider == "openai" && id.starts_with("gpt-4.1");
-        known.then_some(ListedPrice { price: PRICE, context_window: Some(1_000_000) })
+        known.then_some(ListedPrice { price: PRICE, context_window: Some(1_000_000), from: "a test".into() })
     };
     run(&LoadOptions {
         overrides,

@@ -773,6 +773,7 @@ fn a_clock_that_runs_backwards_changes_no_decision() {
         inputs: BTreeMap::new(),
         overrides: Overrides::default(),
         prices: BTreeMap::new(),
+        price_from: Default::default(),
         windows: BTreeMap::new(),
         caps: Caps { ..crew.budget.caps },
         cap_origin: String::new(),

@@ -7,6 +7,7 @@ mod crash;
 mod crashpoints;
 mod crewfile;
 mod crews;
+mod day;
 mod demo;
 mod embed;
 mod failures;

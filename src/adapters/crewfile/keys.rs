@@ -121,8 +121,8 @@ pub static BUDGET: Spec = Spec {
         key("warn_at", Kind::Shares, "[0.5, 0.8, 0.9]", "alerts, as parts of a limit"),
         key("alert_usd", Kind::Moneys, "[]", "alerts, as amounts"),
         key("on_exhausted", Kind::Choice(&["pause", "fail"], &["finish"]), "pause", "what happens at the limit"),
+        key("per_day_usd", Kind::Money, "", "money of a UTC day, over all runs of the crew in the state folder"),
         key("unpriced", Kind::Choice(&["deny", "allow"], &[]), "deny", "models without a price"),
-        later("per_day_usd", "money per day"),
         later("degrade", "what to give up first"),
     ],
 };

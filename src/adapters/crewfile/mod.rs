@@ -47,10 +47,12 @@ pub use source::{DiskSource, FILE_MAX, Pin, PinnedSource, ROWS_MAX, Source, proj
 pub use values::time;
 
 /// A price that was looked up, and the model's window where the list knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedPrice {
     pub price: Price,
     pub context_window: Option<u64>,
+    /// Who states the price: a settings file, or the price table with its version and day.
+    pub from: String,
 }
 
 /// A provider as a crew file or the machine's settings state it.
@@ -101,6 +103,8 @@ pub struct Loaded {
     pub providers: BTreeMap<Name, ProviderTable>,
     /// Prices that were used, by `provider/model-id`.
     pub prices: BTreeMap<String, Pricing>,
+    /// Who states each of them: a crew file, a settings file, or the price table with its version and day.
+    pub price_from: BTreeMap<String, String>,
     /// Context windows that were looked up, by `provider/model-id`.
     pub windows: BTreeMap<String, u64>,
     /// What `check` says besides: which key goes to which host.
@@ -126,6 +130,7 @@ pub(crate) struct Loader<'a> {
     problems: Vec<Problem>,
     providers: BTreeMap<Name, ProviderTable>,
     prices: BTreeMap<String, Pricing>,
+    price_from: BTreeMap<String, String>,
     windows: BTreeMap<String, u64>,
     notes: BTreeSet<String>,
     outputs: Vec<OutputAt>,
@@ -143,6 +148,7 @@ impl<'a> Loader<'a> {
             problems: Vec::new(),
             providers: BTreeMap::new(),
             prices: BTreeMap::new(),
+            price_from: BTreeMap::new(),
             windows: BTreeMap::new(),
             notes: BTreeSet::new(),
             outputs: Vec::new(),
@@ -177,6 +183,7 @@ impl<'a> Loader<'a> {
             pins: self.files.pins(),
             providers: self.providers,
             prices: self.prices,
+            price_from: self.price_from,
             windows: self.windows,
             notes: self.notes.into_iter().collect(),
             tools: self.options.builtin_tools.to_vec(),

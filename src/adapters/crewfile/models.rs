@@ -188,11 +188,12 @@ impl<'d> Models<'d> {
         let provider_table = self.provider(loader, provider, &at)?;
         let provider = Name::new(provider).ok()?;
         let listed = (loader.options.price)(provider.as_str(), id);
-        if let Some(window) = listed.and_then(|listed| listed.context_window) {
+        let listed_window = listed.as_ref().and_then(|listed| listed.context_window);
+        if let Some(window) = listed_window {
             loader.windows.insert(full.clone(), window);
         }
         let stated = table.and_then(|table| table.table("price")).and_then(price);
-        let price = match (stated, provider_table.kind.as_str(), listed) {
+        let price = match (stated, provider_table.kind.as_str(), &listed) {
             (Some(price), _, _) => Pricing::Priced(price),
             // What a run was started with counts, whatever its provider has become since.
             (None, _, Some(listed)) if loader.options.pinned => Pricing::Priced(listed.price),
@@ -210,6 +211,10 @@ impl<'d> Models<'d> {
             }
         };
         loader.prices.insert(full.clone(), price);
+        if let Pricing::Priced(_) = price {
+            let from = if stated.is_some() { at.file.to_string() } else { listed.map(|l| l.from).unwrap_or_default() };
+            loader.price_from.insert(full.clone(), from);
+        }
         let place = match (&provider_table.base_url, &provider_table.kind) {
             (Some(url), _) => url.clone(),
             (None, kind) => format!("the address of `{kind}`"),
@@ -227,7 +232,7 @@ impl<'d> Models<'d> {
             provider,
             id: id.into(),
             price,
-            context_window: window.or(listed.and_then(|listed| listed.context_window)),
+            context_window: window.or(listed_window),
             settings: settings(table),
             extra: Arc::new(match table.and_then(|table| table.get("extra")).map(Node::json) {
                 Some(serde_json::Value::Object(extra)) => extra,
@@ -276,7 +281,7 @@ fn price(table: &Table) -> Option<Price> {
     let of = |key: &str| table.get(key).and_then(budget::money).map(|money| money.0);
     let (input, output) = (of("input")?, of("output")?);
     let (read, write) = (of("cache_read").unwrap_or(input), of("cache_write").unwrap_or(input));
-    Some(Price { input, output, cache_read: read, cache_write: write })
+    Some(Price { input, output, cache_read: read, cache_write: write, above: None })
 }
 
 fn settings(table: Option<&Table>) -> Settings {

@@ -5,6 +5,7 @@ pub mod failure;
 pub mod http;
 pub mod offline;
 pub mod openai;
+pub mod probe;
 pub mod scripted;
 pub mod secrets;
 

@@ -12,7 +12,7 @@ use crate::core::money::NanoUsd;
 /// Keys with the values that flags give them.
 pub type Flags = BTreeMap<String, String>;
 
-pub const KEYS: [&str; 14] = [
+pub const KEYS: [&str; 15] = [
     "state_dir",
     "model",
     "max_usd",
@@ -27,6 +27,7 @@ pub const KEYS: [&str; 14] = [
     "offline_delay_ms",
     "script",
     "providers",
+    "prices",
 ];
 pub const PROVIDER_KEYS: [&str; 10] = [
     "kind",
@@ -171,7 +172,7 @@ fn variable(key: &str) -> String {
 /// problem: whoever set it believes that spending is bounded.
 pub fn environment(env: &Env, problems: &mut Vec<String>) -> (Layer, Vec<String>) {
     let known: Vec<(String, &str)> =
-        KEYS.iter().filter(|key| **key != "providers").map(|key| (variable(key), *key)).collect();
+        KEYS.iter().filter(|key| !["providers", "prices"].contains(key)).map(|key| (variable(key), *key)).collect();
     let is_known = |name: &String| known.iter().any(|(variable, _)| variable == name);
     let (ours, others): (Vec<_>, Vec<_>) =
         env.iter().filter(|(name, _)| name.starts_with(PREFIX)).partition(|(name, _)| is_known(name));

@@ -54,7 +54,7 @@ pub fn said(tally: &Tally, entry: &Entry, verdict: Option<&str>) -> Vec<Said> {
             }
             ToolEvent::Started { .. } | ToolEvent::Refused { .. } | ToolEvent::Returned { .. } => Vec::new(),
         },
-        Event::Ledger(event) => vec![ledger(event)],
+        Event::Ledger(event) => ledger(event).into_iter().collect(),
     }
 }
 
@@ -239,8 +239,10 @@ fn call(tally: &Tally, event: &CallEvent) -> Option<Said> {
     })
 }
 
-fn ledger(event: &LedgerEvent) -> Said {
-    match event {
+fn ledger(event: &LedgerEvent) -> Option<Said> {
+    Some(match event {
+        // Part of a hold, which is not told either.
+        LedgerEvent::Day { .. } => return None,
         LedgerEvent::Alert { node, alert, limit, used, .. } => {
             let at = match alert {
                 AlertAt::Share(share) => format!("{} % of {limit}", share / 10),
@@ -258,7 +260,7 @@ fn ledger(event: &LedgerEvent) -> Said {
             let all = all.into_iter().flatten().collect::<Vec<_>>().join(", ");
             Said::new("raised", Tone::Strong, format!("cap is now {all}, by {}", clean(by)))
         }
-    }
+    })
 }
 
 /// What is still going on.

@@ -50,6 +50,7 @@ impl Told {
             inputs: Default::default(),
             overrides: Overrides::default(),
             prices: Default::default(),
+            price_from: Default::default(),
             windows: Default::default(),
             caps,
             cap_origin: "default".into(),

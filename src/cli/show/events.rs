@@ -84,6 +84,9 @@ fn facts(event: &Event) -> (String, Vec<String>) {
             LedgerEvent::Raised { caps: raised, by } => {
                 (String::new(), vec![format!("cap is now {}", caps(*raised)), format!("by {}", clean(by))])
             }
+            LedgerEvent::Day { day, cap: most, granted, .. } => {
+                (format!("day {day}"), vec![format!("{} granted", usd(*granted)), format!("cap {}", cap(*most))])
+            }
         },
     }
 }

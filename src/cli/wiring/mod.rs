@@ -327,6 +327,7 @@ fn started(id: &RunId, ready: &Ready) -> Started {
         inputs: ready.inputs.clone(),
         overrides: ready.overrides.clone(),
         prices: prices.collect(),
+        price_from: ready.loaded.price_from.clone(),
         windows: ready.loaded.windows.clone(),
         caps: ready.crew.budget.caps,
         cap_origin: ready.crew.budget.origin.clone(),

@@ -64,6 +64,7 @@ impl Event {
             Event::Ledger(event) => match event {
                 LedgerEvent::Alert { .. } => "budget.alert",
                 LedgerEvent::Raised { .. } => "budget.raised",
+                LedgerEvent::Day { .. } => "budget.day",
             },
         }
     }

@@ -43,8 +43,11 @@ pub struct Started {
     /// Values by name; a secret's value is its mark.
     pub inputs: BTreeMap<Name, serde_json::Value>,
     pub overrides: Overrides,
-    /// The prices in force, by `provider/model-id`, and the date of their table.
+    /// The prices in force, by `provider/model-id`.
     pub prices: BTreeMap<String, Price>,
+    /// Who states each of them: a crew file, a settings file, or the price table with its version and day.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub price_from: BTreeMap<String, String>,
     /// Context windows that the table gave, in tokens, by `provider/model-id`: a later table must not
     /// change what is shrunk.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -94,7 +94,7 @@ impl Event {
                 ToolEvent::Refused { agent: who, .. } | ToolEvent::Returned { agent: who, .. } => vec![agent(who)],
             },
             Event::Ledger(event) => match event {
-                LedgerEvent::Alert { .. } => vec![Subject::Ledger],
+                LedgerEvent::Alert { .. } | LedgerEvent::Day { .. } => vec![Subject::Ledger],
                 LedgerEvent::Raised { .. } => vec![Subject::All],
             },
         }
@@ -127,7 +127,7 @@ impl Event {
                 ToolEvent::Started { .. } | ToolEvent::Refused { .. } => false,
             },
             Event::Ledger(event) => match event {
-                LedgerEvent::Raised { .. } => true,
+                LedgerEvent::Raised { .. } | LedgerEvent::Day { .. } => true,
                 LedgerEvent::Alert { .. } => false,
             },
         }

@@ -1,6 +1,6 @@
 //! Deciding a hold: it fits everywhere, waits its turn somewhere, or can never fit.
 
-use super::{Ledger, NodeId, path};
+use super::{DayShare, Ledger, NodeId, Sums, path};
 use crate::core::chat::Settings;
 use crate::core::crew::{OnExhausted, Pricing};
 use crate::core::event::{AlertAt, CallEvent, Event, Held, LedgerEvent};
@@ -44,13 +44,17 @@ impl Ledger {
             return Err(Refusal::NotDue(format!("{} is already held", request.call)));
         }
         let need = request.need();
-        let nodes = path(world.crew, self.caps, &request.call.step, &request.agent)
+        let mut nodes = path(world.crew, self.caps, &request.call.step, &request.agent)
             .ok_or_else(|| Refusal::NotDue(format!("the crew has no step {}", request.call.step)))?;
-        if let Some((node, limit, left)) = self.never_fits(&nodes, need, request) {
+        let day = self.day_share(world.crew, need)?;
+        let over = self.never_fits(&nodes, need, request).or_else(|| self.day_is_over(day?, need));
+        if let Some((node, limit, left)) = over {
             let pause = world.crew.budget.on_exhausted == OnExhausted::Pause;
             let (call, agent) = (request.call.clone(), request.agent.clone());
             return Ok(Decided::one(Event::Call(CallEvent::Exhausted { call, agent, node, limit, need, left, pause })));
         }
+        // Within the grant: what the other runs have is beyond it.
+        nodes.extend(day.map(|share| (NodeId::Day(share.day), Caps { usd: Some(share.granted), ..Caps::default() })));
         let waits_at = nodes.iter().find_map(|(node, caps)| self.must_wait(node, *caps, need, &request.call));
         let waiting = self.waiting.get(&request.call).map(|(node, _)| node);
         match (waits_at, waiting) {
@@ -85,7 +89,8 @@ impl Ledger {
             nodes: nodes.iter().map(|(node, _)| node.clone()).collect(),
         })))];
         let budget = &world.crew.budget;
-        for (node, caps) in &nodes {
+        // A grant is no cap to be warned of: it grows with what is asked.
+        for (node, caps) in nodes.iter().filter(|(node, _)| !matches!(node, NodeId::Day(_))) {
             let before = self.nodes.get(node);
             let used = before.map(|sums| sums.used()).unwrap_or_default().plus(need);
             let old = |at: &AlertAt| before.is_some_and(|sums| sums.alerted.contains(at));
@@ -123,9 +128,19 @@ impl Ledger {
         })
     }
 
+    /// Would the need be over the day's cap even if every open hold, of any run, settled at zero?
+    fn day_is_over(&self, share: DayShare, need: Amount) -> Option<(NodeId, Limit, Amount)> {
+        let node = NodeId::Day(share.day);
+        let firm = self.nodes.get(&node).map(|sums| sums.firm()).unwrap_or_default().usd;
+        let left = share.most.minus(firm);
+        let left = Amount { tokens: Tokens(u64::MAX), usd: left, calls: u64::MAX };
+        (firm.plus(need.usd) > share.most).then_some((node, Limit::Usd, left))
+    }
+
     /// Must the call wait at this node: for open holds to settle lower, or for who came before?
     fn must_wait<'a>(&self, node: &'a NodeId, caps: Caps, need: Amount, call: &CallId) -> Option<(&'a NodeId, Limit)> {
-        let sums = self.nodes.get(node)?;
+        let none = Sums::default();
+        let sums = self.nodes.get(node).unwrap_or(&none);
         if let Some(limit) = caps.broken_by(sums.used().plus(need)) {
             return Some((node, limit));
         }

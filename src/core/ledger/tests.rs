@@ -1,3 +1,4 @@
+mod day;
 mod property;
 mod tree;
 

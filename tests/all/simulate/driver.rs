@@ -111,6 +111,7 @@ impl Sim {
             inputs: inputs.collect(),
             overrides: Default::default(),
             prices: BTreeMap::new(),
+            price_from: Default::default(),
             windows: BTreeMap::new(),
             caps: crew.budget.caps,
             cap_origin: crew.budget.origin.clone(),
