@@ -13,6 +13,7 @@ pub mod machine;
 pub mod money;
 pub mod nearest;
 pub mod plan;
+pub mod rates;
 pub mod run;
 pub mod schema;
 pub mod template;
