@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use boatswain::engine::{
-    BoxFuture, CallFailure, Exit, Failure, FailureClass, Finish, Message, Model, ModelAnswer, ModelRequest, Options,
-    Usage,
+    BoxFuture, CallFailure, Exit, Failure, FailureClass, Message, Model, ModelAnswer, ModelRequest, Options, Usage,
+    Watch,
 };
 
 /// Says what it was told, louder.
@@ -24,20 +24,16 @@ impl UpperCase {
         let last = request.messages.last().ok_or_else(|| broken("there is no message".to_owned()))?;
         let message = Message::decode(last).map_err(|error| broken(error.to_string()))?;
         let words = message.content().split_whitespace().count() as u64;
-        Ok(ModelAnswer {
-            text: message.content().to_uppercase(),
-            tool_calls: Vec::new(),
-            finish: Finish::Stop,
-            usage: Usage::reported(words, words),
-            native: None,
-            raw_usage: None,
-            request_id: None,
-        })
+        Ok(ModelAnswer::of(message.content().to_uppercase(), Usage::reported(words, words)))
     }
 }
 
 impl Model for UpperCase {
-    fn call<'a>(&'a self, request: &'a ModelRequest) -> BoxFuture<'a, Result<ModelAnswer, CallFailure>> {
+    fn call<'a>(
+        &'a self,
+        request: &'a ModelRequest,
+        _: &'a dyn Watch,
+    ) -> BoxFuture<'a, Result<ModelAnswer, CallFailure>> {
         Box::pin(std::future::ready(UpperCase::answer(request)))
     }
 }

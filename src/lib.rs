@@ -88,6 +88,6 @@ pub mod engine {
     pub use crate::core::money::{Caps, Usage};
     pub use crate::core::run::Entry;
     pub use crate::ports::BoxFuture;
-    pub use crate::ports::model::Model;
+    pub use crate::ports::model::{Model, Watch};
     pub use crate::ports::tool::{Tool, ToolCall, ToolOutcome};
 }

@@ -23,10 +23,11 @@ use super::texts::TextCache;
 use super::throttle::{Permit, Throttle};
 use crate::core::chat::{CallFailure, Message, ModelAnswer, ModelRequest};
 use crate::core::crew::Crew;
-use crate::core::event::{Answered, CallEvent, Event, Held, LostCause};
-use crate::core::ids::{AgentRef, CallId, Name, RunId, Seq, Step};
+use crate::core::event::{Answered, CallEvent, Event, Held, LostCause, OwnTurn};
+use crate::core::ids::{AgentRef, BlobId, CallId, Name, RunId, Seq, Step};
 use crate::core::ledger::settlement;
 use crate::core::machine::{Decided, World};
+use crate::ports::model::Unwatched;
 
 /// What every actor of a run shares.
 pub struct Context {
@@ -229,7 +230,7 @@ async fn make_call(context: &Context, call: &Call) -> Result<(Decided, Option<Pe
     };
     tracing::debug!(model = %call.held.model, held = %call.held.amount.usd, "sent");
     crash_point!(context.ports.crash, "call_send");
-    let answer = tokio::time::timeout(call.time, model.call(&call.request)).await;
+    let answer = tokio::time::timeout(call.time, model.call(&call.request, &Unwatched)).await;
     crash_point!(context.ports.crash, "call_answer");
     let elapsed_ms = millis(started.elapsed());
     let decided = match answer {
@@ -259,9 +260,13 @@ fn answered(held: &Held, answer: ModelAnswer, elapsed_ms: u64) -> Decided {
     let mut decided = Decided::default();
     let asks = u32::try_from(answer.tool_calls.len()).unwrap_or(u32::MAX);
     let turn = Message::Assistant { content: answer.text, tool_calls: answer.tool_calls };
-    let message = decided.message(&turn);
-    let mut raw = |raw: Option<Box<serde_json::value::RawValue>>| raw.map(|raw| decided.keep(raw.get()));
-    let (native, raw_usage) = (raw(answer.native), raw(answer.raw_usage));
+    let mut message = decided.message(&turn);
+    let mut native = answer.native.map(|raw| (raw.get().len() as u64, decided.keep(raw.get())));
+    if answer.verbatim {
+        let by = BlobId::of(held.model.as_bytes());
+        message.own = native.take().map(|(bytes, turn)| OwnTurn { turn, bytes, by });
+    }
+    let raw_usage = answer.raw_usage.map(|raw| decided.keep(raw.get()));
     decided.events.push(Event::Call(CallEvent::Answered(Box::new(Answered {
         call: held.call.clone(),
         agent: held.agent.clone(),
@@ -273,7 +278,8 @@ fn answered(held: &Held, answer: ModelAnswer, elapsed_ms: u64) -> Decided {
         estimated: settled.estimated,
         overrun: settled.overrun,
         message,
-        native,
+        native: native.map(|(_, turn)| turn),
+        served: answer.served,
         raw_usage,
         request_id: answer.request_id,
         elapsed_ms,

@@ -4,6 +4,7 @@
 //! A message is a JSON object in the field's most common shape (`role`, `content`, `tool_calls`,
 //! `tool_call_id`), so that an adapter for Chat Completions splices it into a request as it is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -187,6 +188,9 @@ pub struct ModelRequest {
     pub model: Arc<str>,
     /// Encoded [`Message`]s in order.
     pub messages: Vec<Arc<str>>,
+    /// Turns that this very model wrote and must get back byte for byte, in the provider's own JSON, by
+    /// the index of the message they stand for.
+    pub own_turns: BTreeMap<usize, Arc<str>>,
     /// Empty: no tools are offered.
     pub tools: Arc<[ToolSpec]>,
     pub schema: Option<Arc<OutputSchema>>,
@@ -217,11 +221,45 @@ pub struct ModelAnswer {
     pub tool_calls: Vec<ToolAsk>,
     pub finish: Finish,
     pub usage: Usage,
-    /// The provider's own turn, byte for byte, where it must go back verbatim or be audited.
+    /// The provider's own turn, byte for byte, as it is kept for audit.
     pub native: Option<Box<RawValue>>,
+    /// `native` must go back with the next request as it came: signatures, reasoning items.
+    pub verbatim: bool,
+    /// The model and the service tier that served it, as reported, where they are not what was asked for.
+    pub served: Option<Served>,
     /// The usage object as it came, whatever `usage` made of it; `None` where there was none.
     pub raw_usage: Option<Box<RawValue>>,
     pub request_id: Option<String>,
+}
+
+impl ModelAnswer {
+    /// A plain answer, whole.
+    pub fn of(text: String, usage: Usage) -> ModelAnswer {
+        ModelAnswer { text, finish: Finish::Stop, usage, ..ModelAnswer::unusable(None) }
+    }
+    /// An answer of which nothing is known but that it came.
+    pub fn unusable(request_id: Option<String>) -> ModelAnswer {
+        ModelAnswer {
+            text: String::new(),
+            tool_calls: Vec::new(),
+            finish: Finish::Malformed,
+            usage: Usage::ABSENT,
+            native: None,
+            verbatim: false,
+            served: None,
+            raw_usage: None,
+            request_id,
+        }
+    }
+}
+
+/// Who answered, in the provider's words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Served {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
 }
 
 /// Why there is no answer: what the failure table needs to know.

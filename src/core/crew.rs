@@ -113,6 +113,13 @@ pub struct Model {
     pub extra: Arc<serde_json::Map<String, serde_json::Value>>,
 }
 
+impl Model {
+    /// `provider/model-id`.
+    pub fn full_id(&self) -> String {
+        format!("{}/{}", self.provider, self.id)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pricing {
     Priced(Price),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use boatswain::engine::{BoxFuture, CallFailure, Exit, Finish, Model, ModelAnswer, ModelRequest, Options, Usage};
+use boatswain::engine::{BoxFuture, CallFailure, Exit, Model, ModelAnswer, ModelRequest, Options, Usage, Watch};
 
 /// Builds the example and runs it.
 fn example(name: &str) -> String {
@@ -40,19 +40,15 @@ fn examples_are_short() {
 struct Counting(Arc<Mutex<Vec<u64>>>);
 
 impl Model for Counting {
-    fn call<'a>(&'a self, request: &'a ModelRequest) -> BoxFuture<'a, Result<ModelAnswer, CallFailure>> {
+    fn call<'a>(
+        &'a self,
+        request: &'a ModelRequest,
+        _: &'a dyn Watch,
+    ) -> BoxFuture<'a, Result<ModelAnswer, CallFailure>> {
         let input: usize = request.messages.iter().map(|message| message.len()).sum();
         self.0.lock().unwrap().push(input as u64);
         let text = "It was a plain day at sea and the crew kept the watch. ".repeat(60).trim().to_owned();
-        let answer = ModelAnswer {
-            text: text.replace(". It", ".\n\nIt"),
-            tool_calls: Vec::new(),
-            finish: Finish::Stop,
-            usage: Usage::reported(input as u64, 300),
-            native: None,
-            raw_usage: None,
-            request_id: None,
-        };
+        let answer = ModelAnswer::of(text.replace(". It", ".\n\nIt"), Usage::reported(input as u64, 300));
         Box::pin(std::future::ready(Ok(answer)))
     }
 }

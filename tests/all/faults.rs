@@ -746,17 +746,11 @@ impl Model for Says {
     fn call<'a>(
         &'a self,
         _: &'a boatswain::core::chat::ModelRequest,
+        _: &'a dyn boatswain::ports::model::Watch,
     ) -> BoxFuture<'a, Result<boatswain::core::chat::ModelAnswer, boatswain::core::chat::CallFailure>> {
         Box::pin(async {
-            Ok(boatswain::core::chat::ModelAnswer {
-                text: "Fine.".into(),
-                tool_calls: Vec::new(),
-                finish: boatswain::core::chat::Finish::Stop,
-                usage: boatswain::core::money::Usage::reported(40, 7),
-                native: None,
-                raw_usage: None,
-                request_id: None,
-            })
+            let usage = boatswain::core::money::Usage::reported(40, 7);
+            Ok(boatswain::core::chat::ModelAnswer::of("Fine.".into(), usage))
         })
     }
 }

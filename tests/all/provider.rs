@@ -14,7 +14,7 @@ use boatswain::core::chat::{
 };
 use boatswain::core::ids::{CallId, Name, RunId};
 use boatswain::core::money::{Count, Usage};
-use boatswain::ports::model::{Model, Models};
+use boatswain::ports::model::{Model, Models, Unwatched};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -48,6 +48,7 @@ fn request() -> ModelRequest {
             Message::System { content: "Be brief.".into() }.encode().text,
             Message::User { content: "Say \"é\"\n".into() }.encode().text,
         ],
+        own_turns: Default::default(),
         tools: Vec::new().into(),
         schema: None,
         settings: Settings { max_output: 64, ..Settings::default() },
@@ -71,7 +72,7 @@ fn tool(name: &str) -> ToolSpec {
 async fn one(behaviour: Behaviour) -> Result<ModelAnswer, CallFailure> {
     let server = StandIn::start().await;
     server.push(behaviour);
-    let outcome = client(&server).call(&request()).await;
+    let outcome = client(&server).call(&request(), &Unwatched).await;
     assert_eq!(server.requests(), 1);
     outcome
 }
@@ -83,7 +84,7 @@ async fn status(status: u16, headers: &[(&'static str, &str)], body: &str) -> Ca
 
 async fn body_of(request: &ModelRequest, dialect: Dialect) -> String {
     let server = StandIn::start().await;
-    OpenAi::new(spec(server.base_url(), dialect)).unwrap().call(request).await.unwrap();
+    OpenAi::new(spec(server.base_url(), dialect)).unwrap().call(request, &Unwatched).await.unwrap();
     server.seen().pop().unwrap().body
 }
 
@@ -139,8 +140,8 @@ async fn another_tool_set_is_never_sent_in_the_place_of_the_first() {
     let client = client(&server);
     for i in 0..200 {
         let ask = ModelRequest { tools: vec![tool(&format!("t{i}"))].into(), ..request() };
-        client.call(&ask).await.unwrap();
-        client.call(&ask).await.unwrap();
+        client.call(&ask, &Unwatched).await.unwrap();
+        client.call(&ask, &Unwatched).await.unwrap();
     }
     for (at, seen) in server.seen().iter().enumerate() {
         let name = format!("\"name\":\"t{}\"", at / 2);
@@ -153,7 +154,7 @@ async fn what_the_worst_case_depends_on_cannot_be_set_by_extra() {
     let server = StandIn::start().await;
     for key in ["model", "messages", "n", "max_tokens", "max_completion_tokens", "stream", "tools"] {
         let extra = Arc::new([(key.to_owned(), json!(9))].into_iter().collect());
-        let failure = client(&server).call(&ModelRequest { extra, ..request() }).await.unwrap_err();
+        let failure = client(&server).call(&ModelRequest { extra, ..request() }, &Unwatched).await.unwrap_err();
         assert_eq!(failure.class, FailureClass::OurFault);
         assert!(failure.message.contains(key), "{}", failure.message);
     }
@@ -163,7 +164,7 @@ async fn what_the_worst_case_depends_on_cannot_be_set_by_extra() {
 #[tokio::test]
 async fn a_plain_answer_comes_with_everything_that_is_recorded() {
     let server = StandIn::start().await;
-    let answer = client(&server).call(&request()).await.unwrap();
+    let answer = client(&server).call(&request(), &Unwatched).await.unwrap();
     assert_eq!((answer.text.as_str(), answer.finish), ("Answer 1.", Finish::Stop));
     assert_eq!(answer.request_id.as_deref(), Some("req_1"));
     assert_eq!(answer.native.unwrap().get(), r#"{"role":"assistant","content":"Answer 1."}"#);
@@ -315,7 +316,7 @@ async fn what_breaks_after_sending_is_ambiguous() {
     server.push(Behaviour::Hang);
     let short = OpenAiSpec { timeout: Duration::from_millis(300), ..spec(server.base_url(), Dialect::OPENAI) };
     let start = Instant::now();
-    let failure = OpenAi::new(short).unwrap().call(&request()).await.unwrap_err();
+    let failure = OpenAi::new(short).unwrap().call(&request(), &Unwatched).await.unwrap_err();
     assert_eq!((failure.class, failure.status), (FailureClass::Ambiguous, None));
     assert!(failure.message.contains("within 300 ms"), "{}", failure.message);
     assert!(start.elapsed() < Duration::from_secs(5));
@@ -348,7 +349,8 @@ async fn a_connection_that_ends_early_is_ambiguous_whatever_was_promised() {
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"cho\r\n",
         "SSH-2.0-OpenSSH_9.6\r\n",
     ] {
-        let failure = OpenAi::new(spec(raw(answer), Dialect::OPENAI)).unwrap().call(&request()).await.unwrap_err();
+        let failure =
+            OpenAi::new(spec(raw(answer), Dialect::OPENAI)).unwrap().call(&request(), &Unwatched).await.unwrap_err();
         assert_eq!(failure.class, FailureClass::Ambiguous, "{answer:?}: {}", failure.message);
     }
 }
@@ -363,7 +365,8 @@ async fn what_was_never_sent_is_not_sent() {
         format!("http://{}.invalid/v1", "x".repeat(64)),
         server.base_url().replace("http://", "https://"),
     ] {
-        let failure = OpenAi::new(spec(base.clone(), Dialect::OPENAI)).unwrap().call(&request()).await.unwrap_err();
+        let failure =
+            OpenAi::new(spec(base.clone(), Dialect::OPENAI)).unwrap().call(&request(), &Unwatched).await.unwrap_err();
         assert_eq!((failure.class, failure.status), (FailureClass::NotSent, None), "{base}: {}", failure.message);
     }
     assert_eq!(server.requests(), 0);
@@ -396,13 +399,13 @@ async fn a_secret_input_exists_only_in_the_body() {
     let say = |mark: String| Message::User { content: format!("My pin is {mark}.") }.encode().text;
     let ask = ModelRequest { messages: vec![say(mark(&pin, 7))], ..request() };
     server.push(Behaviour::Status(400, vec![], json!({"error":{"message":"bad s3cr\"et\n!"}}).to_string()));
-    let failure = client.call(&ask).await.unwrap_err();
+    let failure = client.call(&ask, &Unwatched).await.unwrap_err();
     assert_eq!(failure.message, "HTTP 400: bad [redacted]!");
     let body: Value = serde_json::from_str(&server.seen()[0].body).unwrap();
     assert_eq!(body["messages"][0]["content"], "My pin is s3cr\"et\n.");
     // What a tool or a file says is no mark of this run.
     let forged = ModelRequest { messages: vec![say("⟦secret:pin⟧".into()), say(mark(&pin, 8))], ..request() };
-    client.call(&forged).await.unwrap();
+    client.call(&forged, &Unwatched).await.unwrap();
     assert!(!server.seen()[1].body.contains("s3cr"));
     assert_eq!(server.requests(), 2);
 }
@@ -421,7 +424,7 @@ async fn the_registry_finds_keys_and_addresses_with_or_without_a_slash() {
     let env = Env::from([("ACME_KEY".to_owned(), "k-acme".to_owned())]);
     let registry = Registry::new([acme, ollama], Surroundings { env: Arc::new(env), ..Surroundings::default() });
     for provider in ["acme", "ollama"] {
-        registry.provider(&name(provider)).unwrap().call(&request()).await.unwrap();
+        registry.provider(&name(provider)).unwrap().call(&request(), &Unwatched).await.unwrap();
     }
     let seen = server.seen();
     assert!(seen.iter().all(|seen| seen.path == "/v1/chat/completions"));
@@ -437,7 +440,7 @@ async fn thirty_two_at_once_are_thirty_two_requests() {
     let calls: Vec<_> = (0..128)
         .map(|_| {
             let client = client.clone();
-            tokio::spawn(async move { client.call(&request()).await.unwrap().usage.known().unwrap() })
+            tokio::spawn(async move { client.call(&request(), &Unwatched).await.unwrap().usage.known().unwrap() })
         })
         .collect();
     let mut input = 0;
@@ -462,7 +465,7 @@ async fn provider_figures() {
     let bare = reqwest_of(&server);
     let prompt = Message::User { content: "A word or two. ".repeat(270) }.encode().text;
     let ask = ModelRequest { messages: vec![prompt], ..request() };
-    own.call(&ask).await.unwrap();
+    own.call(&ask, &Unwatched).await.unwrap();
     let body = server.seen().pop().unwrap().body;
     const CALLS: u32 = 2000;
     for _ in 0..3 {
@@ -473,7 +476,7 @@ async fn provider_figures() {
         let without = start.elapsed() / CALLS;
         let start = Instant::now();
         for _ in 0..CALLS {
-            own.call(&ask).await.unwrap();
+            own.call(&ask, &Unwatched).await.unwrap();
         }
         println!("per call, {} bytes: bare {without:?}, own {:?}", body.len(), start.elapsed() / CALLS);
     }

@@ -2,6 +2,7 @@
 //! says why it cannot be, before anything is sent.
 
 pub mod failure;
+pub mod http;
 pub mod offline;
 pub mod openai;
 pub mod scripted;
@@ -20,7 +21,7 @@ use self::secrets::{Env, KeySource, SecretInputs};
 use crate::core::chat::{CallFailure, FailureClass, ModelAnswer, ModelRequest};
 use crate::core::ids::Name;
 use crate::ports::BoxFuture;
-use crate::ports::model::{Model, Models};
+use crate::ports::model::{Model, Models, Watch};
 
 /// `kind` of a `[providers.N]` table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -233,7 +234,7 @@ fn refused(class: FailureClass, message: String) -> CallFailure {
 struct Refused(CallFailure);
 
 impl Model for Refused {
-    fn call<'a>(&'a self, _: &'a ModelRequest) -> BoxFuture<'a, Result<ModelAnswer, CallFailure>> {
+    fn call<'a>(&'a self, _: &'a ModelRequest, _: &'a dyn Watch) -> BoxFuture<'a, Result<ModelAnswer, CallFailure>> {
         Box::pin(std::future::ready(Err(self.0.clone())))
     }
 }

@@ -25,7 +25,7 @@ use super::offline::estimate;
 use crate::core::chat::{CallFailure, FailureClass, Finish, Message, ModelAnswer, ModelRequest, ToolAsk, wire_name};
 use crate::core::money::{Count, Usage};
 use crate::ports::BoxFuture;
-use crate::ports::model::Model;
+use crate::ports::model::{Model, Watch};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -178,7 +178,11 @@ impl Scripted {
 }
 
 impl Model for Scripted {
-    fn call<'a>(&'a self, request: &'a ModelRequest) -> BoxFuture<'a, Result<ModelAnswer, CallFailure>> {
+    fn call<'a>(
+        &'a self,
+        request: &'a ModelRequest,
+        _: &'a dyn Watch,
+    ) -> BoxFuture<'a, Result<ModelAnswer, CallFailure>> {
         Box::pin(self.play(request))
     }
 }
@@ -305,7 +309,7 @@ fn answer(reply: &Reply, request: &ModelRequest) -> ModelAnswer {
         }
     };
     let finish = reply.finish.unwrap_or(usual);
-    ModelAnswer { text, tool_calls, finish, usage, native: None, raw_usage: None, request_id: None }
+    ModelAnswer { text, tool_calls, finish, usage, ..ModelAnswer::unusable(None) }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::core::chat::{Effect, Message, OutputSchema, Settings, ToolSpec};
 use crate::core::ids::{CallId, RunId};
+use crate::ports::model::Unwatched;
 
 /// A request of `call` (`draft#1.1`) by `agent` with one user message.
 pub fn request(agent: &str, call: &str, user: &str) -> ModelRequest {
@@ -13,6 +14,7 @@ pub fn request(agent: &str, call: &str, user: &str) -> ModelRequest {
         attempt: 1,
         model: "stand-in".into(),
         messages: vec![Message::User { content: user.into() }.encode().text],
+        own_turns: Default::default(),
         tools: Vec::new().into(),
         schema: None,
         settings: Settings { max_output: 1000, ..Settings::default() },
@@ -34,7 +36,7 @@ fn name(text: &str) -> Name {
 
 async fn fails(registry: &Registry, provider: &str) -> CallFailure {
     let model = registry.provider(&name(provider)).unwrap();
-    let failure = model.call(&request("a", "t.1", "hello")).await.unwrap_err();
+    let failure = model.call(&request("a", "t.1", "hello"), &Unwatched).await.unwrap_err();
     assert_eq!(registry.check(&name(provider)), Err(failure.clone()));
     failure
 }
@@ -82,7 +84,7 @@ async fn a_provider_is_built_once() {
     let one = registry.provider(&name("offline")).unwrap();
     assert!(Arc::ptr_eq(&one, &registry.provider(&name("offline")).unwrap()));
     assert_eq!(registry.concurrency(&name("offline")), 8);
-    assert!(one.call(&request("a", "t.1", "Some words to sum up.")).await.is_ok());
+    assert!(one.call(&request("a", "t.1", "Some words to sum up."), &Unwatched).await.is_ok());
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn depths(needs: &[Vec<usize>]) -> Vec<usize> {
 
 pub fn class(classes: &Classes, model: &Model) -> ModelClass {
     let priced = matches!(model.price, Pricing::Priced(_));
-    classes.of(&format!("{}/{}", model.provider, model.id), priced)
+    classes.of(&model.full_id(), priced)
 }
 
 /// `draft  writer openai/gpt-4.1 · tools … · at most 3 rounds … · out/article.md`.

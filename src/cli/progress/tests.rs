@@ -35,7 +35,7 @@ fn money(tokens: u64, usd: &str) -> Amount {
     Amount { tokens: Tokens(tokens), usd: usd.parse().unwrap(), calls: 1 }
 }
 fn msg() -> Msg {
-    Msg { message: BlobId::of(b""), bytes: 2, is_result: false }
+    Msg { message: BlobId::of(b""), bytes: 2, is_result: false, own: None }
 }
 
 impl Told {
@@ -105,6 +105,7 @@ impl Told {
             overrun: false,
             message: msg(),
             native: None,
+            served: None,
             raw_usage: None,
             request_id: None,
             elapsed_ms: 20_000,

@@ -34,16 +34,18 @@ impl Agent {
         job: &Job,
         spec: &Spec,
         role: &crew::Agent,
+        model: &str,
     ) -> Result<Option<Decided>, Refusal> {
         let whole = role.context_tokens.min(role.max_prompt_tokens.unwrap_or(u64::MAX));
         let limit = if job.variation.shorter { whole / 2 } else { whole };
         // Never more tokens than bytes: most prompts need no count.
-        if self.memory.iter().map(|msg| msg.bytes).sum::<u64>() <= limit {
+        if self.memory.iter().map(|msg| msg.bytes_for(model)).sum::<u64>() <= limit {
             return Ok(None);
         }
         let mut sizes = Vec::with_capacity(self.memory.len());
         for msg in &self.memory {
-            sizes.push(world.sizes.tokens(&world.texts.text(&msg.message)?));
+            let sent = msg.own_turn(model).map_or(msg.message, |own| own.turn);
+            sizes.push(world.sizes.tokens(&world.texts.text(&sent)?));
         }
         let total: u64 = sizes.iter().sum();
         if total <= limit {

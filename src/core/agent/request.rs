@@ -1,5 +1,7 @@
 //! From memory to a request: what is sent, how large it may be, what the ledger is asked for.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::core::chat::{Message, ModelRequest, OutputSchema, ToolSpec};
 use crate::core::ledger::HoldRequest;
@@ -62,7 +64,7 @@ impl Agent {
             decided.events.push(Event::Task(TaskEvent::Concluding { step, agent, note }));
             return Ok(Decision::Record(decided));
         }
-        if let Some(decided) = self.make_fit(world, job, spec, role)? {
+        if let Some(decided) = self.make_fit(world, job, spec, role, &model.full_id())? {
             return Ok(Decision::Record(decided));
         }
         let tools = !job.concluding && self.offers_tools(spec);
@@ -72,7 +74,7 @@ impl Agent {
             call: CallId { step: job.step.clone(), number: job.calls + 1 },
             agent: self.who.clone(),
             attempt: job.attempt,
-            model: format!("{}/{}", model.provider, model.id),
+            model: model.full_id(),
             input: Tokens(self.bound(job, spec, tools)),
             price: model.price,
             settings,
@@ -88,13 +90,10 @@ impl Agent {
     /// Upper bound of the input in tokens: what the provider reported for the longest prefix it has
     /// seen, then one token per byte of what is new. Byte-level tokenisers cannot use more.
     fn bound(&self, job: &Job, spec: &Spec, tools: bool) -> u64 {
-        let model = spec.model.as_ref().map(|model| format!("{}/{}", model.provider, model.id));
+        let model = spec.model.as_ref().map(|model| model.full_id()).unwrap_or_default();
         let unit = job.step.with_round(None);
         let known = self.known.as_ref().filter(|known| {
-            known.unit == unit
-                && Some(&known.model) == model.as_ref()
-                && (known.tools || !tools)
-                && known.messages <= self.memory.len()
+            known.unit == unit && known.model == model && (known.tools || !tools) && known.messages <= self.memory.len()
         });
         let (seen, start) = match known {
             // The answer that was counted is the next message: its tokens are known too.
@@ -104,7 +103,7 @@ impl Agent {
             Some(known) => (known.messages, known.input),
             None => (0, PER_REQUEST + extras_bytes(self, spec, tools)),
         };
-        self.memory[seen..].iter().fold(start, |sum, msg| sum.saturating_add(msg.bytes + PER_MESSAGE))
+        self.memory[seen..].iter().fold(start, |sum, msg| sum.saturating_add(msg.bytes_for(&model) + PER_MESSAGE))
     }
 
     /// The request of a held call.
@@ -116,6 +115,7 @@ impl Agent {
             return Err(Refusal::NotDue(format!("the crew has no step {}", job.step)));
         };
         let messages = self.memory.iter().map(|msg| world.texts.text(&msg.message)).collect::<Result<_, _>>()?;
+        let own_turns = self.own_turns(world, &model.full_id())?;
         let tools = if job.concluding { Vec::new() } else { self.tool_specs(&spec) };
         let mut settings = spec.settings.clone();
         settings.temperature = job.variation.temperature.or(settings.temperature);
@@ -126,11 +126,18 @@ impl Agent {
             attempt: job.attempt,
             model: model.id.clone(),
             messages,
+            own_turns,
             tools: tools.into(),
             schema: spec.schema.as_ref().map(|schema| std::sync::Arc::new(on_wire(schema))),
             settings,
             extra: model.extra.clone(),
         })
+    }
+
+    /// What `model` wrote itself and gets back as it came.
+    fn own_turns(&self, world: World<'_>, model: &str) -> Result<BTreeMap<usize, Arc<str>>, Refusal> {
+        let own = self.memory.iter().enumerate().filter_map(|(i, msg)| Some((i, msg.own_turn(model)?)));
+        own.map(|(i, own)| Ok((i, world.texts.text(&own.turn)?))).collect()
     }
 
     /// Tools in the order they are offered; `delegate` last.

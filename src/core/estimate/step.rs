@@ -86,7 +86,7 @@ fn agent(crew: &Arc<Crew>, index: usize, role: &crew::Agent, inputs: &Inputs, ma
     let model = task.model.as_ref().unwrap_or(&role.model);
     let output = task.max_output.unwrap_or(model.settings.max_output);
     let tools = task.tools.as_ref().unwrap_or(&role.tools);
-    made.model = Some(format!("{}/{}", model.provider, model.id));
+    made.model = Some(model.full_id());
     made.turns = turns(role, tools);
     if !role.delegates.is_empty() {
         let (to, max_children, max_depth) = (role.delegates.clone(), role.max_children, role.max_depth);

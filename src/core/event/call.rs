@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Msg;
-use crate::core::chat::{CallFailure, Finish, Settings};
+use crate::core::chat::{CallFailure, Finish, Served, Settings};
 use crate::core::ids::{AgentRef, BlobId, CallId};
 use crate::core::ledger::NodeId;
 use crate::core::money::{Amount, Caps, Limit, NanoUsd, Price, Tokens, Usage};
@@ -78,9 +78,11 @@ pub struct Answered {
     #[serde(default)]
     pub overrun: bool,
     pub message: Msg,
-    /// The provider's own turn, verbatim.
+    /// The provider's own turn, verbatim, where it is not `message.own`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub native: Option<BlobId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<Served>,
     /// The provider's usage object, verbatim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw_usage: Option<BlobId>,

@@ -100,6 +100,18 @@ pub struct Msg {
     /// The result of a tool call: it stands or falls with the answer before it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_result: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<OwnTurn>,
+}
+
+/// A turn in the words of the provider that wrote it. It goes back only to that model: signatures do not
+/// survive a change of model or provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct OwnTurn {
+    pub turn: BlobId,
+    pub bytes: u64,
+    /// Hash of `provider/model-id`.
+    pub by: BlobId,
 }
 
 impl Msg {
@@ -108,7 +120,16 @@ impl Msg {
         let is_result = matches!(message, Message::Tool { .. });
         // A mark is sent as its secret's value, which may be longer.
         let marks = blob.text.matches(SECRET_MARK).count();
-        Msg { message: blob.id, bytes: (blob.text.len() + marks * SECRET_MAX) as u64, is_result }
+        Msg { message: blob.id, bytes: (blob.text.len() + marks * SECRET_MAX) as u64, is_result, own: None }
+    }
+    /// The turn in its author's own words, if `model` (`provider/model-id`) is that author.
+    pub fn own_turn(&self, model: &str) -> Option<OwnTurn> {
+        // Most messages have none, and hash nothing.
+        self.own.filter(|own| own.by == BlobId::of(model.as_bytes()))
+    }
+    /// Bytes of what `model` is sent for it.
+    pub fn bytes_for(&self, model: &str) -> u64 {
+        self.own_turn(model).map_or(self.bytes, |own| own.bytes)
     }
 }
 

@@ -83,7 +83,7 @@ impl Book {
     }
     fn answered(&self, call: &CallId, cost: u64) -> Event {
         let cost = Amount { tokens: Tokens(cost), usd: NanoUsd(cost), calls: 1 };
-        let message = Msg { message: BlobId::of(b"x"), bytes: 1, is_result: false };
+        let message = Msg { message: BlobId::of(b"x"), bytes: 1, is_result: false, own: None };
         Event::Call(CallEvent::Answered(Box::new(Answered {
             call: call.clone(),
             agent: self.request(call, 2).agent,
@@ -96,6 +96,7 @@ impl Book {
             overrun: self.held.get(call).is_some_and(|held| cost.usd > held.usd),
             message,
             native: None,
+            served: None,
             raw_usage: None,
             request_id: None,
             elapsed_ms: 1,

@@ -204,6 +204,7 @@ impl Mini {
                         overrun: false,
                         message: Msg::of(&message, &blob),
                         native: None,
+                        served: None,
                         raw_usage: None,
                         request_id: None,
                         elapsed_ms: 1_500,

@@ -434,6 +434,7 @@ impl Sim {
             overrun,
             message,
             native: None,
+            served: None,
             raw_usage: None,
             request_id: None,
             elapsed_ms: 20,

@@ -22,7 +22,7 @@ use self::text::Shape;
 use crate::core::chat::{CallFailure, FailureClass, Finish, ModelAnswer, ModelRequest, ToolAsk};
 use crate::core::money::Usage;
 use crate::ports::BoxFuture;
-use crate::ports::model::Model;
+use crate::ports::model::{Model, Watch};
 
 /// Bytes that count as one token of this stand-in.
 const BYTES_PER_TOKEN: usize = 4;
@@ -63,7 +63,11 @@ impl Offline {
 }
 
 impl Model for Offline {
-    fn call<'a>(&'a self, request: &'a ModelRequest) -> BoxFuture<'a, Result<ModelAnswer, CallFailure>> {
+    fn call<'a>(
+        &'a self,
+        request: &'a ModelRequest,
+        _: &'a dyn Watch,
+    ) -> BoxFuture<'a, Result<ModelAnswer, CallFailure>> {
         Box::pin(self.answer(request))
     }
 }
@@ -80,7 +84,7 @@ pub fn answer(request: &ModelRequest) -> ModelAnswer {
         (String::new(), calls, Finish::Tool)
     };
     let usage = estimate(request, &text, &tool_calls);
-    ModelAnswer { text, tool_calls, finish, usage, native: None, raw_usage: None, request_id: None }
+    ModelAnswer { text, tool_calls, finish, usage, ..ModelAnswer::unusable(None) }
 }
 
 fn conclusion(request: &ModelRequest, heard: &Heard, room: usize) -> (String, Finish) {

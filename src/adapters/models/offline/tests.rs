@@ -4,6 +4,7 @@ use super::*;
 use crate::adapters::models::tests::{request, schema, tool};
 use crate::core::chat::{Effect, Message, ToolSpec};
 use crate::core::money::Count;
+use crate::ports::model::Unwatched;
 
 const REPORT: &str = "Bosun runs crews of agents. A budget of 25 cents caps the whole run. \
     The journal is written before each call. Nothing recorded is paid for twice. Boats are nice.";
@@ -284,10 +285,10 @@ async fn the_count_file_has_a_line_before_and_after_each_answer() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("calls");
     let offline = Offline::new(Duration::ZERO, Some(path.clone()));
-    offline.call(&request("a", "t.1", "x")).await.unwrap();
-    offline.call(&request("a", "t#2.7", "x")).await.unwrap();
+    offline.call(&request("a", "t.1", "x"), &Unwatched).await.unwrap();
+    offline.call(&request("a", "t#2.7", "x"), &Unwatched).await.unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "t.1\ndone t.1\nt#2.7\ndone t#2.7\n");
     let nowhere = Offline::new(Duration::ZERO, Some(folder.path().join("no/such")));
-    let failure = nowhere.call(&request("a", "t.1", "x")).await.unwrap_err();
+    let failure = nowhere.call(&request("a", "t.1", "x"), &Unwatched).await.unwrap_err();
     assert!(failure.message.contains("count file"), "{}", failure.message);
 }

@@ -10,7 +10,6 @@ use serde_json::{Map, Value};
 use super::wire::{self, Completion, Turn};
 use crate::adapters::models::secrets::{SecretInputs, unmark};
 use crate::core::chat::{Finish, ModelAnswer, ModelRequest, OutputSchema, ToolAsk, ToolSpec, wire_name};
-use crate::core::money::Usage;
 
 /// How servers that speak Chat Completions differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,7 +252,8 @@ pub fn answer(body: &[u8], request_id: Option<String>, hide: impl Fn(&str) -> St
     {
         let (text, tool_calls, finish) = said;
         let native = Some(choice.message.to_owned());
-        return ModelAnswer { text, tool_calls, finish, usage, native, raw_usage, request_id };
+        // Chat Completions rebuilds a turn from its text and calls: nothing must go back as it came.
+        return ModelAnswer { text, tool_calls, finish, native, usage, raw_usage, ..ModelAnswer::unusable(request_id) };
     }
     ModelAnswer { usage, raw_usage, ..malformed(body, request_id, hide) }
 }
@@ -263,8 +263,7 @@ pub fn malformed(body: &[u8], request_id: Option<String>, hide: impl Fn(&str) ->
     // Hidden before the cut: half a key is not found by value.
     let clean = hide(&String::from_utf8_lossy(body));
     let text = clean[..clean.floor_char_boundary(MALFORMED_MAX)].to_owned();
-    let (tool_calls, usage) = (Vec::new(), Usage::ABSENT);
-    ModelAnswer { text, tool_calls, finish: Finish::Malformed, usage, native: None, raw_usage: None, request_id }
+    ModelAnswer { text, ..ModelAnswer::unusable(request_id) }
 }
 
 fn turn(message: &RawValue, finish_reason: Option<&str>) -> Option<(String, Vec<ToolAsk>, Finish)> {

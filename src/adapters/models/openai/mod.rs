@@ -1,7 +1,6 @@
 //! Chat Completions, at OpenAI and at whoever speaks it. Invariant: a failure says what it says
 //! about money only on evidence: released only if nothing was written, or by a listed status.
 
-mod client;
 mod map;
 mod wire;
 
@@ -12,13 +11,13 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use self::client::{Body, Client, Reply, Trouble};
 use self::map::Bodies;
 use crate::adapters::models::failure::{Said, capped};
+use crate::adapters::models::http::{Body, Client, Reply, Trouble};
 use crate::adapters::models::secrets::{SecretInputs, redact};
 use crate::core::chat::{CallFailure, FailureClass, ModelAnswer, ModelRequest};
 use crate::ports::BoxFuture;
-use crate::ports::model::Model;
+use crate::ports::model::{Model, Watch};
 
 /// What a client of this kind is made of.
 pub struct OpenAiSpec {
@@ -44,9 +43,9 @@ pub struct OpenAi {
 impl OpenAi {
     /// Fails in words: an address that cannot be used, a key that no header can carry.
     pub fn new(spec: OpenAiSpec) -> Result<OpenAi, String> {
-        let mut client = Client::new(&spec.base_url, spec.timeout, spec.connections)?;
+        let mut client = Client::new(&spec.base_url, "chat/completions", spec.timeout, spec.connections)?;
         if let Some(key) = &spec.key {
-            client = client.with_key(key)?;
+            client = client.with_bearer(key)?;
         }
         Ok(OpenAi { client, bodies: Bodies::new(spec.dialect), key: spec.key, secrets: spec.secrets })
     }
@@ -94,7 +93,11 @@ impl OpenAi {
 }
 
 impl Model for OpenAi {
-    fn call<'a>(&'a self, request: &'a ModelRequest) -> BoxFuture<'a, Result<ModelAnswer, CallFailure>> {
+    fn call<'a>(
+        &'a self,
+        request: &'a ModelRequest,
+        _: &'a dyn Watch,
+    ) -> BoxFuture<'a, Result<ModelAnswer, CallFailure>> {
         Box::pin(self.ask(request))
     }
 }

@@ -1,12 +1,16 @@
 use super::*;
 use crate::adapters::models::tests::request;
+use crate::ports::model::Unwatched;
 
 fn script(text: &str) -> Scripted {
     Scripted::parse("s.toml", text).unwrap()
 }
 
 async fn ask(script: &Scripted, agent: &str, call: &str) -> String {
-    script.call(&request(agent, call, "the last message")).await.map_or_else(|f| f.message, |answer| answer.text)
+    script
+        .call(&request(agent, call, "the last message"), &Unwatched)
+        .await
+        .map_or_else(|f| f.message, |answer| answer.text)
 }
 
 #[tokio::test]
@@ -32,7 +36,7 @@ async fn other_entries_answer_once_and_in_order() {
 
 #[tokio::test]
 async fn no_reply_names_call_agent_and_file() {
-    let failure = script("").call(&request("a", "t#2.3", "x")).await.unwrap_err();
+    let failure = script("").call(&request("a", "t#2.3", "x"), &Unwatched).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::OurFault);
     for word in ["s.toml", "t#2.3", "agent a", "[[reply]]"] {
         assert!(failure.message.contains(word), "{}", failure.message);
@@ -49,7 +53,7 @@ async fn every_field_does_what_it_says() {
          [[reply]]\nstep = 't'\nfail = { status = 429, code = 'insufficient_quota' }\n\
          [[reply]]\nstep = 't'\nfail = { class = 'ambiguous' }\n",
     );
-    let call = async |n: u32| script.call(&request("a", &format!("t.{n}"), "x")).await;
+    let call = async |n: u32| script.call(&request("a", &format!("t.{n}"), "x"), &Unwatched).await;
     let one = call(1).await.unwrap();
     assert_eq!((one.text.as_str(), one.usage), (r#"{"issues":[],"verdict":"approve"}"#, Usage::reported(0, 0)));
     let two = call(2).await.unwrap();

@@ -57,9 +57,9 @@ pub struct Trouble {
 }
 
 impl Client {
-    /// `base` is the address that `/chat/completions` is appended to. Fails in words on an address that cannot be used.
-    pub fn new(base: &str, timeout: Duration, connections: usize) -> Result<Client, String> {
-        let url = endpoint(base)?;
+    /// `path` is appended to `base`. Fails in words on an address that cannot be used.
+    pub fn new(base: &str, path: &str, timeout: Duration, connections: usize) -> Result<Client, String> {
+        let url = endpoint(base, path)?;
         let tls = tls().map_err(|why| format!("TLS cannot be set up: {why}"))?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
@@ -77,12 +77,23 @@ impl Client {
         Ok(Client { http, url, headers, timeout })
     }
 
-    pub fn with_key(mut self, key: &SecretString) -> Result<Client, String> {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()))
-            .map_err(|_| "the key holds characters that no header can carry".to_owned())?;
+    /// `Authorization: Bearer KEY`.
+    pub fn with_bearer(self, key: &SecretString) -> Result<Client, String> {
+        self.with_secret(AUTHORIZATION, &format!("Bearer {}", key.expose_secret()))
+    }
+
+    /// A header whose value is never printed.
+    pub fn with_secret(mut self, name: HeaderName, value: &str) -> Result<Client, String> {
+        let value = HeaderValue::from_str(value);
+        let mut value = value.map_err(|_| "the key holds characters that no header can carry".to_owned())?;
         value.set_sensitive(true);
-        self.headers.insert(AUTHORIZATION, value);
+        self.headers.insert(name, value);
         Ok(self)
+    }
+
+    pub fn with_header(mut self, name: &'static str, value: &'static str) -> Client {
+        self.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        self
     }
 
     pub async fn send(&self, body: Vec<u8>) -> Result<Reply, Trouble> {
@@ -141,8 +152,8 @@ impl Client {
     }
 }
 
-/// `BASE/chat/completions`, with or without a slash at the end of `BASE`.
-fn endpoint(base: &str) -> Result<Url, String> {
+/// `BASE/path`, with or without a slash at the end of `BASE`.
+fn endpoint(base: &str, path: &str) -> Result<Url, String> {
     let expected = "expected an http or https address such as https://api.openai.com/v1";
     let mut url = Url::parse(base.trim()).map_err(|why| format!("base_url cannot be read ({why}): {expected}"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
@@ -151,7 +162,7 @@ fn endpoint(base: &str) -> Result<Url, String> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(format!("base_url holds a user name or password: name a variable in `api_key_env`; {expected}"));
     }
-    let path = format!("{}/chat/completions", url.path().trim_end_matches('/'));
+    let path = format!("{}/{path}", url.path().trim_end_matches('/'));
     url.set_path(&path);
     Ok(url)
 }
@@ -236,11 +247,14 @@ mod tests {
     #[test]
     fn a_base_takes_a_slash_or_none() {
         for base in ["https://h/v1", "https://h/v1/", " https://h/v1// "] {
-            assert_eq!(endpoint(base).unwrap().as_str(), "https://h/v1/chat/completions");
+            assert_eq!(endpoint(base, "chat/completions").unwrap().as_str(), "https://h/v1/chat/completions");
         }
-        assert_eq!(endpoint("https://h/v1?api=2").unwrap().as_str(), "https://h/v1/chat/completions?api=2");
+        assert_eq!(
+            endpoint("https://h/v1?api=2", "chat/completions").unwrap().as_str(),
+            "https://h/v1/chat/completions?api=2"
+        );
         for base in ["", "h/v1", "ftp://h", "https://user:pw@h/v1", "file:///x"] {
-            let wrong = endpoint(base).unwrap_err();
+            let wrong = endpoint(base, "x").unwrap_err();
             assert!(wrong.contains("expected") && !wrong.contains("pw"), "{base}: {wrong}");
         }
     }
