@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod files;
 pub mod model;
+pub mod rates;
 pub mod store;
 pub mod tool;
 

@@ -2,7 +2,7 @@
 //! before anything of it starts, and what it runs is what its journal pins.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::actors::Ports;
 use crate::actors::crash::{CrashPoints, crash_point};
 use crate::actors::host::{Host, Launch, LaunchError, Live};
 use crate::adapters::clock::SystemClock;
-use crate::adapters::crewfile::{Loaded, ProviderTable};
+use crate::adapters::crewfile::Loaded;
 use crate::adapters::files::RootFiles;
-use crate::adapters::models::secrets::{Env, KeySource};
+use crate::adapters::models::secrets::Env;
 use crate::adapters::models::{ProviderKind, ProviderSpec, Registry, Surroundings};
 use crate::adapters::sizes::O200k;
 use crate::adapters::tools::{CommandSpec, Declared, Grant, ToolBox, ToolBoxes};
@@ -33,6 +33,7 @@ use crate::ports::store::{Batch, Epoch, NewRun, Row, RunState, Store, StoreError
 
 mod hosted;
 mod inputs;
+mod provider;
 
 pub use hosted::Hosted;
 use inputs::inputs_hash;
@@ -88,7 +89,7 @@ impl Engine {
         Engine {
             root: project.root.clone(),
             store,
-            host: Arc::new(Host::new()),
+            host: Arc::new(Host::sharing(Some(provider::rates(&project.settings.state_dir)))),
             offline_delay: project.settings.offline_delay,
             count_file: env.get(DEMO_COUNT).map(PathBuf::from),
             drill: env.get(DEMO_DRILL).cloned(),
@@ -117,7 +118,7 @@ impl Engine {
 
     fn new_ports(&self, ready: &Ready) -> Result<Ports, Failure> {
         let own = ready.loaded.providers.iter().filter(|(name, _)| !self.hosted.models.contains_key(*name));
-        let specs = own.map(|(name, table)| provider(name, table, &self.root));
+        let specs = own.map(|(name, table)| provider::spec(name, table, &self.root));
         let specs: Vec<ProviderSpec> = specs.collect::<Result<_, _>>()?;
         let names: Vec<Name> = specs.iter().map(|spec| spec.name.clone()).collect();
         let around = Surroundings {
@@ -366,21 +367,4 @@ fn running_ms(rows: &[Row]) -> u64 {
         last = row.at_ms;
     }
     total.saturating_add(from.map_or(0, |from| last.saturating_sub(from)))
-}
-
-/// A provider as its adapter takes it.
-pub fn provider(name: &Name, table: &ProviderTable, root: &Path) -> Result<ProviderSpec, Failure> {
-    let kind = ProviderKind::parse(&table.kind).map_err(|why| Failure::new(Exit::Crew, why))?;
-    let mut spec = ProviderSpec::new(name.clone(), kind);
-    spec.base_url = table.base_url.clone().or(spec.base_url);
-    spec.key = match (&table.api_key_env, &table.api_key_file) {
-        (Some(variable), _) => KeySource::Env(variable.clone()),
-        (None, Some(path)) => KeySource::File(root.join(path)),
-        (None, None) => spec.key,
-    };
-    spec.timeout_ms = table.timeout_ms.unwrap_or(spec.timeout_ms);
-    spec.max_concurrency =
-        table.max_concurrency.map_or(spec.max_concurrency, |n| usize::try_from(n).unwrap_or(usize::MAX));
-    spec.script = table.file.as_ref().map(|path| root.join(path)).or(spec.script);
-    Ok(spec)
 }

@@ -33,17 +33,14 @@ pub enum Admit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ended {
     /// `used`: input and output as reported; absent or absurd usage leaves what was booked.
-    Answered {
-        used: Option<(u64, u64)>,
-    },
+    Answered { used: Option<(u64, u64)> },
     /// 429 (`rate`), 503, 529 and the like.
-    Refused {
-        retry_after_ms: Option<u64>,
-        rate: bool,
-    },
+    Refused { retry_after_ms: Option<u64>, rate: bool },
+    /// Refused for a reason that has nothing to do with rates: a request that used no tokens.
+    Rejected,
     /// Sent, and no answer: it may count.
     Failed,
-    /// Never sent, or refused for a reason that has nothing to do with rates.
+    /// Never sent.
     NotSent,
 }
 
@@ -197,6 +194,11 @@ impl Gate {
                 }
                 self.slow_down(now, flight.at);
             }
+            Ended::Rejected => {
+                self.limits(now, ticket, limits);
+                let units = Units { requests: 0, ..Units::ZERO.minus(flight.booked) };
+                self.act(now, Act::Corrected { at: flight.at, units });
+            }
             Ended::Failed => {}
             Ended::NotSent => {
                 self.act(now, Act::Corrected { at: flight.at, units: Units::ZERO.minus(flight.booked) });
@@ -252,9 +254,28 @@ impl Gate {
         }
     }
 
-    pub fn accept(&mut self, reply: Option<Reply>) {
-        if let Source::Leased(bank) = &mut self.source {
-            bank.accept(reply);
-        }
+    /// `Err`: the exchange failed. After three in a row the gate goes on by itself, with the full limits;
+    /// `true` says so.
+    pub fn accept(&mut self, now: u64, reply: Result<Reply, Offer>) -> bool {
+        let Source::Leased(bank) = &mut self.source else { return false };
+        let Some(acts) = bank.accept(reply) else { return false };
+        let mut meter = Meter::new(self.window);
+        acts.iter().for_each(|act| meter.apply(now, &self.rates, act));
+        self.source = Source::Own(Box::new(meter));
+        true
+    }
+
+    /// Of two statements of the same limits the smaller counts.
+    pub fn narrow(&mut self, rates: &Rates, max: u32) {
+        let least = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+        self.rates = Rates {
+            rpm: least(self.rates.rpm, rates.rpm),
+            tpm: least(self.rates.tpm, rates.tpm),
+            itpm: least(self.rates.itpm, rates.itpm),
+            otpm: least(self.rates.otpm, rates.otpm),
+            rpd: least(self.rates.rpd, rates.rpd),
+        };
+        self.max = self.max.min(max.max(1));
+        self.at_once = self.at_once.min(self.max);
     }
 }

@@ -50,6 +50,11 @@ impl Log {
         at.div_ceil(grain).saturating_mul(grain)
     }
 
+    /// When the last amount was booked.
+    pub fn newest(&self) -> u64 {
+        self.slots.back().map_or(0, |slot| slot.at)
+    }
+
     pub fn prune(&mut self, now: u64) {
         let span = self.span();
         while let Some(slot) = self.slots.front().filter(|slot| slot.at.saturating_add(span) <= now) {
@@ -110,12 +115,7 @@ impl Log {
         Self::when(self.slots.range(first..), self.recent(now), short, fits)
     }
 
-    fn when<'a>(
-        slots: impl Iterator<Item = &'a Slot>,
-        mut sum: Units,
-        span: u64,
-        fits: impl Fn(Units) -> bool,
-    ) -> u64 {
+    fn when<'a>(slots: impl Iterator<Item = &'a Slot>, mut sum: Units, span: u64, fits: impl Fn(Units) -> bool) -> u64 {
         let mut at = 0;
         for slot in slots {
             if fits(sum) {

@@ -95,6 +95,10 @@ impl Meter {
         Meter { log: Log::new(window), part, good, hold_ms: window, ..Meter::default() }
     }
 
+    pub fn is_sane(&self, now: u64, window: u64) -> bool {
+        self.log.window() == window && self.log.newest() <= now.saturating_add(2 * window)
+    }
+
     pub fn closed_until(&self) -> u64 {
         self.closed_until
     }

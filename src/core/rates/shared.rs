@@ -17,6 +17,9 @@ pub struct Shared {
     pub leases: BTreeMap<u64, Lease>,
 }
 
+/// Exchanges in a row that may fail.
+const FAILURES: u32 = 3;
+
 /// Version of [`Shared`].
 pub const FORM: u32 = 1;
 
@@ -64,6 +67,9 @@ impl Shared {
 
     /// One process's turn, alone with this state. Whatever it had on lease comes back with the offer.
     pub fn exchange(&mut self, now: u64, window: u64, owner: u64, rates: &Rates, offer: &Offer) -> Reply {
+        if !self.is_sane(now, window) {
+            *self = Shared::new(window);
+        }
         self.leases.remove(&owner);
         self.end_leases(now, rates);
         for act in &offer.acts {
@@ -95,10 +101,14 @@ impl Shared {
         if have != Units::ZERO || lacks.is_some() {
             self.leases.insert(owner, Lease { until, units: have, lacks });
         }
-        // Room that another's lease takes is free when that lease ends, if not before.
-        let wait = wait.map(|wait| Wait { at: wait.at.min(now.saturating_add(window)), ..wait });
         let near = self.meter.near(now, rates);
         Reply { have, until, wait, closed_until: self.meter.closed_until(), near }
+    }
+
+    /// A state from the future (the clock was set back), or of other windows, says nothing.
+    fn is_sane(&self, now: u64, window: u64) -> bool {
+        let newest = self.leases.values().map(|lease| lease.until).max().unwrap_or(0);
+        self.v == FORM && self.meter.is_sane(now, window) && newest <= now.saturating_add(2 * window)
     }
 
     /// A process that is gone, or asleep, has perhaps spent what it had.
@@ -125,6 +135,8 @@ pub struct Bank {
     last: u64,
     /// An exchange is under way: there is nothing to spend.
     away: bool,
+    /// Exchanges in a row that failed.
+    failures: u32,
 }
 
 impl Bank {
@@ -172,13 +184,24 @@ impl Bank {
         Offer { acts: std::mem::take(&mut self.acts), wants, since, ahead }
     }
 
-    /// `None`: the exchange failed; what was to be told is lost, and nothing may be spent.
-    pub fn accept(&mut self, reply: Option<Reply>) {
+    /// `Err`: the exchange failed; its acts are told next time, and nothing may be spent. Some acts come
+    /// back if that was once too often.
+    pub fn accept(&mut self, reply: Result<Reply, Offer>) -> Option<Vec<Act>> {
         self.away = false;
-        let Some(reply) = reply else { return };
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(mut offer) => {
+                offer.acts.append(&mut self.acts);
+                self.acts = offer.acts;
+                self.failures += 1;
+                return (self.failures >= FAILURES).then(|| std::mem::take(&mut self.acts));
+            }
+        };
+        self.failures = 0;
         (self.have, self.until) = (reply.have, reply.until);
         (self.wait, self.closed_until) = (reply.wait, self.closed_until.max(reply.closed_until));
         self.near = reply.near.or(self.near);
+        None
     }
 
     /// Closes at once, before the others have been told.

@@ -199,7 +199,10 @@ impl World {
                     self.at(self.now + net, What::Arrives { gate, ticket, task });
                 }
                 Admit::Wait(wait) => {
-                    if wait.at != u64::MAX && self.gates[gate].exchange_due(true).is_none() && self.waits[gate] != wait.at {
+                    if wait.at != u64::MAX
+                        && self.gates[gate].exchange_due(true).is_none()
+                        && self.waits[gate] != wait.at
+                    {
                         self.waits[gate] = wait.at;
                         self.at(wait.at, What::Pump(gate));
                     }
@@ -226,7 +229,7 @@ impl World {
         let since = queue.len() as u64;
         if let Some((rates, window, offer)) = self.gates[gate].offer(self.now, &queue, u64::MAX - since) {
             let reply = self.shared.exchange(self.now, window, gate as u64, &rates, &offer);
-            self.gates[gate].accept(Some(reply));
+            self.gates[gate].accept(self.now, Ok(reply));
         }
         self.pump(gate);
     }
@@ -310,7 +313,7 @@ fn two_hundred_tasks_use_the_limit_and_are_not_refused() {
                     world.run();
                     let (full, refused) = (world.server.full(3), world.server.refused);
                     let what = format!("{rule:?}, {mean} tokens, headers {headers}, seed {seed}");
-                    
+
                     assert!(refused * 1000 < 200 * 5, "{what}: {refused} refused");
                     assert!(full >= 900, "{what}: {full} of 1000 used");
                 }
@@ -330,7 +333,7 @@ fn a_limit_cut_to_a_tenth_in_mid_run_costs_under_twenty_refusals() {
                 world.cut = Some((100, 10));
                 world.run();
                 let refused = world.server.refused;
-                
+
                 assert!(refused < 20, "{rule:?}, headers {headers}, seed {seed}: {refused} refused");
             }
         }
@@ -360,7 +363,7 @@ fn four_throttles_on_one_key_keep_the_limit_together() {
                 world.run();
                 let (full, refused) = (world.server.full(5), world.server.refused);
                 let what = format!("{rule:?}, {mean} tokens, seed {seed}");
-                
+
                 assert!(refused * 1000 < 400 * 5, "{what}: {refused} refused");
                 assert!((if mean == 300 { 950 } else { 980 }..=1000).contains(&full), "{what}: {full} of 1000 used");
             }
