@@ -15,6 +15,7 @@ mod house;
 mod notify;
 mod plan;
 mod provider;
+mod rates;
 mod simulate;
 mod stand_in;
 mod store;

@@ -18,6 +18,9 @@ struct Table<'a> {
     tier: Vec<Row<'a>>,
 }
 
+/// Milliseconds of a "minute", in debug builds.
+const WINDOW: &str = "BOSUN_RATE_WINDOW_MS";
+
 /// A preset, as listed on `dated`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,11 +80,17 @@ pub fn tier(spec: &ProviderSpec, model: &str, env: &Env) -> Tier {
         key: key(spec, env),
         class: class.into(),
         rates,
-        window_ms: MINUTE_MS,
+        window_ms: window_ms(env),
         max_concurrency: u32::try_from(spec.max_concurrency.max(1)).unwrap_or(u32::MAX),
         max_wait_ms: spec.max_wait_ms,
         shared: !local,
     }
+}
+
+/// A minute. Debug builds may shorten it: tests run in accelerated time.
+fn window_ms(env: &Env) -> u64 {
+    let stated = env.get(WINDOW).filter(|_| cfg!(debug_assertions));
+    stated.and_then(|text| text.parse().ok()).filter(|ms| (60..=MINUTE_MS).contains(ms)).unwrap_or(MINUTE_MS)
 }
 
 /// Who has the same host and key shares the limits. Half of a SHA-256: it names a file, and does not
