@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+mod pending;
+use pending::{Given, Pending};
 
 use super::Ports;
 use super::crash::crash_point;
@@ -108,20 +112,14 @@ pub struct JournalState {
     /// The latest entries with their subjects, for who subscribes a little late.
     recent: VecDeque<(Arc<Entry>, Vec<Subject>)>,
     pending: Pending,
+    /// Texts that the store was given lately: a role's system message comes with each of its tasks, and
+    /// is written with the first.
+    given: Given,
     /// The last entry with the store.
     flushed: Seq,
-    /// A `Flush` is on its way.
-    armed: bool,
+    /// Sends a `Flush` after [`LINGER`].
+    timer: Option<AbortHandle>,
     myself: ActorRef<JournalMsg>,
-}
-
-/// Rows that are ordered and not yet with the store.
-#[derive(Default)]
-struct Pending {
-    rows: Vec<Row>,
-    blobs: Vec<Blob>,
-    spent: Amount,
-    state: Option<RunState>,
 }
 
 /// How long facts that no effect waits for may wait for company. An answer and the next hold of the
@@ -142,8 +140,8 @@ impl Actor for Journal {
         args: JournalArgs,
     ) -> Result<JournalState, ActorProcessingErr> {
         let (subscribers, recent) = (HashMap::new(), VecDeque::new());
-        let (pending, flushed, armed) = (Pending::default(), args.last, false);
-        Ok(JournalState { args, subscribers, recent, pending, flushed, armed, myself })
+        let (pending, given, flushed, timer) = (Pending::default(), Given::default(), args.last, None);
+        Ok(JournalState { args, subscribers, recent, pending, given, flushed, timer, myself })
     }
 
     async fn handle(
@@ -174,10 +172,7 @@ impl Actor for Journal {
                 let _ = reply.send(answer);
             }
             JournalMsg::Unsubscribe(scope) => state.subscribers.retain(|subject, _| !belongs(subject, &scope)),
-            JournalMsg::Flush => {
-                state.armed = false;
-                state.flush();
-            }
+            JournalMsg::Flush => state.flush(),
             JournalMsg::Head(reply) => drop(reply.send((state.args.last, state.args.hash))),
         }
         Ok(())
@@ -205,7 +200,8 @@ impl JournalState {
     /// Orders the events, hands them to the store's queue and to their subscribers. The author gets
     /// its own by the reply instead.
     fn write(&mut self, decided: Decided, author: Option<&Subject>) -> Vec<Arc<Entry>> {
-        let Decided { events, blobs } = decided;
+        let Decided { events, mut blobs } = decided;
+        blobs.retain(|blob| self.given.is_new(blob.id));
         let mut own = Vec::new();
         let mut rows = Vec::with_capacity(events.len());
         let urgent = events.iter().any(is_urgent);
@@ -284,17 +280,22 @@ impl JournalState {
         if urgent {
             return self.flush();
         }
-        if !std::mem::replace(&mut self.armed, true) {
+        if self.timer.is_none() {
             let mailbox = self.myself.clone();
-            tokio::spawn(async move {
+            let timer = tokio::spawn(async move {
                 tokio::time::sleep(LINGER).await;
                 // A journal that has ended has written everything.
                 let _ = mailbox.cast(JournalMsg::Flush);
             });
+            self.timer = Some(timer.abort_handle());
         }
     }
 
     fn flush(&mut self) {
+        // Nothing is left to wait for company: a process that is otherwise idle is not woken for it.
+        if let Some(timer) = self.timer.take() {
+            timer.abort();
+        }
         let Pending { rows, blobs, spent, state } = std::mem::take(&mut self.pending);
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return };
         let (after, last) = (Seq(first.seq.0.saturating_sub(1)), last.seq);
