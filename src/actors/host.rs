@@ -14,7 +14,7 @@ use super::crash::crash_point;
 use super::keeper::{Keeper, Up};
 use super::run::{Drill, Outcome, RunMsg};
 use super::texts::TextCache;
-use super::throttle::{Throttle, Waiting};
+use super::throttle::{NearLimit, Throttle, Waiting};
 use crate::core::chain;
 use crate::core::crew::Crew;
 use crate::core::event::{Event, PauseCause, RunEvent};
@@ -83,6 +83,10 @@ impl Host {
     /// Calls that wait for a provider's limits, in any run of this process.
     pub fn waiting(&self) -> Vec<Waiting> {
         self.throttle.waiting()
+    }
+    /// Limits that were nearly used up since this was asked last.
+    pub fn near(&self) -> Vec<NearLimit> {
+        self.throttle.near()
     }
 
     /// Takes a run up and stays with it: whatever holds it together may fail a few times. `watcher` gets

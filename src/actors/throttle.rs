@@ -80,6 +80,16 @@ pub struct Waiting {
     pub since_ms: u64,
 }
 
+/// A limit of which 80 % are used: `rate.near`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NearLimit {
+    pub provider: Name,
+    pub class: String,
+    pub cause: Cause,
+    pub used: u64,
+    pub limit: u64,
+}
+
 /// How a call that had leave ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -175,6 +185,11 @@ impl Throttle {
     pub fn cooling(&self, models: &dyn Models, ask: &Ask<'_>) -> Option<u64> {
         let (desk, tier) = self.desk(models, ask);
         desk.cooling(&tier.class, ask.model)
+    }
+
+    /// Limits that were nearly used up since this was asked last, each at most once a minute.
+    pub fn near(&self) -> Vec<NearLimit> {
+        self.desks.iter().flat_map(|desk| desk.value().take_near()).collect()
     }
 
     /// Every queue there is.

@@ -111,7 +111,10 @@ pub async fn drive(
                 }
             }
             outcome = live.wait() => break outcome,
-            _ = tick.tick() => progress.tick(now_ms()),
+            _ = tick.tick() => {
+                progress.rates(engine.host.waiting(), &engine.host.near(), now_ms());
+                progress.tick(now_ms());
+            }
             () = until(give_up) => {
                 give_up = None;
                 live.drop_calls();

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 
 use super::time::Time;
-use super::{Ask, Outcome, Permit, TooLong, Waiting};
+use super::{Ask, NearLimit, Outcome, Permit, TooLong, Waiting};
 use crate::core::ids::Name;
 use crate::core::rates::{Admit, Breaker, Cause, Gate, Limits, Need, Ticket, Wait};
 use crate::ports::model::Tier;
@@ -49,6 +49,8 @@ pub(super) struct Line {
     breakers: BTreeMap<Arc<str>, Breaker>,
     /// Why the first in the queue waits.
     pub(super) wait: Option<Wait>,
+    /// News that nobody has asked for yet.
+    near: Option<NearLimit>,
     /// It has been said already.
     told: Option<Wait>,
 }
@@ -176,6 +178,10 @@ impl Desk {
         self.state().lines.get(class)?.breakers.get(model)?.may(now).err()
     }
 
+    pub fn take_near(&self) -> Vec<NearLimit> {
+        self.state().lines.values_mut().filter_map(|line| line.near.take()).collect()
+    }
+
     pub fn waiting(&self) -> Vec<Waiting> {
         let state = self.state();
         let lines = state.lines.iter().filter(|(_, line)| !line.queue.is_empty());
@@ -202,7 +208,7 @@ impl State {
             let shared = desk.shared.is_some() && tier.rates.any();
             let gate = Gate::with_window(tier.rates, tier.max_concurrency, shared, tier.window_ms);
             let (queue, breakers, tier) = (VecDeque::new(), BTreeMap::new(), tier.clone());
-            Line { gate, tier, queue, breakers, wait: None, told: None }
+            Line { gate, tier, queue, breakers, wait: None, near: None, told: None }
         });
         if !Arc::ptr_eq(&line.tier, tier) {
             // Another run states the limits of the same key: the smaller count.
@@ -306,8 +312,10 @@ impl State {
     fn report(&mut self, desk: &Desk, now: u64) {
         for (class, line) in &mut self.lines {
             if let Some(near) = line.gate.near(now) {
-                let (used, limit, what) = (near.used, near.limit, Cause::from(near.resource).words());
-                tracing::warn!(provider = %desk.provider, %class, used, limit, what, "rate.near");
+                let (used, limit, cause) = (near.used, near.limit, Cause::from(near.resource));
+                tracing::warn!(provider = %desk.provider, %class, used, limit, what = cause.words(), "rate.near");
+                let (provider, class) = (desk.provider.clone(), class.to_string());
+                line.near = Some(NearLimit { provider, class, cause, used, limit });
             }
             let long = line.wait.filter(|wait| !line.queue.is_empty() && wait.at > now.saturating_add(SHOWN_MS));
             if long.is_some() && long.map(|wait| wait.cause) != line.told.map(|wait| wait.cause) {
