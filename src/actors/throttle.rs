@@ -17,7 +17,7 @@ use crate::core::ids::Name;
 use crate::core::machine::Decided;
 use crate::core::money::Usage;
 use crate::core::rates::{Cause, Ended, Limits, Need, Ticket};
-use crate::ports::model::Models;
+use crate::ports::model::{Models, Tier};
 use crate::ports::rates::SharedRates;
 
 mod desk;
@@ -26,7 +26,7 @@ mod tests;
 mod time;
 mod timer;
 
-use desk::Desk;
+use desk::{Desk, Place};
 use time::Time;
 
 /// One per process, shared by all its runs.
@@ -151,7 +151,7 @@ impl Throttle {
         *self.time.get_or_init(Time::start)
     }
 
-    fn desk(&self, models: &dyn Models, ask: &Ask<'_>) -> (Arc<Desk>, Arc<crate::ports::model::Tier>) {
+    fn desk(&self, models: &dyn Models, ask: &Ask<'_>) -> (Arc<Desk>, Arc<Tier>) {
         let tier = models.tier(ask.provider, ask.model);
         if let Some(desk) = self.desks.get(&tier.key) {
             return (desk.clone(), tier);
@@ -174,10 +174,8 @@ impl Throttle {
         if let Some(permit) = Desk::enter(&desk, &tier, ask) {
             return Ok(permit);
         }
-        let queued = Desk::queue(&desk, &tier, ask);
-        // The desk answers every place in its queue, and lives as long as this.
-        let gone = || TooLong { provider: ask.provider.clone(), until_ms: u64::MAX, cause: Cause::Concurrency };
-        queued.await.unwrap_or_else(|_| Err(gone()))
+        let place = Desk::queue(&desk, &tier, ask, Place::Last);
+        place.await.unwrap_or_else(|_| Err(gone(ask.provider)))
     }
 
     /// Until when (milliseconds since the epoch) a model is left alone after failures in a row; a fallback
@@ -202,32 +200,42 @@ impl Throttle {
     }
 }
 
+/// The desk answers every place in its queue, and lives as long as who asked: this cannot be.
+fn gone(provider: &Name) -> TooLong {
+    TooLong { provider: provider.clone(), until_ms: u64::MAX, cause: Cause::Concurrency }
+}
+
 /// Leave for one call.
 #[derive(Debug)]
 pub struct Permit {
     desk: Arc<Desk>,
-    class: Arc<str>,
+    tier: Arc<Tier>,
     model: Arc<str>,
+    need: Need,
     ticket: Ticket,
-    max_wait_ms: u64,
     sent: AtomicBool,
     ended: bool,
 }
 
 impl Permit {
-    /// To be called right before the request is sent: the gate may have closed since leave was given.
-    /// From then on a dropped permit counts as a call that was sent.
-    pub async fn sending(&self) -> Result<(), TooLong> {
-        while let Some(until) = self.desk.closed(&self.class) {
-            self.desk.sleep_until(until, self.max_wait_ms).await?;
+    /// To be called right before the request is sent: if the gate has closed since leave was given, this
+    /// goes back and the call waits again, before all others. From then on a dropped permit counts as a
+    /// call that was sent.
+    pub async fn sending(mut self) -> Result<Permit, TooLong> {
+        while self.desk.is_closed(&self.tier.class) {
+            let (desk, provider) = (self.desk.clone(), self.desk.provider.clone());
+            let ask = Ask { provider: &provider, model: &self.model, need: self.need };
+            let place = Desk::queue(&desk, &self.tier, &ask, Place::First);
+            self.end(Outcome::NotSent);
+            self = place.await.unwrap_or_else(|_| Err(gone(&provider)))?;
         }
         self.sent.store(true, Ordering::Relaxed);
-        Ok(())
+        Ok(self)
     }
 
     /// What the headers of the answer say, as soon as they are there.
     pub fn limits(&self, limits: Limits) {
-        self.desk.limits(&self.class, self.ticket, limits);
+        self.desk.limits(&self.tier.class, self.ticket, limits);
     }
 
     pub fn ended(mut self, outcome: Outcome) {
@@ -236,7 +244,7 @@ impl Permit {
 
     fn end(&mut self, outcome: Outcome) {
         if !std::mem::replace(&mut self.ended, true) {
-            Desk::end(&self.desk, &self.class, &self.model, self.ticket, outcome);
+            Desk::end(&self.desk, &self.tier.class, &self.model, self.ticket, outcome);
         }
     }
 }

@@ -235,8 +235,7 @@ async fn leave(context: &Context, call: &mut Call) -> Result<Permit, TooLong> {
             context.throttle.admit(&*context.ports.models, &ask).await?
         }
     };
-    permit.sending().await?;
-    Ok(permit)
+    permit.sending().await
 }
 
 async fn make_call(context: &Context, mut call: Call) -> Result<(Decided, Option<(Permit, Outcome)>), Broken> {

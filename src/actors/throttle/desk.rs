@@ -21,7 +21,7 @@ const SHOWN_MS: u64 = 1000;
 
 pub struct Desk {
     pub(super) key: String,
-    provider: Name,
+    pub(super) provider: Name,
     pub(super) time: Time,
     pub(super) shared: Option<Arc<dyn SharedRates>>,
     /// This process among those that share the key.
@@ -59,8 +59,16 @@ pub(super) struct Waiter {
     pub(super) need: Need,
     model: Arc<str>,
     pub(super) since: u64,
-    max_wait_ms: u64,
+    tier: Arc<Tier>,
     reply: oneshot::Sender<Result<Permit, TooLong>>,
+}
+
+/// Where in a queue.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// Who had leave already.
+    First,
+    Last,
 }
 
 /// Answers to give once the lock is open: a receiver that is gone gives its permit back.
@@ -96,7 +104,7 @@ impl Desk {
             return None;
         }
         let model: Arc<str> = Arc::from(ask.model);
-        let permit = state.admit(desk, &tier.class, &model, ask.need, tier.max_wait_ms, now).ok()?;
+        let permit = state.admit(desk, tier, &model, ask.need, now).ok()?;
         state.report(desk, now);
         let due = state.next_due(now);
         drop(state);
@@ -107,12 +115,21 @@ impl Desk {
     }
 
     /// A place in the queue. The receiver gets an answer in any case.
-    pub fn queue(desk: &Arc<Desk>, tier: &Arc<Tier>, ask: &Ask<'_>) -> oneshot::Receiver<Result<Permit, TooLong>> {
+    pub fn queue(
+        desk: &Arc<Desk>,
+        tier: &Arc<Tier>,
+        ask: &Ask<'_>,
+        place: Place,
+    ) -> oneshot::Receiver<Result<Permit, TooLong>> {
         let (reply, answer) = oneshot::channel();
         let mut state = desk.state();
-        let (need, since, max_wait_ms) = (ask.need, desk.time.now(), tier.max_wait_ms);
-        let waiter = Waiter { need, model: Arc::from(ask.model), since, max_wait_ms, reply };
-        state.line(desk, tier).queue.push_back(waiter);
+        let (need, since, model) = (ask.need, desk.time.now(), Arc::from(ask.model));
+        let waiter = Waiter { need, model, since, tier: tier.clone(), reply };
+        let queue = &mut state.line(desk, tier).queue;
+        match place {
+            Place::First => queue.push_front(waiter),
+            Place::Last => queue.push_back(waiter),
+        }
         drop(state);
         Desk::pump(desk);
         answer
@@ -159,18 +176,10 @@ impl Desk {
         }
     }
 
-    /// Until when the gate is closed for everyone, if it is.
-    pub fn closed(&self, class: &Arc<str>) -> Option<(u64, Cause)> {
-        let until = self.state().lines.get(class)?.gate.closed_until();
-        (until > self.time.now()).then_some((until, Cause::Refused))
-    }
-
-    pub async fn sleep_until(&self, (until_ms, cause): (u64, Cause), max_wait_ms: u64) -> Result<(), TooLong> {
-        if until_ms > self.time.now().saturating_add(max_wait_ms) {
-            return Err(TooLong { provider: self.provider.clone(), until_ms, cause });
-        }
-        tokio::time::sleep_until(self.time.instant(until_ms)).await;
-        Ok(())
+    /// Is the gate closed for everyone?
+    pub fn is_closed(&self, class: &Arc<str>) -> bool {
+        let now = self.time.now();
+        self.state().lines.get(class).is_some_and(|line| line.gate.closed_until() > now)
     }
 
     pub fn cooling(&self, class: &str, model: &str) -> Option<u64> {
@@ -221,17 +230,16 @@ impl State {
     fn admit(
         &mut self,
         desk: &Arc<Desk>,
-        class: &Arc<str>,
+        tier: &Arc<Tier>,
         model: &Arc<str>,
         need: Need,
-        max_wait_ms: u64,
         now: u64,
     ) -> Result<Permit, Wait> {
         let full = Wait { at: u64::MAX, cause: Cause::Concurrency };
         if self.out >= self.max {
             return Err(full);
         }
-        let line = self.lines.get_mut(class).ok_or(full)?;
+        let line = self.lines.get_mut(&tier.class).ok_or(full)?;
         let ticket = match line.gate.acquire(now, need) {
             Admit::Yes(ticket) => ticket,
             Admit::Wait(wait) => return Err(wait),
@@ -240,8 +248,8 @@ impl State {
         if let Some(breaker) = line.breakers.get_mut(model) {
             breaker.left(now);
         }
-        let (desk, class, model) = (desk.clone(), class.clone(), model.clone());
-        Ok(Permit { desk, class, model, ticket, max_wait_ms, sent: false.into(), ended: false })
+        let (desk, tier, model) = (desk.clone(), tier.clone(), model.clone());
+        Ok(Permit { desk, tier, model, need, ticket, sent: false.into(), ended: false })
     }
 
     fn pump(&mut self, desk: &Arc<Desk>, now: u64, answers: &mut Answers) {
@@ -269,8 +277,8 @@ impl State {
                 place += 1;
                 continue;
             }
-            let (need, model, max_wait) = (waiter.need, waiter.model.clone(), waiter.max_wait_ms);
-            match self.admit(desk, class, &model, need, max_wait, now) {
+            let (need, model, tier) = (waiter.need, waiter.model.clone(), waiter.tier.clone());
+            match self.admit(desk, &tier, &model, need, now) {
                 Ok(permit) => {
                     let waiter = self.lines.get_mut(class).and_then(|line| line.queue.remove(place));
                     if let Some(waiter) = waiter {
@@ -359,7 +367,7 @@ impl Line {
 
     /// Nobody waits for longer than `max_wait` when it is known beforehand.
     fn refuse_long(&mut self, provider: &Name, wait: Wait, now: u64, answers: &mut Answers) {
-        let long = |waiter: &Waiter| wait.at > now.saturating_add(waiter.max_wait_ms);
+        let long = |waiter: &Waiter| wait.at > now.saturating_add(waiter.tier.max_wait_ms);
         if !self.queue.iter().any(long) {
             return;
         }

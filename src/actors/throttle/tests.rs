@@ -84,12 +84,12 @@ fn a_refusal_closes_the_gate_for_everyone_and_for_leave_that_was_given() {
         let ask = Ask { provider: &acme, model: "m", need: NEED };
         let refused = throttle.try_admit(&models, &ask).unwrap();
         let unsent = throttle.try_admit(&models, &ask).unwrap();
-        refused.sending().await.unwrap();
+        let refused = refused.sending().await.unwrap();
         let start = Instant::now();
         refused.ended(Outcome::Refused { status: Some(429), retry_after_ms: Some(300) });
         assert!(throttle.try_admit(&models, &ask).is_none());
         let late = async {
-            unsent.sending().await.unwrap();
+            let unsent = unsent.sending().await.unwrap();
             assert!(start.elapsed() >= Duration::from_millis(300));
             unsent.ended(Outcome::Answered { used: None });
         };
@@ -108,7 +108,6 @@ fn a_wait_that_is_known_to_be_too_long_is_said_at_once() {
         let unsent = throttle.try_admit(&models, &ask).unwrap();
         refused.ended(Outcome::Refused { status: Some(429), retry_after_ms: Some(3_600_000) });
         assert!(unsent.sending().await.is_err());
-        drop(unsent);
         let long = throttle.admit(&models, &ask).await.unwrap_err();
         assert_eq!((long.provider.as_str(), long.cause), ("acme", Cause::Refused));
         assert!(throttle.waiting().is_empty());
@@ -198,7 +197,7 @@ fn throttles_that_share_a_key_keep_its_limit_together() {
                     return;
                 }
                 calls.lock().unwrap().push(start.elapsed());
-                permit.sending().await.unwrap();
+                let permit = permit.sending().await.unwrap();
                 permit.ended(Outcome::Answered { used: Some((50, 50)) });
             }
         };

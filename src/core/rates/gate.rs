@@ -125,8 +125,8 @@ impl Gate {
         }
     }
 
-    fn expect(&self, need: Need) -> Units {
-        Units { requests: 1, input: self.input.expect(need.input), output: self.output.expect(need.output) }
+    fn likely(&self, need: Need) -> Units {
+        Units { requests: 1, input: self.input.likely(need.input), output: self.output.likely(need.output) }
     }
 
     /// One call's leave. Whoever asks keeps the order: first come, first asked.
@@ -134,7 +134,7 @@ impl Gate {
         if self.flights.len() >= self.at_once() as usize {
             return Admit::Wait(Wait { at: u64::MAX, cause: Cause::Concurrency });
         }
-        let booked = self.expect(need);
+        let booked = self.likely(need);
         let gap = self.gap();
         let room = match &mut self.source {
             Source::Own(meter) => meter.room(now, &self.rates, booked, Units::ZERO),
@@ -247,7 +247,7 @@ impl Gate {
     /// Everything to tell them, and what the first calls in the queue need, the first since `since`.
     pub fn offer(&mut self, now: u64, queue: &[Need], since: u64) -> Option<(Rates, u64, Offer)> {
         let free = (self.at_once() as usize).saturating_sub(self.flights.len());
-        let wants = queue.iter().take(free).map(|need| self.expect(*need)).collect();
+        let wants = queue.iter().take(free).map(|need| self.likely(*need)).collect();
         match &mut self.source {
             Source::Own(_) => None,
             Source::Leased(bank) => Some((self.rates, self.window, bank.offer(now, wants, since))),

@@ -14,7 +14,7 @@ pub struct Ratio {
 
 impl Ratio {
     /// Rather too much than too little: the mean and two mean deviations.
-    pub fn expect(&self, bound: u64) -> i64 {
+    pub fn likely(&self, bound: u64) -> i64 {
         let bound = i64::try_from(bound).unwrap_or(i64::MAX);
         if !self.seen {
             return bound;

@@ -40,10 +40,6 @@ impl Server {
         Server { rule, window, limit, level, filled_at, seen, closed, headers, accepted, refused, inside }
     }
 
-    fn cut(&mut self, by: u64) {
-        self.limit = self.limit.map(|limit| limit / by);
-    }
-
     fn used(&mut self, now: u64) -> [u64; 2] {
         let from = match self.rule {
             Rule::Bucket | Rule::Sliding => (now + 1).saturating_sub(self.window),
@@ -267,7 +263,7 @@ impl World {
                     && self.done >= after
                 {
                     self.cut = None;
-                    self.server.cut(by);
+                    self.server.limit = self.server.limit.map(|limit| limit / by);
                 }
                 self.pump(gate);
             }
