@@ -88,7 +88,7 @@ mod tests {
         let said = waits.look(long(), &[], 10_000, &zone);
         assert_eq!(said, ["waiting    acme: tokens per minute, 3 calls until 00:00:40"]);
         assert!(waits.look(long(), &[], 10_200, &zone).is_empty());
-        assert_eq!(waits.rows(10_200), ["  waits for acme: tokens per minute, 3 calls, 29 s left"]);
+        assert_eq!(waits.rows(10_200), ["  waits for acme: tokens per minute, 3 calls, 29s left"]);
         assert_eq!(waits.look(vec![wait(Cause::Refused, 10_000, Some(40_000))], &[], 10_400, &zone).len(), 1);
         assert!(waits.look(Vec::new(), &[], 10_600, &zone).is_empty());
         assert!(waits.rows(10_600).is_empty());

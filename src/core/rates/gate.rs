@@ -70,6 +70,7 @@ pub struct Gate {
     halved_at: u64,
     /// After it was closed: so many at once, doubling with each answer.
     ramp: Option<u32>,
+    closed_at: u64,
     flights: BTreeMap<u64, Flight>,
     next: u64,
     /// The freshest call whose headers were heard.
@@ -96,6 +97,7 @@ impl Gate {
             answers: 0,
             halved_at: 0,
             ramp: None,
+            closed_at: 0,
             flights: BTreeMap::new(),
             next: 1,
             heard: 0,
@@ -171,7 +173,7 @@ impl Gate {
         let limits = if ticket.0 >= self.heard { limits } else { Limits::default() };
         self.heard = self.heard.max(ticket.0);
         let ahead = self.flights.range(ticket.0 + 1..).fold(Units::ZERO, |sum, (_, flight)| sum.plus(flight.booked));
-        self.act(now, Act::Said(Said { left: flight.at, limits, ahead, refused }));
+        self.act(now, Act::Said(Box::new(Said { left: flight.at, limits, ahead, refused })));
     }
 
     /// A call's end. Every ticket ends once; a second end does nothing.
@@ -215,8 +217,11 @@ impl Gate {
             let real = Units { requests: flight.booked.requests, input: whole(input), output: whole(output) };
             self.act(now, Act::Corrected { at: flight.at, units: real.minus(flight.booked) });
         }
-        self.act(now, Act::Answered);
-        self.ramp = self.ramp.map(|ramp| ramp.saturating_mul(2)).filter(|ramp| *ramp < self.at_once);
+        self.act(now, Act::Answered { left: flight.at });
+        // Answers of calls that left before it closed do not open it.
+        let after = flight.at >= self.closed_at;
+        self.ramp =
+            self.ramp.map(|ramp| if after { ramp.saturating_mul(2) } else { ramp }).filter(|ramp| *ramp < self.at_once);
         self.answers += 1;
         if self.answers >= STEADY {
             (self.answers, self.at_once) = (0, self.at_once.saturating_add(1).min(self.max));
@@ -228,7 +233,7 @@ impl Gate {
         if left >= self.halved_at {
             (self.at_once, self.answers, self.halved_at) = ((self.at_once / 2).max(1), 0, now);
         }
-        self.ramp = Some(1);
+        (self.ramp, self.closed_at) = (Some(1), now);
     }
 
     /// Least time between two exchanges.

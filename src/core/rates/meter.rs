@@ -19,7 +19,7 @@ const GUESS_LEAST: u64 = 8;
 const STEPS: u64 = 4;
 
 /// What happened, as a meter takes it in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Act {
     /// A call was let through.
     Spent {
@@ -31,8 +31,10 @@ pub enum Act {
         at: u64,
         units: Units,
     },
-    Answered,
-    Said(Said),
+    Answered {
+        left: u64,
+    },
+    Said(Box<Said>),
 }
 
 /// A provider's words about its limits. `left` is when the call was let through.
@@ -195,7 +197,11 @@ impl Meter {
                 self.log.correct(now, *at, *units);
                 self.count_day(*at, units.requests);
             }
-            Act::Answered => self.hits = 0,
+            Act::Answered { left } => {
+                if *left >= self.refused_at {
+                    self.hits = 0;
+                }
+            }
             Act::Said(said) => {
                 for resource in Resource::ALL {
                     self.hear(now, rates, resource, said.limits.of(resource), said.ahead.of(resource));

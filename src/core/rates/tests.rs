@@ -166,6 +166,7 @@ fn retry_after_closes_the_gate_and_opens_it_one_by_one() {
             wait(&mut gate, now);
         }
         tickets[1..].iter().for_each(|ticket| answer(&mut gate, 200, *ticket));
+        assert_eq!(gate.at_once(), 1, "answers of calls that left before do not open it");
         let reopens = wait(&mut gate, 201);
         assert_eq!(reopens.cause, Cause::Refused);
         assert!((30_100..34_000).contains(&reopens.at), "{reopens:?}");

@@ -80,8 +80,8 @@ impl Server {
             self.refused += 1;
             return Err(None);
         }
-        for n in 0..2 {
-            self.level[n] = self.level[n].saturating_sub(u128::from(need[n]) * u128::from(self.window));
+        for (level, need) in self.level.iter_mut().zip(need) {
+            *level = level.saturating_sub(u128::from(need) * u128::from(self.window));
         }
         self.seen.push_back((now, need));
         self.accepted.push((now, need));
