@@ -1,7 +1,7 @@
 //! The single writer of one run: total order, hash chain, fan-out. Invariant: an append whose author
 //! has not seen everything it depends on writes nothing; the journal calls nobody and waits for nothing.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 mod pending;
+mod recent;
 use pending::{Given, Pending};
+use recent::Recent;
 
 use super::Ports;
 use super::crash::crash_point;
@@ -109,8 +111,7 @@ pub struct JournalArgs {
 pub struct JournalState {
     args: JournalArgs,
     subscribers: HashMap<Subject, Deliver>,
-    /// The latest entries with their subjects, for who subscribes a little late.
-    recent: VecDeque<(Arc<Entry>, Vec<Subject>)>,
+    recent: Recent,
     pending: Pending,
     /// Texts that the store was given lately: a role's system message comes with each of its tasks, and
     /// is written with the first.
@@ -126,9 +127,6 @@ pub struct JournalState {
 /// same agent are then one transaction: one fsync per call, not four.
 const LINGER: Duration = Duration::from_millis(1);
 
-/// Entries kept for late subscribers. An actor is taken up again within far fewer.
-const RECENT: usize = 1024;
-
 impl Actor for Journal {
     type Msg = JournalMsg;
     type State = JournalState;
@@ -139,7 +137,7 @@ impl Actor for Journal {
         myself: ActorRef<JournalMsg>,
         args: JournalArgs,
     ) -> Result<JournalState, ActorProcessingErr> {
-        let (subscribers, recent) = (HashMap::new(), VecDeque::new());
+        let (subscribers, recent) = (HashMap::new(), Recent::default());
         let (pending, given, flushed, timer) = (Pending::default(), Given::default(), args.last, None);
         Ok(JournalState { args, subscribers, recent, pending, given, flushed, timer, myself })
     }
@@ -188,13 +186,9 @@ impl JournalState {
     /// Delivers what a subscriber has missed; `false` if that is no longer at hand.
     fn catch_up(&self, subject: &Subject, since: Option<Seq>, deliver: &Deliver) -> bool {
         let Some(since) = since.filter(|since| self.last_of(subject) > *since) else { return true };
-        if self.recent.front().is_none_or(|(first, _)| first.seq > since.next()) {
-            return false;
-        }
-        let missed = self.recent.iter().filter(|(entry, _)| entry.seq > since);
-        let missed = missed.filter(|(_, subjects)| subjects.contains(subject) || subjects.contains(&Subject::All));
-        missed.for_each(|(entry, _)| deliver(entry.clone()));
-        true
+        let own = self.args.seen.get(subject).copied().unwrap_or_default();
+        let missed = self.recent.missed(subject, since, own);
+        missed.map(|missed| missed.into_iter().for_each(|entry| deliver(entry))).is_some()
     }
 
     /// Orders the events, hands them to the store's queue and to their subscribers. The author gets
@@ -260,10 +254,7 @@ impl JournalState {
                 deliver(entry.clone());
             }
         }
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back((entry.clone(), subjects));
+        self.recent.push(entry.clone(), subjects);
         if self.args.watcher.as_ref().is_some_and(|watcher| watcher.send(entry.clone()).is_err()) {
             self.args.watcher = None;
         }

@@ -229,8 +229,11 @@ impl Scope {
     fn put(&mut self, name: impl Into<Cow<'static, str>>, seen: Seen) {
         Arc::make_mut(&mut self.values).insert(name.into(), seen);
     }
-    pub fn json(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Arc<serde_json::Value>>) {
-        self.put(name, Seen::Json(value.into()));
+    pub fn json(&mut self, name: impl Into<Cow<'static, str>>, value: serde_json::Value) {
+        self.shared(name, Arc::new(value));
+    }
+    pub fn shared(&mut self, name: impl Into<Cow<'static, str>>, value: Arc<serde_json::Value>) {
+        self.put(name, Seen::Json(value));
     }
     /// Made when it is asked for, if ever.
     pub fn late(

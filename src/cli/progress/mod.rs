@@ -5,6 +5,7 @@ mod lines;
 mod region;
 mod waits;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -69,6 +70,12 @@ impl Progress {
     pub fn new(out: Arc<Out>, mode: Mode, texts: Arc<dyn Texts>) -> Progress {
         let (tally, region, waits) = (Tally::default(), Region::default(), Waits::default());
         Progress { out, mode, texts, zone: TimeZone::system(), tally, region, waits, spoke_ms: 0 }
+    }
+
+    /// Says where the providers' keys come from, for the words about one that is refused.
+    pub fn knowing(mut self, keys: BTreeMap<String, String>) -> Progress {
+        self.tally.keys = keys;
+        self
     }
 
     /// The figures so far.
