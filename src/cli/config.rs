@@ -71,6 +71,11 @@ fn provider(context: &Context, spec: &ProviderSpec) -> Vec<(&'static str, Option
         ("api_key_file", file),
         ("max_concurrency", Some(spec.max_concurrency.to_string())),
         ("timeout", Some(format!("{}s", spec.timeout_ms / 1000))),
+        ("rpm", spec.rpm.map(|n| n.to_string())),
+        ("tpm", spec.tpm.map(|n| n.to_string())),
+        ("rpd", spec.rpd.map(|n| n.to_string())),
+        ("tier", spec.tier.clone()),
+        ("max_wait", Some(format!("{}s", spec.max_wait_ms / 1000))),
     ]
 }
 

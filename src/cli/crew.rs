@@ -50,6 +50,11 @@ fn table(spec: &ProviderSpec) -> ProviderTable {
         file: spec.script.as_ref().map(|path| path.display().to_string()),
         max_concurrency: Some(spec.max_concurrency as u64),
         timeout_ms: Some(spec.timeout_ms),
+        rpm: spec.rpm,
+        tpm: spec.tpm,
+        rpd: spec.rpd,
+        tier: spec.tier.clone(),
+        max_wait_ms: Some(spec.max_wait_ms),
     }
 }
 

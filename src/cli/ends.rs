@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::failure::Exit;
-use super::screen::{cap, clean, usd};
+use super::screen::{cap, clean, rfc3339, usd};
 use super::tally::{RunStand, StepState, Tally};
-use crate::core::event::{ParkCause, RunEnd};
+use crate::core::event::{ParkCause, RateLimited, RunEnd};
 use crate::core::ids::Step;
 use crate::core::ledger::NodeId;
 use crate::core::money::{Amount, Limit, NANO, NanoUsd, grouped};
@@ -92,6 +92,7 @@ fn exit_of(cause: &ParkCause) -> Exit {
         ParkCause::Credentials { .. } => Exit::Credentials,
         ParkCause::Quota { .. } | ParkCause::Budget { .. } => Exit::Budget,
         ParkCause::Deadline => Exit::Deadline,
+        ParkCause::Rate(_) => Exit::Rate,
         ParkCause::Review { .. } => Exit::Review,
         ParkCause::Interrupted | ParkCause::Asked => Exit::Interrupted,
         ParkCause::Terminated => Exit::Terminated,
@@ -106,6 +107,9 @@ fn words(tally: &Tally, cause: &ParkCause) -> String {
         }
         ParkCause::Quota { message } => format!("paused: the provider refuses: {}", clean(message)),
         ParkCause::Deadline => "paused: the crew's deadline has passed".to_owned(),
+        ParkCause::Rate(RateLimited { provider, until_ms, why }) => {
+            format!("paused: {provider} lets nothing through until {}: {}", rfc3339(*until_ms), why.words())
+        }
         ParkCause::Interrupted => "paused by Ctrl-C".to_owned(),
         ParkCause::Terminated => "paused by SIGTERM or SIGHUP".to_owned(),
         ParkCause::Asked => "paused as asked".to_owned(),

@@ -18,6 +18,7 @@ mod pins;
 mod places;
 mod plan;
 mod provider;
+mod rates;
 mod said;
 mod shown;
 mod simulate;

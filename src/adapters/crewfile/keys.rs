@@ -137,6 +137,19 @@ pub static NODE_BUDGET: Spec = Spec {
     ],
 };
 
+/// The names in `models/tiers.toml`.
+pub const TIERS: &[&str] = &[
+    "anthropic/1",
+    "anthropic/2",
+    "anthropic/3",
+    "anthropic/4",
+    "openai/1",
+    "openai/2",
+    "openai/3",
+    "openai/4",
+    "openai/5",
+];
+
 pub static PROVIDER: Spec = Spec {
     name: "[providers.N]",
     keys: &[
@@ -155,9 +168,11 @@ pub static PROVIDER: Spec = Spec {
         key("file", Kind::Text, "", "file of replies, of the kind scripted"),
         key("max_concurrency", Kind::Int(1, 10_000), "8", "requests at once"),
         key("timeout", Kind::Time, "120s", "of one request"),
-        later("rpm", "requests per minute"),
-        later("tpm", "tokens per minute"),
-        later("max_wait", "longest wait for a rate"),
+        key("rpm", Kind::Int(1, MANY), "", "requests per minute"),
+        key("tpm", Kind::Int(1, MANY), "", "tokens per minute, input and output"),
+        key("rpd", Kind::Int(1, MANY), "", "requests per day"),
+        key("tier", Kind::Choice(TIERS, &[]), "", "preset of these limits"),
+        key("max_wait", Kind::Time, "10m", "longest wait for a rate"),
     ],
 };
 
@@ -356,7 +371,7 @@ pub static HABITS: &[(&str, &str, &str)] = &[
     ("", "output_json", "write `output_schema`"),
     ("", "output_pydantic", "write `output_schema`"),
     ("", "guardrail", "write `guardrails = [...]`"),
-    ("", "max_rpm", "write `rpm` in [providers.N] (not supported yet)"),
+    ("", "max_rpm", "write `rpm` in [providers.N]"),
     ("", "verbose", "use the flag `-v`; every event is in the journal anyway"),
     ("", "async_execution", "leave it out: tasks that do not wait for each other run at once"),
     ("models", "max_tokens", "write `max_output` (of one call); `max_tokens` is a total of a budget"),

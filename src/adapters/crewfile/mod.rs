@@ -37,7 +37,7 @@ use crate::core::money::{Caps, Price};
 
 pub use keys::{
     AGENT, BUDGET, CREW, FRONT, GUARDRAIL, INPUT, Key, Kind, MODEL, NODE_BUDGET, NOTIFY, PRICE, PROVIDER, REVIEW,
-    REVISE, ROOT, SUB_CREW, Spec, TASK, TOOL, WINDOW,
+    REVISE, ROOT, SUB_CREW, Spec, TASK, TIERS, TOOL, WINDOW,
 };
 pub use places::{OutputAt, misplaced};
 pub use problem::{At, Bytes, CODES, Problem, Severity};
@@ -67,6 +67,13 @@ pub struct ProviderTable {
     pub file: Option<String>,
     pub max_concurrency: Option<u64>,
     pub timeout_ms: Option<u64>,
+    /// Requests and tokens per minute, requests per day.
+    pub rpm: Option<u64>,
+    pub tpm: Option<u64>,
+    pub rpd: Option<u64>,
+    /// A preset of `models/tiers.toml`.
+    pub tier: Option<String>,
+    pub max_wait_ms: Option<u64>,
 }
 
 /// What the crew's files are read with.

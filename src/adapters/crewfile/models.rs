@@ -266,6 +266,8 @@ impl<'d> Models<'d> {
 
 fn merged(known: ProviderTable, table: &Table) -> ProviderTable {
     let text = |key: &str, known: Option<String>| table.text(key).map(str::to_owned).or(known);
+    // Of limits the smallest that is stated counts.
+    let least = |key: &str, known: Option<u64>| table.int(key).into_iter().chain(known).min();
     ProviderTable {
         kind: table.text("kind").map_or(known.kind, str::to_owned),
         base_url: text("base_url", known.base_url),
@@ -274,6 +276,11 @@ fn merged(known: ProviderTable, table: &Table) -> ProviderTable {
         file: text("file", known.file),
         max_concurrency: table.int("max_concurrency").or(known.max_concurrency),
         timeout_ms: table.text("timeout").and_then(|text| time(text).ok()).or(known.timeout_ms),
+        rpm: least("rpm", known.rpm),
+        tpm: least("tpm", known.tpm),
+        rpd: least("rpd", known.rpd),
+        tier: text("tier", known.tier),
+        max_wait_ms: table.text("max_wait").and_then(|text| time(text).ok()).or(known.max_wait_ms),
     }
 }
 

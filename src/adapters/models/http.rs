@@ -14,7 +14,8 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::adapters::models::failure;
+use crate::adapters::models::{failure, limits};
+use crate::core::rates::Limits;
 
 /// To an address that does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,6 +39,8 @@ pub struct Reply {
     pub status: u16,
     pub request_id: Option<String>,
     pub retry_after_ms: Option<u64>,
+    /// What the headers say about rates.
+    pub limits: Limits,
     pub body: Body,
 }
 
@@ -112,8 +115,10 @@ impl Client {
                 failure::retry_after(ms, header(RETRY_AFTER), SystemTime::now())
             }
         };
+        let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let limits = limits::limits(text, SystemTime::now());
         let body = self.read(&mut response, if good { ANSWER_MAX } else { ERROR_MAX }).await;
-        Ok(Reply { status, request_id, retry_after_ms, body })
+        Ok(Reply { status, request_id, retry_after_ms, limits, body })
     }
 
     async fn read(&self, response: &mut Response, limit: usize) -> Body {

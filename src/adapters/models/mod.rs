@@ -3,17 +3,21 @@
 
 pub mod failure;
 pub mod http;
+pub mod limits;
 pub mod offline;
 pub mod openai;
 pub mod probe;
 pub mod scripted;
 pub mod secrets;
+pub mod tiers;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use dashmap::DashMap;
 
 use self::offline::Offline;
 use self::openai::{Dialect, OpenAi, OpenAiSpec};
@@ -22,7 +26,7 @@ use self::secrets::{Env, KeySource, SecretInputs};
 use crate::core::chat::{CallFailure, FailureClass, ModelAnswer, ModelRequest};
 use crate::core::ids::Name;
 use crate::ports::BoxFuture;
-use crate::ports::model::{Model, Models, Watch};
+use crate::ports::model::{Model, Models, Tier, Watch};
 
 /// `kind` of a `[providers.N]` table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,6 +101,10 @@ pub struct ProviderSpec {
     pub rpm: Option<u64>,
     /// Tokens per minute.
     pub tpm: Option<u64>,
+    /// Requests per day.
+    pub rpd: Option<u64>,
+    /// A row of `tiers.toml`: what it states applies where nothing above is stated.
+    pub tier: Option<String>,
     /// Longest wait for a rate limit.
     pub max_wait_ms: u64,
     /// File of replies of the kind `scripted`.
@@ -117,6 +125,8 @@ impl ProviderSpec {
             max_concurrency: 8,
             rpm: None,
             tpm: None,
+            rpd: None,
+            tier: None,
             max_wait_ms: 600_000,
             script: None,
         }
@@ -143,13 +153,16 @@ pub struct Registry {
 
 struct Entry {
     spec: ProviderSpec,
+    /// By model.
+    tiers: DashMap<String, Arc<Tier>>,
     built: OnceLock<Result<Arc<dyn Model>, CallFailure>>,
 }
 
 impl Registry {
     /// Of two specs with one name the later counts.
     pub fn new(specs: impl IntoIterator<Item = ProviderSpec>, around: Surroundings) -> Registry {
-        let entry = |spec: ProviderSpec| (spec.name.clone(), Entry { spec, built: OnceLock::new() });
+        let entry =
+            |spec: ProviderSpec| (spec.name.clone(), Entry { spec, tiers: DashMap::new(), built: OnceLock::new() });
         Registry { around, entries: specs.into_iter().map(entry).collect() }
     }
 
@@ -173,8 +186,13 @@ impl Models for Registry {
             Err(why) => Arc::new(Refused(why.clone())),
         })
     }
-    fn concurrency(&self, name: &Name) -> usize {
-        self.spec(name).map_or(1, |spec| spec.max_concurrency.max(1))
+    fn tier(&self, provider: &Name, model: &str) -> Arc<Tier> {
+        let Some(entry) = self.entries.get(provider) else { return Arc::new(Tier::at_once(provider.as_str(), 1)) };
+        if let Some(tier) = entry.tiers.get(model) {
+            return tier.clone();
+        }
+        let tier = Arc::new(tiers::tier(&entry.spec, model, &self.around.env));
+        entry.tiers.entry(model.to_owned()).or_insert(tier).clone()
     }
 }
 

@@ -83,7 +83,7 @@ async fn a_provider_is_built_once() {
     let registry = Registry::new([ProviderSpec::new(name("offline"), ProviderKind::Offline)], Surroundings::default());
     let one = registry.provider(&name("offline")).unwrap();
     assert!(Arc::ptr_eq(&one, &registry.provider(&name("offline")).unwrap()));
-    assert_eq!(registry.concurrency(&name("offline")), 8);
+    assert_eq!(registry.tier(&name("offline"), "any").max_concurrency, 8);
     assert!(one.call(&request("a", "t.1", "Some words to sum up."), &Unwatched).await.is_ok());
 }
 

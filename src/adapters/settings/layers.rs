@@ -29,13 +29,15 @@ pub const KEYS: [&str; 15] = [
     "providers",
     "prices",
 ];
-pub const PROVIDER_KEYS: [&str; 10] = [
+pub const PROVIDER_KEYS: [&str; 12] = [
     "kind",
     "base_url",
     "api_key_env",
     "api_key_file",
     "rpm",
     "tpm",
+    "rpd",
+    "tier",
     "max_concurrency",
     "max_wait",
     "timeout",

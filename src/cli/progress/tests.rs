@@ -120,7 +120,7 @@ impl Told {
         self.event(Event::Task(TaskEvent::Finished { step: step(at), agent: Some(agent(who)), result }))
     }
     fn rows(&self, columns: usize) -> String {
-        region::rows(&self.tally, self.at + 13_000, columns).join("\n")
+        region::rows(&self.tally, &[], self.at + 13_000, columns).join("\n")
     }
 }
 
@@ -172,7 +172,7 @@ fn no_row_is_wider_than_the_terminal_and_there_are_at_most_twelve() {
         told.start(&format!("section[%E6%97%A5%E6%9C%AC{i}]"), &format!("writer~{}", i + 1));
     }
     for columns in [1, 2, 5, 10, 20, 40, 79, 80, 200] {
-        let rows = region::rows(&told.tally, told.at, columns);
+        let rows = region::rows(&told.tally, &[], told.at, columns);
         assert!(rows.len() == region::ROWS, "{} rows", rows.len());
         assert!(rows.iter().all(|row| screen::width(row) < columns.max(2)), "{rows:?} at {columns}");
     }

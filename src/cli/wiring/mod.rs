@@ -91,7 +91,7 @@ impl Engine {
         Engine {
             root: project.root.clone(),
             store,
-            host: Arc::new(Host::new()),
+            host: Arc::new(Host::sharing(Some(providers::rates(&project.settings.state_dir)))),
             offline_delay: project.settings.offline_delay,
             count_file: env.get(DEMO_COUNT).map(PathBuf::from),
             drill: env.get(DEMO_DRILL).cloned(),

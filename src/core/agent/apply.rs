@@ -310,11 +310,13 @@ impl Job {
     fn failed(&mut self, failure: &CallFailure) {
         self.phase = match failure.class {
             // Not an attempt: waits and goes on, as long as it takes.
-            FailureClass::NotSent | FailureClass::Transient => {
+            FailureClass::NotSent => {
                 let wait = failure.retry_after_ms.unwrap_or_else(|| backoff_ms(self.hiccups));
                 self.hiccups += 1;
                 Phase::Backoff { ms: wait }
             }
+            // It waits at the gate, which is closed for everyone on that key.
+            FailureClass::Transient => Phase::Backoff { ms: 0 },
             // The run pauses; after a resume the same call is made anew.
             FailureClass::Credentials | FailureClass::Quota | FailureClass::NotFound => Phase::Ready,
             FailureClass::TooLong | FailureClass::OurFault | FailureClass::Ambiguous => {

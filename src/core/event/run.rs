@@ -8,6 +8,7 @@ use super::TaskResult;
 use crate::core::crew::Overrides;
 use crate::core::ids::{BlobId, Name, RunId, Step};
 use crate::core::money::{Caps, Price};
+use crate::core::rates::Cause as WaitCause;
 use crate::core::rules;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -81,6 +82,17 @@ pub enum PauseCause {
     /// `bosun pause`.
     Asked,
     Deadline,
+    /// No call may leave for longer than the provider's `max_wait`.
+    RateLimited(RateLimited),
+}
+
+/// A provider that lets nothing through.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RateLimited {
+    pub provider: Name,
+    /// Milliseconds since the epoch.
+    pub until_ms: u64,
+    pub why: WaitCause,
 }
 
 /// Why a run waits, each with the words its last line needs.
@@ -90,6 +102,7 @@ pub enum ParkCause {
     Credentials { message: String },
     Quota { message: String },
     Deadline,
+    Rate(RateLimited),
     Budget { step: Step },
     Review { step: Step },
     Interrupted,

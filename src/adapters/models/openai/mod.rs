@@ -50,7 +50,7 @@ impl OpenAi {
         Ok(OpenAi { client, bodies: Bodies::new(spec.dialect), key: spec.key, secrets: spec.secrets })
     }
 
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, CallFailure> {
+    async fn ask(&self, request: &ModelRequest, watch: &dyn Watch) -> Result<ModelAnswer, CallFailure> {
         let body = self.bodies.body(request, &self.secrets).map_err(|why| CallFailure {
             class: FailureClass::OurFault,
             status: None,
@@ -61,6 +61,7 @@ impl OpenAi {
             let class = if not_sent { FailureClass::NotSent } else { FailureClass::Ambiguous };
             self.failure(class, None, &words)
         })?;
+        watch.limits(reply.limits);
         if (200..300).contains(&reply.status) { self.answer(reply) } else { Err(self.refusal(reply)) }
     }
 
@@ -96,8 +97,8 @@ impl Model for OpenAi {
     fn call<'a>(
         &'a self,
         request: &'a ModelRequest,
-        _: &'a dyn Watch,
+        watch: &'a dyn Watch,
     ) -> BoxFuture<'a, Result<ModelAnswer, CallFailure>> {
-        Box::pin(self.ask(request))
+        Box::pin(self.ask(request, watch))
     }
 }
