@@ -215,16 +215,7 @@ impl<'d> Models<'d> {
             let from = if stated.is_some() { at.file.to_string() } else { listed.map(|l| l.from).unwrap_or_default() };
             loader.price_from.insert(full.clone(), from);
         }
-        let place = match (&provider_table.base_url, &provider_table.kind) {
-            (Some(url), _) => url.clone(),
-            (None, kind) => format!("the address of `{kind}`"),
-        };
-        let key = provider_table.api_key_env.as_ref().or(provider_table.api_key_file.as_ref());
-        // What is no variable's name may be a key: it has been reported, and is not printed.
-        let named = |key: &&String| provider_table.api_key_env.is_none() || is_variable(key);
-        if let Some(key) = key.filter(|key| named(key) && !has_login(&place)) {
-            loader.notes.insert(format!("the key in {key} goes to {place} (provider `{provider}`)"));
-        }
+        loader.notes.extend(key_note(&provider_table, &provider));
         loader.providers.insert(provider.clone(), provider_table);
         let window = table.and_then(|table| table.int("context_window"));
         Some(Model {
@@ -289,6 +280,18 @@ fn price(table: &Table) -> Option<Price> {
     let (input, output) = (of("input")?, of("output")?);
     let (read, write) = (of("cache_read").unwrap_or(input), of("cache_write").unwrap_or(input));
     Some(Price { input, output, cache_read: read, cache_write: write, above: None })
+}
+
+/// Which key goes to which host: a crew file is trusted like a Makefile, and says so.
+fn key_note(table: &ProviderTable, provider: &Name) -> Option<String> {
+    let place = match (&table.base_url, &table.kind) {
+        (Some(url), _) => url.clone(),
+        (None, kind) => format!("the address of `{kind}`"),
+    };
+    // What is no variable's name may be a key: it has been reported, and is not printed.
+    let named = |key: &&String| table.api_key_env.is_none() || is_variable(key);
+    let key = table.api_key_env.as_ref().or(table.api_key_file.as_ref()).filter(named)?;
+    (!has_login(&place)).then(|| format!("the key in {key} goes to {place} (provider `{provider}`)"))
 }
 
 fn settings(table: Option<&Table>) -> Settings {
