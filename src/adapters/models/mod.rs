@@ -7,6 +7,7 @@ pub mod offline;
 pub mod openai;
 pub mod scripted;
 pub mod secrets;
+pub mod sse;
 
 use std::collections::HashMap;
 use std::fmt;
