@@ -5,8 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::core::chat::{CallFailure, FailureClass};
+use crate::core::chat::{CallFailure, FailureClass, ModelAnswer};
 
+/// Bytes of a body that is no answer that are kept.
+const MALFORMED_MAX: usize = 2048;
 /// Characters of a provider's words that a failure keeps.
 pub const WORDS_MAX: usize = 500;
 
@@ -61,7 +63,8 @@ impl Said {
             Some(error @ Value::Object(_)) => Said {
                 message: field(error, "message").unwrap_or_else(|| error.to_string()),
                 param: field(error, "param"),
-                code: field(error, "code"),
+                // Anthropic's codes stand one level deeper.
+                code: error.get("details").and_then(|of| field(of, "error_code")).or_else(|| field(error, "code")),
                 kind: field(error, "type"),
             },
             Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_)) | None => words(),
@@ -83,8 +86,16 @@ impl Said {
         if !named.is_empty() {
             message = format!("{message} ({})", capped(&hide(&named.join(", "))));
         }
-        CallFailure { class, status: Some(status), message: capped(&message), retry_after_ms }
+        CallFailure { status: Some(status), retry_after_ms, ..CallFailure::of(class, capped(&message)) }
     }
+}
+
+/// A 2xx that is no answer: kept in part, for the person who has to find out why.
+pub fn malformed(body: &[u8], request_id: Option<String>, hide: impl Fn(&str) -> String) -> ModelAnswer {
+    // Hidden before the cut: half a key is not found by value.
+    let clean = hide(&String::from_utf8_lossy(body));
+    let text = clean[..clean.floor_char_boundary(MALFORMED_MAX)].to_owned();
+    ModelAnswer { text, ..ModelAnswer::unusable(request_id) }
 }
 
 /// At most [`WORDS_MAX`] characters, on one line.

@@ -217,7 +217,7 @@ impl Events {
     /// Dropped between two pieces it loses nothing, but the connection.
     pub async fn next(&mut self) -> Next {
         loop {
-            if let Some(event) = self.parser.next() {
+            if let Some(event) = self.parser.take() {
                 return Next::Event(event);
             }
             if self.ended {

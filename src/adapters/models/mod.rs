@@ -1,8 +1,11 @@
 //! Model providers. Invariant: one call is one request; a provider is built at its first use and
 //! says why it cannot be, before anything is sent.
 
+pub mod body;
+pub mod count;
 pub mod failure;
 pub mod http;
+pub mod line;
 pub mod offline;
 pub mod openai;
 pub mod scripted;
@@ -228,7 +231,7 @@ fn scripted(spec: &ProviderSpec) -> Result<Arc<dyn Model>, CallFailure> {
 }
 
 fn refused(class: FailureClass, message: String) -> CallFailure {
-    CallFailure { class, status: None, message, retry_after_ms: None }
+    CallFailure::of(class, message)
 }
 
 /// A provider that cannot be built: every call fails with the reason, and nothing is sent.

@@ -34,7 +34,7 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// Takes the next bytes; what they complete is taken with [`Parser::next`].
+    /// Takes the next bytes; what they complete is taken with [`Parser::take`].
     pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), TooLarge> {
         while !bytes.is_empty() {
             if std::mem::take(&mut self.after_cr) && bytes[0] == b'\n' {
@@ -69,7 +69,7 @@ impl Parser {
     }
 
     /// The next complete event.
-    pub fn next(&mut self) -> Option<Event> {
+    pub fn take(&mut self) -> Option<Event> {
         self.ready.pop_front()
     }
 
@@ -127,7 +127,7 @@ mod tests {
         let mut parser = Parser::default();
         text.chunks(size).for_each(|piece| parser.feed(piece).unwrap());
         parser.end();
-        std::iter::from_fn(|| parser.next()).collect()
+        std::iter::from_fn(|| parser.take()).collect()
     }
 
     fn event(event: &str, data: &str) -> Event {
@@ -154,7 +154,7 @@ mod tests {
             let mut parser = Parser::default();
             parser.feed(one).and_then(|()| parser.feed(two)).unwrap();
             parser.end();
-            assert_eq!(std::iter::from_fn(|| parser.next()).collect::<Vec<_>>(), whole, "cut at {at}");
+            assert_eq!(std::iter::from_fn(|| parser.take()).collect::<Vec<_>>(), whole, "cut at {at}");
         }
     }
 
@@ -162,9 +162,9 @@ mod tests {
     fn an_event_is_there_with_its_blank_line() {
         let mut parser = Parser::default();
         parser.feed(b"data: 1\n").unwrap();
-        assert_eq!(parser.next(), None);
+        assert_eq!(parser.take(), None);
         parser.feed(b"\ndata: 2").unwrap();
-        assert_eq!((parser.next(), parser.next()), (Some(event("", "1")), None));
+        assert_eq!((parser.take(), parser.take()), (Some(event("", "1")), None));
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Between the core's words and Chat Completions. Invariant: encoded messages go into the body as
 //! the bytes they are; what is stored of a call is what was sent.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::wire::{self, Completion, Turn};
+use crate::adapters::models::body::{self, Body, CannotSay, Encoded};
+use crate::adapters::models::failure::malformed;
 use crate::adapters::models::secrets::{SecretInputs, unmark};
 use crate::core::chat::{Finish, ModelAnswer, ModelRequest, OutputSchema, ToolAsk, ToolSpec, wire_name};
 
@@ -28,44 +28,6 @@ impl Dialect {
 /// Keys that `extra` may not set: the worst case of a call is computed without them.
 pub const FIXED: [&str; 7] = ["model", "messages", "tools", "max_tokens", "max_completion_tokens", "n", "stream"];
 
-/// Bytes of a body that is no answer that are kept.
-const MALFORMED_MAX: usize = 2048;
-
-/// Why a body cannot be built; nothing was sent.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CannotSay {
-    #[error("`extra` sets `{0}`, which Bosun sets itself because the call's worst cost depends on it: remove it")]
-    Fixed(String),
-}
-
-/// JSON of tool sets and schemas, by identity. An agent's set is one `Arc` for its whole life, so it
-/// is encoded once; the entry holds the `Arc`, so its address is not given to another.
-pub struct Encoded<T: ?Sized>(Mutex<Vec<(Arc<T>, Arc<str>)>>);
-
-/// Sets in use at once; beyond it the oldest is encoded again when it comes back.
-const ENCODED_MAX: usize = 64;
-
-impl<T: ?Sized> Default for Encoded<T> {
-    fn default() -> Self {
-        Encoded(Mutex::new(Vec::new()))
-    }
-}
-
-impl<T: ?Sized> Encoded<T> {
-    fn get(&self, of: &Arc<T>, encode: impl FnOnce(&T) -> String) -> Arc<str> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, text)) = known.iter().find(|(held, _)| Arc::ptr_eq(held, of)) {
-            return text.clone();
-        }
-        let text: Arc<str> = encode(of).into();
-        if known.len() == ENCODED_MAX {
-            known.remove(0);
-        }
-        known.push((of.clone(), text.clone()));
-        text
-    }
-}
-
 /// Writes bodies for one provider.
 pub struct Bodies {
     dialect: Dialect,
@@ -79,11 +41,8 @@ impl Bodies {
     }
 
     pub fn body(&self, request: &ModelRequest, secrets: &SecretInputs) -> Result<Vec<u8>, CannotSay> {
-        if let Some(key) = FIXED.into_iter().find(|key| request.extra.contains_key(*key)) {
-            return Err(CannotSay::Fixed(key.to_owned()));
-        }
         let size: usize = request.messages.iter().map(|message| message.len() + 1).sum();
-        let mut body = Body { out: Vec::with_capacity(size + 512), extra: &request.extra };
+        let mut body = Body::new(size + 512, &request.extra, &FIXED)?;
         body.raw("{\"model\":");
         body.json(&*request.model);
         body.raw(",\"messages\":[");
@@ -113,50 +72,15 @@ impl Bodies {
         body.put_some("top_p", &settings.top_p.map(|milli| milli.as_f64()));
         body.put_some("seed", &settings.seed);
         body.put_some("reasoning_effort", &settings.reasoning);
-        for (key, value) in request.extra.iter() {
-            body.key(key);
-            body.json(value);
-        }
+        body.extra();
         body.raw("}");
-        Ok(body.out)
+        Ok(body.into_bytes())
     }
 }
 
 /// OpenAI's reasoning models of that family answer 400 to `parallel_tool_calls`.
 fn is_o_series(model: &str) -> bool {
     model.strip_prefix('o').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-}
-
-struct Body<'a> {
-    out: Vec<u8>,
-    extra: &'a Map<String, Value>,
-}
-
-impl Body<'_> {
-    fn raw(&mut self, text: &str) {
-        self.out.extend_from_slice(text.as_bytes());
-    }
-    fn json<T: Serialize + ?Sized>(&mut self, value: &T) {
-        // Strings, numbers and JSON values into memory: neither the types nor the sink can fail.
-        let _ = serde_json::to_writer(&mut self.out, value);
-    }
-    fn key(&mut self, key: &str) {
-        self.raw(",");
-        self.json(key);
-        self.raw(":");
-    }
-    /// `extra` has the last word: a key that it sets is not written here.
-    fn put<T: Serialize>(&mut self, key: &str, value: &T) {
-        if !self.extra.contains_key(key) {
-            self.key(key);
-            self.json(value);
-        }
-    }
-    fn put_some<T: Serialize>(&mut self, key: &str, value: &Option<T>) {
-        if let Some(value) = value {
-            self.put(key, value);
-        }
-    }
 }
 
 fn encode_tools(tools: &[ToolSpec]) -> String {
@@ -258,14 +182,6 @@ pub fn answer(body: &[u8], request_id: Option<String>, hide: impl Fn(&str) -> St
     ModelAnswer { usage, raw_usage, ..malformed(body, request_id, hide) }
 }
 
-/// A 2xx that is no answer: kept in part, for the person who has to find out why.
-pub fn malformed(body: &[u8], request_id: Option<String>, hide: impl Fn(&str) -> String) -> ModelAnswer {
-    // Hidden before the cut: half a key is not found by value.
-    let clean = hide(&String::from_utf8_lossy(body));
-    let text = clean[..clean.floor_char_boundary(MALFORMED_MAX)].to_owned();
-    ModelAnswer { text, ..ModelAnswer::unusable(request_id) }
-}
-
 fn turn(message: &RawValue, finish_reason: Option<&str>) -> Option<(String, Vec<ToolAsk>, Finish)> {
     let turn: Turn<'_> = serde_json::from_str(message.get()).ok()?;
     let text = wire::content_text(turn.content)?;
@@ -295,6 +211,5 @@ fn turn(message: &RawValue, finish_reason: Option<&str>) -> Option<(String, Vec<
 
 /// Keys of `extra` that a crew may not set, with what to say; empty where all is well.
 pub fn refused_extra(extra: &Map<String, Value>) -> Vec<String> {
-    let found = FIXED.into_iter().filter(|key| extra.contains_key(*key));
-    found.map(|key| CannotSay::Fixed(key.to_owned()).to_string()).collect()
+    body::fixed(extra, &FIXED).map(|why| why.to_string()).collect()
 }

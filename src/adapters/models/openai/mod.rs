@@ -1,5 +1,5 @@
-//! Chat Completions, at OpenAI and at whoever speaks it. Invariant: a failure says what it says
-//! about money only on evidence: released only if nothing was written, or by a listed status.
+//! Chat Completions, at OpenAI and at whoever speaks it. Invariant: one call is one
+//! request, streamed or not, and both ways make the same answer.
 
 mod map;
 mod wire;
@@ -12,10 +12,11 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use self::map::Bodies;
-use crate::adapters::models::failure::{Said, capped};
-use crate::adapters::models::http::{Body, Client, Reply, Trouble};
-use crate::adapters::models::secrets::{SecretInputs, redact};
-use crate::core::chat::{CallFailure, FailureClass, ModelAnswer, ModelRequest};
+use crate::adapters::models::failure::malformed;
+use crate::adapters::models::http::Client;
+use crate::adapters::models::line::{Answer, Line};
+use crate::adapters::models::secrets::SecretInputs;
+use crate::core::chat::{CallFailure, ModelAnswer, ModelRequest};
 use crate::ports::BoxFuture;
 use crate::ports::model::{Model, Watch};
 
@@ -34,10 +35,8 @@ pub struct OpenAiSpec {
 }
 
 pub struct OpenAi {
-    client: Client,
+    line: Line,
     bodies: Bodies,
-    key: Option<SecretString>,
-    secrets: Arc<SecretInputs>,
 }
 
 impl OpenAi {
@@ -47,48 +46,19 @@ impl OpenAi {
         if let Some(key) = &spec.key {
             client = client.with_bearer(key)?;
         }
-        Ok(OpenAi { client, bodies: Bodies::new(spec.dialect), key: spec.key, secrets: spec.secrets })
+        Ok(OpenAi { line: Line::new(client, spec.key, spec.secrets), bodies: Bodies::new(spec.dialect) })
     }
 
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, CallFailure> {
-        let body = self.bodies.body(request, &self.secrets).map_err(|why| CallFailure {
-            class: FailureClass::OurFault,
-            status: None,
-            message: why.to_string(),
-            retry_after_ms: None,
-        })?;
-        let reply = self.client.send(body).await.map_err(|Trouble { not_sent, words }| {
-            let class = if not_sent { FailureClass::NotSent } else { FailureClass::Ambiguous };
-            self.failure(class, None, &words)
-        })?;
-        if (200..300).contains(&reply.status) { self.answer(reply) } else { Err(self.refusal(reply)) }
+        let body = self.bodies.body(request, self.line.secrets()).map_err(|why| self.line.cannot_say(&why))?;
+        let answer = self.line.send(body).await?;
+        Ok(self.whole(answer))
     }
 
-    fn answer(&self, reply: Reply) -> Result<ModelAnswer, CallFailure> {
-        match reply.body {
-            Body::Whole(bytes) => Ok(map::answer(&bytes, reply.request_id, |text| self.hide(text))),
-            Body::TooLarge(bytes) => Ok(map::malformed(&bytes, reply.request_id, |text| self.hide(text))),
-            Body::Cut(why) => {
-                let words = format!("the answer broke off: {why}");
-                Err(self.failure(FailureClass::Ambiguous, Some(reply.status), &words))
-            }
-        }
-    }
-
-    fn refusal(&self, reply: Reply) -> CallFailure {
-        let said = match reply.body {
-            Body::Whole(bytes) | Body::TooLarge(bytes) => Said::read(&bytes),
-            Body::Cut(why) => Said { message: format!("(its words broke off: {why})"), ..Said::default() },
-        };
-        said.failure(reply.status, reply.retry_after_ms, |text| self.hide(text))
-    }
-
-    fn failure(&self, class: FailureClass, status: Option<u16>, words: &str) -> CallFailure {
-        CallFailure { class, status, message: capped(&self.hide(words)), retry_after_ms: None }
-    }
-
-    fn hide(&self, text: &str) -> String {
-        redact(text, self.key.iter().chain(self.secrets.values()))
+    fn whole(&self, answer: Answer) -> ModelAnswer {
+        let Answer { bytes, whole, request_id, .. } = answer;
+        let hide = |text: &str| self.line.hide(text);
+        if whole { map::answer(&bytes, request_id, hide) } else { malformed(&bytes, request_id, hide) }
     }
 }
 
