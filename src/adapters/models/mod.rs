@@ -1,6 +1,7 @@
 //! Model providers. Invariant: one call is one request; a provider is built at its first use and
 //! says why it cannot be, before anything is sent.
 
+pub mod anthropic;
 pub mod body;
 pub mod capabilities;
 pub mod count;
@@ -11,6 +12,7 @@ pub mod offline;
 pub mod openai;
 pub mod scripted;
 pub mod secrets;
+pub mod served;
 pub mod sse;
 
 use std::collections::HashMap;
