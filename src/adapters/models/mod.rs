@@ -4,12 +4,16 @@
 pub mod body;
 pub mod count;
 pub mod failure;
+pub mod gemini;
 pub mod http;
 pub mod line;
 pub mod offline;
 pub mod openai;
+pub mod responses;
 pub mod scripted;
 pub mod secrets;
+pub mod served;
+pub mod splice;
 pub mod sse;
 
 use std::collections::HashMap;
