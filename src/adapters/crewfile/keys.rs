@@ -143,13 +143,18 @@ pub static PROVIDER: Spec = Spec {
         key(
             "kind",
             Kind::Choice(
-                &["openai", "ollama", "openai-compatible", "offline", "scripted"],
-                &["openai-responses", "anthropic", "gemini"],
+                &["openai", "openai-responses", "gemini", "ollama", "openai-compatible", "offline", "scripted"],
+                &["anthropic"],
             ),
             "",
             "protocol",
         ),
-        key("base_url", Kind::Text, "the kind's own", "address, with /v1 for OpenAI and compatible ones"),
+        key(
+            "base_url",
+            Kind::Text,
+            "the kind's own",
+            "address, with /v1 for OpenAI and compatible ones, without for Gemini",
+        ),
         key("api_key_env", Kind::Text, "", "environment variable that holds the key"),
         key("api_key_file", Kind::Text, "", "file that holds the key"),
         key("file", Kind::Text, "", "file of replies, of the kind scripted"),

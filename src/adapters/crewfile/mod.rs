@@ -54,7 +54,7 @@ pub struct ListedPrice {
 /// A provider as a crew file or the machine's settings state it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProviderTable {
-    /// `openai`, `ollama`, `openai-compatible`, `offline`, `scripted`.
+    /// `openai`, `openai-responses`, `gemini`, `ollama`, `openai-compatible`, `offline`, `scripted`.
     pub kind: String,
     pub base_url: Option<String>,
     pub api_key_env: Option<String>,

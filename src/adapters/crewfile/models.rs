@@ -19,7 +19,7 @@ use crate::core::nearest::nearest;
 /// Most tokens of one call where nobody says.
 const MAX_OUTPUT: u64 = 4096;
 /// Providers that are known and not built yet.
-const LATER: [&str; 2] = ["anthropic", "gemini"];
+const LATER: [&str; 1] = ["anthropic"];
 /// Reports a key where its variable's name belongs, and a login in an address; neither is ever printed.
 fn no_secrets(loader: &mut Loader<'_>, table: &Table) {
     let text = |key: &str| table.get(key).and_then(|node| Some((node.text()?, &node.at)));
@@ -74,7 +74,7 @@ impl<'d> Models<'d> {
             let known = providers.get(&name).cloned();
             if table.get("kind").is_none() && known.is_none() {
                 let message = format!("the provider `{name}` has no `kind`");
-                let help = "one of: openai, ollama, openai-compatible, offline, scripted";
+                let help = "one of: openai, openai-responses, gemini, ollama, openai-compatible, offline, scripted";
                 loader.report(Problem::error("E0106", &entry.key_at, message).help(help));
             }
             no_secrets(loader, table);

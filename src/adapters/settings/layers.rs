@@ -119,8 +119,16 @@ pub fn built_in(env: &Env) -> Layer {
     };
     let openai =
         [("kind", "openai", "built-in"), ("base_url", base, from), ("api_key_env", "OPENAI_API_KEY", "built-in")];
+    let responses = [
+        ("kind", "openai-responses", "built-in"),
+        ("base_url", base, from),
+        ("api_key_env", "OPENAI_API_KEY", "built-in"),
+    ];
+    let gemini = [("kind", "gemini", "built-in"), ("api_key_env", "GEMINI_API_KEY", "built-in")];
     let tables: Map<String, Value> = [
         ("openai".to_owned(), provider(&openai)),
+        ("openai-responses".to_owned(), provider(&responses)),
+        ("gemini".to_owned(), provider(&gemini)),
         ("ollama".to_owned(), provider(&[("kind", "ollama", "built-in")])),
         ("offline".to_owned(), provider(&[("kind", "offline", "built-in")])),
         ("scripted".to_owned(), provider(&[("kind", "scripted", "built-in")])),
