@@ -132,7 +132,7 @@ impl ProviderSpec {
     /// With every default: 120 s, 8 at once, no rate limit, 10 minutes of waiting. No key, but for the
     /// built-in names (`openai`): another name may be another host, which is not sent that key unasked.
     pub fn new(name: Name, kind: ProviderKind) -> ProviderSpec {
-        let own = kind.usual_key().filter(|_| name.as_str() == kind.as_str());
+        let own = kind.usual_key().filter(|_| name.as_str() == kind.as_str().replace('-', "_"));
         ProviderSpec {
             name,
             kind,

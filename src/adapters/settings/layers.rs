@@ -127,7 +127,7 @@ pub fn built_in(env: &Env) -> Layer {
     let gemini = [("kind", "gemini", "built-in"), ("api_key_env", "GEMINI_API_KEY", "built-in")];
     let tables: Map<String, Value> = [
         ("openai".to_owned(), provider(&openai)),
-        ("openai-responses".to_owned(), provider(&responses)),
+        ("openai_responses".to_owned(), provider(&responses)),
         ("gemini".to_owned(), provider(&gemini)),
         ("ollama".to_owned(), provider(&[("kind", "ollama", "built-in")])),
         ("offline".to_owned(), provider(&[("kind", "offline", "built-in")])),
