@@ -274,7 +274,7 @@ pub struct CallFailure {
     pub retry_after_ms: Option<u64>,
     /// What a stream had reported before it broke off: kept for whoever reconciles the call, never booked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usage: Option<Usage>,
+    pub usage: Option<Box<Usage>>,
 }
 
 impl CallFailure {

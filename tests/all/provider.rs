@@ -95,7 +95,9 @@ async fn the_body_is_these_bytes() {
         plain,
         r#"{"model":"gpt-4.1-mini","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Say \"é\"\n"}],"max_completion_tokens":64}"#
     );
+    // A model that the capability table does not know is passed everything.
     let full = ModelRequest {
+        model: "gpt-99".into(),
         tools: vec![tool("files.read")].into(),
         settings: Settings {
             max_output: 64,

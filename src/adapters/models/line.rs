@@ -74,14 +74,22 @@ impl Line {
     /// An answer of which only a part came: it may have been billed. `usage` is what it had reported.
     pub fn broke_off(&self, status: u16, why: &str, usage: Option<Usage>) -> CallFailure {
         let words = format!("the answer broke off: {why}");
-        CallFailure { status: Some(status), usage, ..self.failure(FailureClass::Ambiguous, &words) }
+        CallFailure {
+            status: Some(status),
+            usage: usage.map(Box::new),
+            ..self.failure(FailureClass::Ambiguous, &words)
+        }
     }
 
     /// An error that came inside a stream, after a good status: it may have been billed, whatever its code.
     pub fn error_in_stream(&self, status: u16, data: &[u8], usage: Option<Usage>) -> CallFailure {
         let said = Said::read(data).failure(status, None, |text| self.hide(text));
         let words = format!("an error came in the stream: {}", said.message);
-        CallFailure { status: Some(status), usage, ..self.failure(FailureClass::Ambiguous, &words) }
+        CallFailure {
+            status: Some(status),
+            usage: usage.map(Box::new),
+            ..self.failure(FailureClass::Ambiguous, &words)
+        }
     }
 
     /// Before anything was sent: the request cannot be said.

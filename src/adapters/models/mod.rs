@@ -2,6 +2,7 @@
 //! says why it cannot be, before anything is sent.
 
 pub mod body;
+pub mod capabilities;
 pub mod count;
 pub mod failure;
 pub mod gemini;

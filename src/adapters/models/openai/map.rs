@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::wire::{self, Completion, Turn};
 use crate::adapters::models::body::{self, Body, CannotSay, Encoded};
+use crate::adapters::models::capabilities::{Api, Known};
 use crate::adapters::models::failure::malformed;
 use crate::adapters::models::secrets::{SecretInputs, unmark};
 use crate::core::chat::{Finish, ModelAnswer, ModelRequest, OutputSchema, ToolAsk, ToolSpec, wire_name};
@@ -18,11 +19,13 @@ pub struct Dialect {
     pub output_cap: &'static str,
     /// Whether `parallel_tool_calls` is a known key.
     pub parallel: bool,
+    /// Whose models these are, where that is known.
+    pub api: Option<Api>,
 }
 
 impl Dialect {
-    pub const OPENAI: Dialect = Dialect { output_cap: "max_completion_tokens", parallel: true };
-    pub const COMPATIBLE: Dialect = Dialect { output_cap: "max_tokens", parallel: false };
+    pub const OPENAI: Dialect = Dialect { output_cap: "max_completion_tokens", parallel: true, api: Some(Api::OpenAi) };
+    pub const COMPATIBLE: Dialect = Dialect { output_cap: "max_tokens", parallel: false, api: None };
 }
 
 /// Keys that `extra` may not set: the worst case of a call is computed without them.
@@ -31,16 +34,19 @@ pub const FIXED: [&str; 7] = ["model", "messages", "tools", "max_tokens", "max_c
 /// Writes bodies for one provider.
 pub struct Bodies {
     dialect: Dialect,
+    known: Known,
     tools: Encoded<[ToolSpec]>,
     schemas: Encoded<OutputSchema>,
 }
 
 impl Bodies {
     pub fn new(dialect: Dialect) -> Bodies {
-        Bodies { dialect, tools: Encoded::default(), schemas: Encoded::default() }
+        let known = Known::new(dialect.api);
+        Bodies { dialect, known, tools: Encoded::default(), schemas: Encoded::default() }
     }
 
     pub fn body(&self, request: &ModelRequest, secrets: &SecretInputs) -> Result<Vec<u8>, CannotSay> {
+        let known = self.known.of(&request.model);
         let size: usize = request.messages.iter().map(|message| message.len() + 1).sum();
         let mut body = Body::new(size + 512, &request.extra, &FIXED)?;
         body.raw("{\"model\":");
@@ -56,17 +62,18 @@ impl Bodies {
         if !request.tools.is_empty() {
             body.raw(",\"tools\":");
             body.raw(&self.tools.get(&request.tools, encode_tools));
-            if self.dialect.parallel && !is_o_series(&request.model) {
+            if self.dialect.parallel && known.parallel {
                 body.put("parallel_tool_calls", &true);
             }
         }
         if let Some(schema) = &request.schema
+            && known.schema
             && !request.extra.contains_key("response_format")
         {
             body.raw(",\"response_format\":");
             body.raw(&self.schemas.get(schema, encode_schema));
         }
-        let settings = &request.settings;
+        let settings = known.fit(&request.settings);
         body.put(self.dialect.output_cap, &settings.max_output);
         body.put_some("temperature", &settings.temperature.map(|milli| milli.as_f64()));
         body.put_some("top_p", &settings.top_p.map(|milli| milli.as_f64()));
@@ -76,11 +83,6 @@ impl Bodies {
         body.raw("}");
         Ok(body.into_bytes())
     }
-}
-
-/// OpenAI's reasoning models of that family answer 400 to `parallel_tool_calls`.
-fn is_o_series(model: &str) -> bool {
-    model.strip_prefix('o').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 fn encode_tools(tools: &[ToolSpec]) -> String {
