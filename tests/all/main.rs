@@ -16,6 +16,8 @@ mod notify;
 mod plan;
 mod provider;
 mod simulate;
+mod speech;
 mod stand_in;
 mod store;
 mod support;
+mod wires;

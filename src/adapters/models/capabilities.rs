@@ -13,7 +13,7 @@ pub const BUDGET_MIN: u64 = 1024;
 const TABLE: &str = include_str!("capabilities.toml");
 
 /// Whose words a row is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Api {
     /// Chat Completions and Responses at OpenAI itself: of others that speak them nothing is known.

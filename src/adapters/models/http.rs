@@ -142,13 +142,19 @@ impl Client {
     }
 
     pub async fn send(&self, body: Vec<u8>) -> Result<Reply, Trouble> {
-        let response = self.execute(body).await?;
+        let response = self.execute(Method::POST, body).await?;
+        Ok(self.whole(response).await)
+    }
+
+    /// Asks what stands at this address: never a call of a model, and never billed.
+    pub async fn get(&self) -> Result<Reply, Trouble> {
+        let response = self.execute(Method::GET, Vec::new()).await?;
         Ok(self.whole(response).await)
     }
 
     /// Sends a request that asks for a stream. Whatever comes back that is no stream is read whole.
     pub async fn stream(&self, body: Vec<u8>) -> Result<Streamed, Trouble> {
-        let mut response = self.execute(body).await?;
+        let mut response = self.execute(Method::POST, body).await?;
         let kind = response.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         let events = kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
         if !events || !response.status().is_success() {
@@ -167,8 +173,8 @@ impl Client {
         })))
     }
 
-    async fn execute(&self, body: Vec<u8>) -> Result<Response, Trouble> {
-        let mut request = Request::new(Method::POST, self.url.clone());
+    async fn execute(&self, method: Method, body: Vec<u8>) -> Result<Response, Trouble> {
+        let mut request = Request::new(method, self.url.clone());
         *request.headers_mut() = self.headers.clone();
         *request.body_mut() = Some(body.into());
         self.http.execute(request).await.map_err(|error| trouble(error, &self.url, self.timeout))

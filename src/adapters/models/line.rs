@@ -58,6 +58,12 @@ impl Line {
         self.good(reply)
     }
 
+    /// A look at what stands there ([`Client::get`]).
+    pub async fn get(&self) -> Result<Answer, CallFailure> {
+        let reply = self.client.get().await.map_err(|trouble| self.trouble(trouble))?;
+        self.good(reply)
+    }
+
     pub async fn stream(&self, body: Vec<u8>) -> Result<Heard, CallFailure> {
         match self.client.stream(body).await.map_err(|trouble| self.trouble(trouble))? {
             Streamed::Whole(reply) => self.good(reply).map(Heard::Whole),

@@ -1,10 +1,22 @@
-//! Who answered. Invariant: only what differs from what was asked for is said, in the provider's words.
+//! Who answered, in the provider's words. Invariant: what was asked for is not repeated as news.
 
 use crate::core::chat::Served;
 
-/// `tier` is given only where it is not the one that was asked for.
-pub fn served(asked: &str, model: Option<String>, tier: Option<String>) -> Option<Served> {
-    let model = model.filter(|model| !model.is_empty() && model != asked && !is_dated(asked, model));
+/// Who answered, where that is not who was asked (model and tier). `default` is what a provider calls the tier of a
+/// request that names none.
+pub fn served(
+    asked: (&str, Option<&str>),
+    model: Option<String>,
+    tier: Option<String>,
+    default: &str,
+) -> Option<Served> {
+    let (asked_model, asked_tier) = asked;
+    let model = model.filter(|model| model != asked_model && !model.is_empty() && !is_dated(asked_model, model));
+    let usual = match asked_tier {
+        None | Some("auto") => default,
+        Some(tier) => tier,
+    };
+    let tier = tier.filter(|tier| tier != usual && !tier.is_empty());
     (model.is_some() || tier.is_some()).then_some(Served { model, tier })
 }
 
@@ -19,14 +31,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dated_name_is_what_was_asked_for() {
-        let of = |asked: &str, model: &str| served(asked, Some(model.to_owned()), None).and_then(|s| s.model);
-        assert_eq!(of("gpt-4.1", "gpt-4.1-2025-04-14"), None);
-        assert_eq!(of("claude-sonnet-4-5", "claude-sonnet-4-5-20250929"), None);
-        assert_eq!(of("gpt-4.1", "gpt-4.1"), None);
-        assert_eq!(of("gpt-4.1", ""), None);
-        assert_eq!(of("gpt-4.1", "gpt-4.1-mini").as_deref(), Some("gpt-4.1-mini"));
-        assert_eq!(of("gpt-5", "gpt-5-5").as_deref(), Some("gpt-5-5"));
-        assert_eq!(served("a", Some("a".into()), Some("flex".into())).unwrap().tier.as_deref(), Some("flex"));
+    fn who_served_is_said_only_where_it_is_news() {
+        let is = |asked, model: &str, tier: &str| {
+            served(("m", asked), Some(model.into()), Some(tier.into()), "default")
+                .map(|served| (served.model, served.tier))
+        };
+        assert_eq!(is(None, "m", "default"), None);
+        assert_eq!(is(Some("auto"), "m", "default"), None);
+        assert_eq!(is(Some("flex"), "m", "flex"), None);
+        assert_eq!(is(Some("flex"), "m", "default"), Some((None, Some("default".into()))));
+        assert_eq!(is(None, "m-20250929", "default"), None);
+        assert_eq!(is(None, "m-2025-09-29", "default"), None);
+        assert_eq!(is(None, "m-2", "priority"), Some((Some("m-2".into()), Some("priority".into()))));
     }
 }

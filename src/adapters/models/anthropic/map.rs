@@ -249,7 +249,7 @@ pub fn answer(body: &[u8], asked: &Asked, request_id: Option<String>, hide: impl
         usage,
         native: Some(reply.content.to_owned()),
         verbatim: said.verbatim,
-        served: served(&asked.model, reply.model, Tier::of(reply.usage)),
+        served: served((&asked.model, None), reply.model, Tier::of(reply.usage), "standard"),
         raw_usage,
         request_id,
     }
