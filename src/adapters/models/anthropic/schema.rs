@@ -86,10 +86,8 @@ fn of_kind(kind: &str, from: &mut Map<String, Value>, out: &mut Map<String, Valu
                 keep(from, out, "minItems");
             }
         }
-        "string" => {
-            if from.get("format").and_then(Value::as_str).is_some_and(|format| FORMATS.contains(&format)) {
-                keep(from, out, "format");
-            }
+        "string" if from.get("format").and_then(Value::as_str).is_some_and(|known| FORMATS.contains(&known)) => {
+            keep(from, out, "format");
         }
         _ => {}
     }
