@@ -11,13 +11,19 @@ pub fn served(
     default: &str,
 ) -> Option<Served> {
     let (asked_model, asked_tier) = asked;
-    let model = model.filter(|model| model != asked_model && !model.is_empty());
+    let model = model.filter(|model| model != asked_model && !model.is_empty() && !is_dated(asked_model, model));
     let usual = match asked_tier {
         None | Some("auto") => default,
         Some(tier) => tier,
     };
     let tier = tier.filter(|tier| tier != usual && !tier.is_empty());
     (model.is_some() || tier.is_some()).then_some(Served { model, tier })
+}
+
+/// `claude-sonnet-4-5-20250929` is what `claude-sonnet-4-5` asks for; `gpt-4.1-2025-04-14` likewise.
+fn is_dated(asked: &str, model: &str) -> bool {
+    let day = model.strip_prefix(asked).and_then(|rest| rest.strip_prefix('-'));
+    day.is_some_and(|day| day.len() >= 8 && day.bytes().all(|b| b.is_ascii_digit() || b == b'-'))
 }
 
 #[cfg(test)]
@@ -34,6 +40,8 @@ mod tests {
         assert_eq!(is(Some("auto"), "m", "default"), None);
         assert_eq!(is(Some("flex"), "m", "flex"), None);
         assert_eq!(is(Some("flex"), "m", "default"), Some((None, Some("default".into()))));
+        assert_eq!(is(None, "m-20250929", "default"), None);
+        assert_eq!(is(None, "m-2025-09-29", "default"), None);
         assert_eq!(is(None, "m-2", "priority"), Some((Some("m-2".into()), Some("priority".into()))));
     }
 }
