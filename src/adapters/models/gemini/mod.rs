@@ -126,3 +126,6 @@ impl Model for Gemini {
         Box::pin(self.ask(request, watch))
     }
 }
+
+#[cfg(test)]
+mod tests;

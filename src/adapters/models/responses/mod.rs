@@ -153,3 +153,6 @@ impl Model for Responses {
         Box::pin(self.ask(request, watch))
     }
 }
+
+#[cfg(test)]
+mod tests;
