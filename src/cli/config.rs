@@ -70,6 +70,7 @@ fn provider(context: &Context, spec: &ProviderSpec) -> Vec<(&'static str, Option
         ("api_key_file", file),
         ("max_concurrency", Some(spec.max_concurrency.to_string())),
         ("timeout", Some(format!("{}s", spec.timeout_ms / 1000))),
+        ("stream", Some(spec.stream.to_string())),
     ]
 }
 

@@ -49,6 +49,7 @@ fn table(spec: &ProviderSpec) -> ProviderTable {
         file: spec.script.as_ref().map(|path| path.display().to_string()),
         max_concurrency: Some(spec.max_concurrency as u64),
         timeout_ms: Some(spec.timeout_ms),
+        stream: Some(spec.stream),
     }
 }
 

@@ -29,6 +29,7 @@ fn spec(base_url: String, dialect: Dialect) -> OpenAiSpec {
         timeout: Duration::from_secs(20),
         connections: 4,
         dialect,
+        stream: false,
         secrets: Arc::default(),
     }
 }

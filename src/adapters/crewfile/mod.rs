@@ -54,7 +54,7 @@ pub struct ListedPrice {
 /// A provider as a crew file or the machine's settings state it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProviderTable {
-    /// `openai`, `openai-responses`, `gemini`, `ollama`, `openai-compatible`, `offline`, `scripted`.
+    /// `openai`, `openai-responses`, `anthropic`, `gemini`, `ollama`, `openai-compatible`, `offline`, `scripted`.
     pub kind: String,
     pub base_url: Option<String>,
     pub api_key_env: Option<String>,
@@ -63,6 +63,8 @@ pub struct ProviderTable {
     pub file: Option<String>,
     pub max_concurrency: Option<u64>,
     pub timeout_ms: Option<u64>,
+    /// Whether answers are streamed; `None`: as the kind has it.
+    pub stream: Option<bool>,
 }
 
 /// What the crew's files are read with.

@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 pub enum CannotSay {
     #[error("`extra` sets `{0}`, which Bosun sets itself because the call's worst cost depends on it: remove it")]
     Fixed(String),
+    #[error("message {number} of the conversation cannot be read: {why}")]
+    Message { number: usize, why: String },
 }
 
 /// Those of the `fixed` keys that `extra` sets.

@@ -8,10 +8,12 @@ use serde::Deserialize;
 
 use crate::core::chat::Settings;
 
+/// Tokens: the least budget of thinking, and what must be left beside it for the answer.
+pub const BUDGET_MIN: u64 = 1024;
 const TABLE: &str = include_str!("capabilities.toml");
 
 /// Whose words a row is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Api {
     /// Chat Completions and Responses at OpenAI itself: of others that speak them nothing is known.
@@ -91,7 +93,8 @@ impl Capabilities {
         fit.temperature = fit.temperature.filter(|_| takes(self.temperature));
         fit.top_p = fit.top_p.filter(|_| takes(self.top_p));
         fit.seed = fit.seed.filter(|_| takes(self.seed));
-        fit.reasoning = fit.reasoning.filter(|word| self.takes_effort(word));
+        let room = self.thinking != Thinking::Budget || none || fit.max_output >= 2 * BUDGET_MIN;
+        fit.reasoning = fit.reasoning.filter(|word| room && self.takes_effort(word));
         fit
     }
 
@@ -119,8 +122,12 @@ impl Capabilities {
         lines.extend(keys.into_iter().filter(|(.., left)| *left).map(|(key, takes, _)| gone(key, takes)));
         if let (Some(word), None) = (&settings.reasoning, &fit.reasoning) {
             let known = self.efforts.as_deref().unwrap_or_default().join(", ");
+            let least = 2 * BUDGET_MIN;
             lines.push(match known.is_empty() {
                 true => format!("`reasoning` is not sent: `{model}` does not reason"),
+                false if self.takes_effort(word) => {
+                    format!("`reasoning` is not sent: `{model}` thinks within `max_output`, which needs {least} tokens")
+                }
                 false => format!("`reasoning = \"{word}\"` is not sent: `{model}` takes {known}"),
             });
         }
@@ -261,7 +268,7 @@ mod tests {
     #[test]
     fn what_is_refused_is_left_out_and_said() {
         let all = Settings {
-            max_output: 9,
+            max_output: 4096,
             temperature: Some(Milli(200)),
             top_p: Some(Milli(900)),
             seed: Some(1),
@@ -281,7 +288,10 @@ mod tests {
         let said = claude.left_out("claude-sonnet-4-5", &odd);
         assert_eq!(said.len(), 4);
         assert!(said[3].contains("none, low, medium, high"), "{}", said[3]);
-        let counted = Settings { reasoning: Some("4000".into()), ..Settings::default() };
+        let counted = Settings { reasoning: Some("4000".into()), max_output: 2048, ..Settings::default() };
         assert_eq!(claude.fit(&counted), counted);
+        let narrow = Settings { max_output: 2047, ..counted };
+        assert_eq!(claude.fit(&narrow).reasoning, None);
+        assert!(claude.left_out("c", &narrow)[0].contains("2048 tokens"));
     }
 }

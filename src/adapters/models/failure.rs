@@ -12,16 +12,22 @@ const MALFORMED_MAX: usize = 2048;
 /// Characters of a provider's words that a failure keeps.
 pub const WORDS_MAX: usize = 500;
 
-/// Codes that mean "no money left", whatever status they come with (OpenAI error guide, Nov 2026).
-const QUOTA_CODES: [&str; 5] = [
+/// Codes that mean "no money left", whatever status they come with (OpenAI's error guide; Anthropic's SDK
+/// 2.11.0, `error.details.error_code`; Nov 2026).
+const QUOTA_CODES: [&str; 10] = [
     "credit_balance_exhausted",
     "organization_spend_limit_exceeded",
     "project_spend_limit_exceeded",
     "organization_usage_limit_exceeded",
     "insufficient_quota",
+    "enforced_spend_limit_reached",
+    "contract_spend_limit_reached",
+    "linked_organization_spend_limit_reached",
+    "linked_organization_billing_unavailable",
+    "billing_error",
 ];
-/// The one code that means the prompt is too long.
-const TOO_LONG: &str = "context_length_exceeded";
+/// Codes that mean the prompt is too long.
+const TOO_LONG: [&str; 2] = ["context_length_exceeded", "request_too_large"];
 
 /// Google's reason for a key that is none, which comes as a 400.
 const NO_KEY: &str = "API_KEY_INVALID";
@@ -31,7 +37,7 @@ pub fn classify(status: u16, codes: &[&str]) -> FailureClass {
     let has = |wanted: &[&str]| codes.iter().any(|code| wanted.contains(code));
     match status {
         400..=499 if has(&QUOTA_CODES) => FailureClass::Quota,
-        400 | 413 if has(&[TOO_LONG]) => FailureClass::TooLong,
+        400 | 413 if has(&TOO_LONG) => FailureClass::TooLong,
         400 if has(&[NO_KEY]) => FailureClass::Credentials,
         401 | 403 => FailureClass::Credentials,
         402 => FailureClass::Quota,

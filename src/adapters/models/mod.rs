@@ -1,6 +1,7 @@
 //! Model providers. Invariant: one call is one request; a provider is built at its first use and
 //! says why it cannot be, before anything is sent.
 
+pub mod anthropic;
 pub mod body;
 pub mod capabilities;
 pub mod count;
@@ -25,6 +26,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use self::anthropic::{Anthropic, AnthropicSpec};
+use self::capabilities::Api;
 use self::gemini::{Gemini, GeminiSpec};
 use self::offline::Offline;
 use self::openai::{Dialect, OpenAi, OpenAiSpec};
@@ -42,6 +45,7 @@ pub enum ProviderKind {
     OpenAi,
     OpenAiResponses,
     OpenAiCompatible,
+    Anthropic,
     Gemini,
     Ollama,
     Offline,
@@ -49,25 +53,22 @@ pub enum ProviderKind {
 }
 
 /// Kinds by the word in files.
-pub const KINDS: [(&str, ProviderKind); 7] = [
+pub const KINDS: [(&str, ProviderKind); 8] = [
     ("openai", ProviderKind::OpenAi),
     ("openai-responses", ProviderKind::OpenAiResponses),
     ("openai-compatible", ProviderKind::OpenAiCompatible),
+    ("anthropic", ProviderKind::Anthropic),
     ("gemini", ProviderKind::Gemini),
     ("ollama", ProviderKind::Ollama),
     ("offline", ProviderKind::Offline),
     ("scripted", ProviderKind::Scripted),
 ];
-const LATER: [&str; 1] = ["anthropic"];
 
 impl ProviderKind {
     /// The kind of that word, or in words what else it may be.
     pub fn parse(text: &str) -> Result<ProviderKind, String> {
         if let Some((_, kind)) = KINDS.iter().find(|(word, _)| *word == text) {
             return Ok(*kind);
-        }
-        if LATER.contains(&text) {
-            return Err(format!("not supported yet: provider kind `{text}`"));
         }
         let known: Vec<&str> = KINDS.iter().map(|(word, _)| *word).collect();
         Err(format!("unknown provider kind `{text}`: expected one of {}", known.join(", ")))
@@ -87,15 +88,45 @@ impl ProviderKind {
     pub fn default_base(self) -> Option<&'static str> {
         match self {
             ProviderKind::OpenAi | ProviderKind::OpenAiResponses => Some("https://api.openai.com/v1"),
+            ProviderKind::Anthropic => Some("https://api.anthropic.com"),
             ProviderKind::Gemini => Some("https://generativelanguage.googleapis.com"),
             ProviderKind::Ollama => Some("http://localhost:11434/v1"),
             ProviderKind::OpenAiCompatible | ProviderKind::Offline | ProviderKind::Scripted => None,
+        }
+    }
+    /// Whose models these are, for the capability table; of a server that only speaks like one, nothing is known.
+    pub fn api(self) -> Option<Api> {
+        match self {
+            ProviderKind::OpenAi | ProviderKind::OpenAiResponses => Some(Api::OpenAi),
+            ProviderKind::Anthropic => Some(Api::Anthropic),
+            ProviderKind::Gemini => Some(Api::Gemini),
+            ProviderKind::OpenAiCompatible | ProviderKind::Ollama => None,
+            ProviderKind::Offline | ProviderKind::Scripted => None,
+        }
+    }
+    /// Are answers streamed unless the provider's `stream` says otherwise? At the vendors: text is seen as
+    /// it comes, and an answer that dies shows it. Not at compatible servers: some of them drop the usage
+    /// from a stream, or refuse to be asked for it.
+    pub fn streams(self) -> bool {
+        self.api().is_some()
+    }
+    /// Keys of `extra` that a crew may not set, with what to say; empty where all is well.
+    pub fn refused_extra(self, extra: &serde_json::Map<String, serde_json::Value>) -> Vec<String> {
+        match self {
+            ProviderKind::OpenAi | ProviderKind::OpenAiCompatible | ProviderKind::Ollama => {
+                openai::refused_extra(extra)
+            }
+            ProviderKind::OpenAiResponses => responses::refused_extra(extra),
+            ProviderKind::Anthropic => anthropic::refused_extra(extra),
+            ProviderKind::Gemini => gemini::refused_extra(extra),
+            ProviderKind::Offline | ProviderKind::Scripted => Vec::new(),
         }
     }
     /// The variable with the vendor's key, for the built-in provider that has the kind's own name.
     pub fn usual_key(self) -> Option<&'static str> {
         match self {
             ProviderKind::OpenAi | ProviderKind::OpenAiResponses => Some("OPENAI_API_KEY"),
+            ProviderKind::Anthropic => Some("ANTHROPIC_API_KEY"),
             ProviderKind::Gemini => Some("GEMINI_API_KEY"),
             ProviderKind::OpenAiCompatible | ProviderKind::Ollama => None,
             ProviderKind::Offline | ProviderKind::Scripted => None,
@@ -117,6 +148,8 @@ pub struct ProviderSpec {
     pub key: KeySource,
     /// Of one request.
     pub timeout_ms: u64,
+    /// Whether answers are streamed.
+    pub stream: bool,
     /// Calls in flight at once.
     pub max_concurrency: usize,
     /// Requests per minute.
@@ -140,6 +173,7 @@ impl ProviderSpec {
             base_url: None,
             key: own.map_or(KeySource::None, |variable| KeySource::Env(variable.to_owned())),
             timeout_ms: 120_000,
+            stream: kind.streams(),
             max_concurrency: 8,
             rpm: None,
             tpm: None,
@@ -216,6 +250,7 @@ fn build(spec: &ProviderSpec, around: &Surroundings) -> Result<Arc<dyn Model>, C
         ProviderKind::OpenAi => openai(spec, around, Dialect::OPENAI),
         ProviderKind::OpenAiResponses => responses(spec, around),
         ProviderKind::OpenAiCompatible | ProviderKind::Ollama => openai(spec, around, Dialect::COMPATIBLE),
+        ProviderKind::Anthropic => anthropic(spec, around),
         ProviderKind::Gemini => gemini(spec, around),
         ProviderKind::Offline => Ok(Arc::new(Offline::new(around.offline_delay, around.count_file.clone()))),
         ProviderKind::Scripted => scripted(spec),
@@ -224,25 +259,33 @@ fn build(spec: &ProviderSpec, around: &Surroundings) -> Result<Arc<dyn Model>, C
 
 fn openai(spec: &ProviderSpec, around: &Surroundings, dialect: Dialect) -> Result<Arc<dyn Model>, CallFailure> {
     let (base_url, key) = address(spec, around, ", with /v1")?;
-    let timeout = Duration::from_millis(spec.timeout_ms);
+    let (timeout, stream) = (Duration::from_millis(spec.timeout_ms), spec.stream);
     let (connections, secrets) = (spec.max_concurrency, around.secrets.clone());
-    let client = OpenAi::new(OpenAiSpec { base_url, key, timeout, connections, dialect, secrets });
+    let client = OpenAi::new(OpenAiSpec { base_url, key, timeout, connections, dialect, stream, secrets });
     Ok(Arc::new(client.map_err(|why| unusable(spec, &why))?))
 }
 
 fn responses(spec: &ProviderSpec, around: &Surroundings) -> Result<Arc<dyn Model>, CallFailure> {
     let (base_url, key) = address(spec, around, ", with /v1")?;
-    let timeout = Duration::from_millis(spec.timeout_ms);
+    let (timeout, stream) = (Duration::from_millis(spec.timeout_ms), spec.stream);
     let (connections, secrets) = (spec.max_concurrency, around.secrets.clone());
-    let client = Responses::new(ResponsesSpec { base_url, key, timeout, connections, stream: true, secrets });
+    let client = Responses::new(ResponsesSpec { base_url, key, timeout, connections, stream, secrets });
+    Ok(Arc::new(client.map_err(|why| unusable(spec, &why))?))
+}
+
+fn anthropic(spec: &ProviderSpec, around: &Surroundings) -> Result<Arc<dyn Model>, CallFailure> {
+    let (base_url, key) = address(spec, around, ", without /v1")?;
+    let (timeout, stream) = (Duration::from_millis(spec.timeout_ms), spec.stream);
+    let (connections, secrets) = (spec.max_concurrency, around.secrets.clone());
+    let client = Anthropic::new(AnthropicSpec { base_url, key, timeout, connections, stream, secrets });
     Ok(Arc::new(client.map_err(|why| unusable(spec, &why))?))
 }
 
 fn gemini(spec: &ProviderSpec, around: &Surroundings) -> Result<Arc<dyn Model>, CallFailure> {
     let (base_url, key) = address(spec, around, ", without /v1")?;
-    let timeout = Duration::from_millis(spec.timeout_ms);
+    let (timeout, stream) = (Duration::from_millis(spec.timeout_ms), spec.stream);
     let (connections, secrets) = (spec.max_concurrency, around.secrets.clone());
-    let client = Gemini::new(GeminiSpec { base_url, key, timeout, connections, stream: true, secrets });
+    let client = Gemini::new(GeminiSpec { base_url, key, timeout, connections, stream, secrets });
     Ok(Arc::new(client.map_err(|why| unusable(spec, &why))?))
 }
 

@@ -28,7 +28,7 @@ pub const KEYS: [&str; 14] = [
     "script",
     "providers",
 ];
-pub const PROVIDER_KEYS: [&str; 10] = [
+pub const PROVIDER_KEYS: [&str; 11] = [
     "kind",
     "base_url",
     "api_key_env",
@@ -38,6 +38,7 @@ pub const PROVIDER_KEYS: [&str; 10] = [
     "max_concurrency",
     "max_wait",
     "timeout",
+    "stream",
     "script",
 ];
 /// Keys whose value is a path relative to the file that states it.
@@ -124,10 +125,20 @@ pub fn built_in(env: &Env) -> Layer {
         ("base_url", base, from),
         ("api_key_env", "OPENAI_API_KEY", "built-in"),
     ];
+    let (claude, claude_from) = match env.get("ANTHROPIC_BASE_URL").filter(|base| !base.trim().is_empty()) {
+        Some(base) => (base.as_str(), "ANTHROPIC_BASE_URL"),
+        None => ("https://api.anthropic.com", "built-in"),
+    };
+    let anthropic = [
+        ("kind", "anthropic", "built-in"),
+        ("base_url", claude, claude_from),
+        ("api_key_env", "ANTHROPIC_API_KEY", "built-in"),
+    ];
     let gemini = [("kind", "gemini", "built-in"), ("api_key_env", "GEMINI_API_KEY", "built-in")];
     let tables: Map<String, Value> = [
         ("openai".to_owned(), provider(&openai)),
         ("openai_responses".to_owned(), provider(&responses)),
+        ("anthropic".to_owned(), provider(&anthropic)),
         ("gemini".to_owned(), provider(&gemini)),
         ("ollama".to_owned(), provider(&[("kind", "ollama", "built-in")])),
         ("offline".to_owned(), provider(&[("kind", "offline", "built-in")])),

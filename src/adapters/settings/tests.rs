@@ -104,7 +104,7 @@ fn everything_wrong_is_said_at_once_with_file_and_nearest_key() {
     let machine = Machine::new(
         "max_us = 1\nmax_calls = -3\n",
         "log_format = 'xml'\n[providers.acme]\nkind = 'openai-compatible'\nbase_ur = 'x'\ntimeout = 'soon'\n\
-         [providers.claude]\nkind = 'anthropic'\n[providers.none]\nrpm = 3\n[providers.Bad]\nkind = 'offline'\n",
+         [providers.claude]\nkind = 'claude'\n[providers.none]\nrpm = 3\n[providers.Bad]\nkind = 'offline'\n",
         &[("BOSUN_MAX_TURNS", "many")],
     );
     let text = machine.problems();
@@ -114,7 +114,7 @@ fn everything_wrong_is_said_at_once_with_file_and_nearest_key() {
         "/project/bosun.toml: `log_format` is `xml`",
         "`base_ur` is not a key of [providers.acme]; did you mean `base_url`?",
         "`providers.acme.timeout` is wrong: `soon` is not a duration",
-        "not supported yet: provider kind `anthropic`",
+        "unknown provider kind `claude`",
         "[providers.none] has no kind",
         "[providers.Bad]",
         "BOSUN_MAX_TURNS: `max_turns` is `many`",

@@ -10,6 +10,7 @@ use crate::adapters::models::body::{self, Body, CannotSay, Encoded};
 use crate::adapters::models::capabilities::{Api, Known};
 use crate::adapters::models::failure::malformed;
 use crate::adapters::models::secrets::{SecretInputs, unmark};
+use crate::adapters::models::served::served;
 use crate::core::chat::{Finish, ModelAnswer, ModelRequest, OutputSchema, ToolAsk, ToolSpec, wire_name};
 
 /// How servers that speak Chat Completions differ.
@@ -19,17 +20,27 @@ pub struct Dialect {
     pub output_cap: &'static str,
     /// Whether `parallel_tool_calls` is a known key.
     pub parallel: bool,
+    /// `stream_options`: usage is asked for.
+    pub stream_options: &'static str,
     /// Whose models these are, where that is known.
     pub api: Option<Api>,
 }
 
 impl Dialect {
-    pub const OPENAI: Dialect = Dialect { output_cap: "max_completion_tokens", parallel: true, api: Some(Api::OpenAi) };
-    pub const COMPATIBLE: Dialect = Dialect { output_cap: "max_tokens", parallel: false, api: None };
+    pub const OPENAI: Dialect = Dialect {
+        output_cap: "max_completion_tokens",
+        parallel: true,
+        // Padding of every chunk, against whoever counts bytes on an encrypted line: not needed here.
+        stream_options: "{\"include_usage\":true,\"include_obfuscation\":false}",
+        api: Some(Api::OpenAi),
+    };
+    pub const COMPATIBLE: Dialect =
+        Dialect { output_cap: "max_tokens", parallel: false, stream_options: "{\"include_usage\":true}", api: None };
 }
 
 /// Keys that `extra` may not set: the worst case of a call is computed without them.
-pub const FIXED: [&str; 7] = ["model", "messages", "tools", "max_tokens", "max_completion_tokens", "n", "stream"];
+pub const FIXED: [&str; 8] =
+    ["model", "messages", "tools", "max_tokens", "max_completion_tokens", "n", "stream", "stream_options"];
 
 /// Writes bodies for one provider.
 pub struct Bodies {
@@ -45,7 +56,7 @@ impl Bodies {
         Bodies { dialect, known, tools: Encoded::default(), schemas: Encoded::default() }
     }
 
-    pub fn body(&self, request: &ModelRequest, secrets: &SecretInputs) -> Result<Vec<u8>, CannotSay> {
+    pub fn body(&self, request: &ModelRequest, secrets: &SecretInputs, stream: bool) -> Result<Vec<u8>, CannotSay> {
         let known = self.known.of(&request.model);
         let size: usize = request.messages.iter().map(|message| message.len() + 1).sum();
         let mut body = Body::new(size + 512, &request.extra, &FIXED)?;
@@ -79,6 +90,10 @@ impl Bodies {
         body.put_some("top_p", &settings.top_p.map(|milli| milli.as_f64()));
         body.put_some("seed", &settings.seed);
         body.put_some("reasoning_effort", &settings.reasoning);
+        if stream {
+            body.raw(",\"stream\":true,\"stream_options\":");
+            body.raw(self.dialect.stream_options);
+        }
         body.extra();
         body.raw("}");
         Ok(body.into_bytes())
@@ -167,7 +182,12 @@ pub fn is_strict(schema: &Value) -> bool {
 }
 
 /// The answer in a 2xx body that was read whole. `hide` takes keys out of a body that is no answer.
-pub fn answer(body: &[u8], request_id: Option<String>, hide: impl Fn(&str) -> String) -> ModelAnswer {
+pub fn answer(
+    body: &[u8],
+    asked: (&str, Option<&str>),
+    request_id: Option<String>,
+    hide: impl Fn(&str) -> String,
+) -> ModelAnswer {
     let parsed = std::str::from_utf8(body).ok().and_then(|text| serde_json::from_str::<Completion<'_>>(text).ok());
     let raw = parsed.as_ref().and_then(|completion| completion.usage);
     let usage = wire::usage(raw);
@@ -178,8 +198,20 @@ pub fn answer(body: &[u8], request_id: Option<String>, hide: impl Fn(&str) -> St
     {
         let (text, tool_calls, finish) = said;
         let native = Some(choice.message.to_owned());
+        let (model, tier) =
+            parsed.as_ref().map(|all| (all.model.clone(), all.service_tier.clone())).unwrap_or_default();
+        let served = served(asked, model, tier, "default");
         // Chat Completions rebuilds a turn from its text and calls: nothing must go back as it came.
-        return ModelAnswer { text, tool_calls, finish, native, usage, raw_usage, ..ModelAnswer::unusable(request_id) };
+        return ModelAnswer {
+            text,
+            tool_calls,
+            finish,
+            native,
+            served,
+            usage,
+            raw_usage,
+            ..ModelAnswer::unusable(request_id)
+        };
     }
     ModelAnswer { usage, raw_usage, ..malformed(body, request_id, hide) }
 }

@@ -13,6 +13,10 @@ pub struct Completion<'a> {
     pub choices: Vec<Choice<'a>>,
     #[serde(borrow, default)]
     pub usage: Option<&'a RawValue>,
+    #[serde(default)]
+    pub model: Option<String>,
+    #[serde(default)]
+    pub service_tier: Option<String>,
 }
 
 #[derive(Deserialize)]
