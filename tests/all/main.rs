@@ -15,6 +15,7 @@ mod house;
 mod notify;
 mod plan;
 mod provider;
+mod sdk;
 mod simulate;
 mod speech;
 mod stand_in;
