@@ -47,8 +47,9 @@ impl Tongue {
             Wire::Gemini => ("gemini", root),
         };
         format!(
-            "[providers.p]\nkind = \"{kind}\"\nbase_url = \"{base}\"\ntimeout = \"20s\"\n\
-             [models.m]\nid = \"p/m\"\nprice = {{ input = 1.0, output = 10.0 }}\nmax_output = 100\n"
+            "[providers.p]\nkind = \"{kind}\"\nbase_url = \"{base}\"\ntimeout = \"20s\"\nstream = {}\n\
+             [models.m]\nid = \"p/m\"\nprice = {{ input = 1.0, output = 10.0 }}\nmax_output = 100\n",
+            self.stream
         )
     }
 
