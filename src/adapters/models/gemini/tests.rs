@@ -59,15 +59,15 @@ fn settings_tools_and_schema_are_said_as_the_model_takes_them() {
     let mut request = request("a", "t.1", "x");
     request.schema = schema(known.clone());
     let (temperature, top_p) = (Some(Milli(700)), Some(Milli(950)));
-    request.settings = Settings { max_output: 64, temperature, top_p, seed: Some(3), reasoning: Some("high".into()) };
+    request.settings = Settings { max_output: 4096, temperature, top_p, seed: Some(3), reasoning: Some("high".into()) };
     request.extra =
         Arc::new(json!({"generationConfig": {"topK": 5}, "safetySettings": []}).as_object().unwrap().clone());
     let of = |request: &ModelRequest, model: &str| serde_json::from_str::<Value>(&body(request, model)).unwrap();
     let plain = of(&request, "gemini-3-pro");
-    let config = json!({"maxOutputTokens":64,"temperature":0.7,"topP":0.95,"seed":3,"thinkingConfig":{"thinkingLevel":"HIGH"},
+    let config = json!({"maxOutputTokens":4096,"temperature":0.7,"topP":0.95,"seed":3,"thinkingConfig":{"thinkingLevel":"HIGH"},
         "responseMimeType":"application/json","responseJsonSchema":known,"topK":5});
     assert_eq!((&plain["generationConfig"], &plain["safetySettings"]), (&config, &json!([])));
-    assert_eq!(of(&request, "gemini-2.5-pro")["generationConfig"]["thinkingConfig"], json!({"thinkingBudget": 48}));
+    assert_eq!(of(&request, "gemini-2.5-pro")["generationConfig"]["thinkingConfig"], json!({"thinkingBudget": 3072}));
     request.settings.reasoning = Some("512".into());
     assert_eq!(of(&request, "gemini-2.5-pro")["generationConfig"]["thinkingConfig"], json!({"thinkingBudget": 512}));
     assert_eq!(of(&request, "gemini-2.0-flash")["generationConfig"].get("thinkingConfig"), None);
