@@ -20,5 +20,6 @@ mod simulate;
 mod speech;
 mod stand_in;
 mod store;
+mod streams;
 mod support;
 mod wires;

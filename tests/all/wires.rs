@@ -1,4 +1,4 @@
-//! Responses and Gemini through real runs, streamed or not, against a server that counts. Invariant:
+//! Every provider's wire through real runs, streamed or not, against a server that counts. Invariant:
 //! whatever the wire, a run ends as the failure table says, and what the model wrote goes back as it was.
 
 use std::time::Duration;
@@ -10,6 +10,9 @@ use super::failures::{Row, Seen, done};
 use super::speech::{ALL, End, Tongue, Wire};
 use super::stand_in::Behaviour;
 use super::support::{Folder, Provider, size};
+
+const RESPONSES: Tongue = Tongue { wire: Wire::Responses, stream: true };
+const GEMINI: Tongue = Tongue { wire: Wire::Gemini, stream: true };
 
 /// One agent, one task; `agent` and `task` are further lines.
 fn row(tongue: Tongue, behaviours: &[Behaviour], agent: &str, task: &str) -> Row {
@@ -50,14 +53,14 @@ fn refused_transient_waits_and_is_no_attempt() {
 
 #[test]
 fn without_a_retry_after_it_waits_two_seconds_but_gemini_says_it_in_the_body() {
-    let tongue = ALL[1];
+    let tongue = RESPONSES;
     let patient = row(tongue, &[tongue.status(429, "rate_limit_exceeded", None)], "", "");
     let begun = std::time::Instant::now();
     assert_eq!(patient.run(), Seen { released: 1, waits: 1, ..done(2, 1) });
     assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
     let info = json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "0.25s"});
     let body = json!({"error": {"code": 429, "message": "m", "status": "RESOURCE_EXHAUSTED", "details": [info]}});
-    let told = row(ALL[3], &[Behaviour::Status(429, Vec::new(), body.to_string())], "", "");
+    let told = row(GEMINI, &[Behaviour::Status(429, Vec::new(), body.to_string())], "", "");
     assert_eq!(told.run(), Seen { released: 1, waits: 1, ..done(2, 1) });
     let waits = told.folder.events().into_iter().find_map(|event| match event {
         Event::Call(CallEvent::Failed { failure, .. }) => failure.retry_after_ms,
@@ -70,7 +73,8 @@ fn without_a_retry_after_it_waits_two_seconds_but_gemini_says_it_in_the_body() {
 fn refused_finally_pauses_the_run() {
     each(|tongue| {
         let quota = match tongue.wire {
-            Wire::Responses => (429, "credit_balance_exhausted", 11),
+            Wire::Chat | Wire::Responses => (429, "credit_balance_exhausted", 11),
+            Wire::Anthropic => (429, "enforced_spend_limit_reached", 11),
             Wire::Gemini => (402, "RESOURCE_EXHAUSTED", 11),
         };
         for (status, code, exit) in [(401, "x", 4), (403, "x", 4), (402, "x", 11), (404, "x", 11), quota] {
@@ -82,7 +86,7 @@ fn refused_finally_pauses_the_run() {
     // A key that is no key is a 400 there, and says so by a reason.
     let info = json!({"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"});
     let body = json!({"error": {"code": 400, "message": "m", "status": "INVALID_ARGUMENT", "details": [info]}});
-    let row = row(ALL[3], &[Behaviour::Status(400, Vec::new(), body.to_string())], "", "");
+    let row = row(GEMINI, &[Behaviour::Status(400, Vec::new(), body.to_string())], "", "");
     assert_eq!(row.run(), Seen { exit: 4, released: 1, ..done(1, 0) });
 }
 
@@ -94,7 +98,7 @@ fn too_long_is_shrunk_once_and_our_fault_goes_to_a_person() {
             let review = Some(ErrorClass::OurFault);
             assert_eq!(row.run(), Seen { exit: 16, released: 1, review, ..done(1, 0) }, "{tongue:?}");
         }
-        if tongue.wire == Wire::Responses {
+        if matches!(tongue.wire, Wire::Chat | Wire::Responses) {
             let row = row(tongue, &[tongue.status(400, "context_length_exceeded", None)], "", "");
             assert_eq!(row.run(), Seen { released: 1, attempts: vec![ErrorClass::TooLong], ..done(2, 1) });
         }
@@ -216,8 +220,32 @@ const SIGNED: [&str; 2] = [
     r#"{"functionCall":{"name":"files__read","args":{"path":"more.txt"}}}"#,
 ];
 
-fn own_turn(tongue: Tongue) -> (Behaviour, String) {
-    match (tongue.wire, tongue.stream) {
+/// With spaces where nobody would put them: rebuilt, they would be gone.
+const THOUGHT: &str = r#"[ {"type":"thinking","thinking":"Hm é \n" , "signature":"EqQB+\/=="},
+  {"type":"redacted_thinking","data":"x+\/y=="}, {"type":"text","text":"I look."},
+  {"type":"tool_use","id":"toolu_a","name":"files__read","input":{"path": "notes.txt"},"caller":{"type":"direct"}},
+  {"type":"tool_use","id":"toolu_b","name":"files__read","input":{ "path":"more.txt" }} ]"#;
+
+/// `None`: the wire has nothing that is sealed.
+fn own_turn(tongue: Tongue) -> Option<(Behaviour, String)> {
+    Some(match (tongue.wire, tongue.stream) {
+        (Wire::Chat, _) => return None,
+        (Wire::Anthropic, false) => {
+            let usage = r#"{"input_tokens":50,"output_tokens":7}"#;
+            let body = format!(r#"{{"type":"message","content":{THOUGHT},"stop_reason":"tool_use","usage":{usage}}}"#);
+            (Behaviour::Body(body), THOUGHT.to_owned())
+        }
+        (Wire::Anthropic, true) => {
+            let content: Value = serde_json::from_str(THOUGHT).unwrap();
+            let usage = json!({"input_tokens": 50, "output_tokens": 7});
+            let whole =
+                json!({"type": "message", "model": "m", "content": content, "stop_reason": "tool_use", "usage": usage});
+            // The input is the model's own bytes, whatever they are; the rest is put together again.
+            let text = tongue.events(&whole);
+            let mut blocks = content.as_array().unwrap().iter().map(Value::to_string).collect::<Vec<_>>();
+            blocks[3] = r#"{"type":"tool_use","id":"toolu_a","name":"files__read","caller":{"type":"direct"},"input":{"path":"notes.txt"}}"#.into();
+            (Behaviour::Events { text, piece: 1, cut: false }, format!("[{}]", blocks.join(",")))
+        }
         (Wire::Responses, stream) => {
             let usage = r#"{"input_tokens":50,"output_tokens":7}"#;
             let whole = format!(r#"{{"id":"resp_1","status":"completed","output":{SEALED},"usage":{usage}}}"#);
@@ -253,13 +281,13 @@ fn own_turn(tongue: Tongue) -> (Behaviour, String) {
             let whole = format!(r#"{{"role":"model","parts":[{},{}]}}"#, SIGNED[0], SIGNED[1]);
             (Behaviour::Events { text, piece: 1, cut: false }, whole)
         }
-    }
+    })
 }
 
 #[test]
 fn what_the_model_sealed_goes_back_byte_for_byte() {
     each(|tongue| {
-        let (first, own) = own_turn(tongue);
+        let Some((first, own)) = own_turn(tongue) else { return };
         let row = row(tongue, &[first], "tools = [\"files.read\"]", "");
         row.folder.file("more.txt", "More notes.\n");
         assert_eq!(row.run(), done(2, 2), "{tongue:?}");
@@ -267,6 +295,16 @@ fn what_the_model_sealed_goes_back_byte_for_byte() {
         assert!(second.contains(&own), "{tongue:?}\n{own}\n{second}");
         let parsed: Value = serde_json::from_str(&second).unwrap();
         match tongue.wire {
+            Wire::Chat => {}
+            Wire::Anthropic => {
+                let turns = parsed["messages"].as_array().unwrap();
+                let roles: Vec<_> = turns.iter().map(|turn| turn["role"].as_str().unwrap()).collect();
+                assert_eq!(roles, ["user", "assistant", "user"], "all results in one message");
+                let results = turns[2]["content"].as_array().unwrap();
+                let ids: Vec<_> = results.iter().map(|result| &result["tool_use_id"]).collect();
+                assert_eq!(ids, [&json!("toolu_a"), &json!("toolu_b")]);
+                assert!(results[1]["content"].as_str().unwrap().contains("More notes."), "{second}");
+            }
             Wire::Responses => {
                 let input = parsed["input"].as_array().unwrap();
                 let results: Vec<_> = input.iter().filter(|item| item["type"] == "function_call_output").collect();
@@ -306,7 +344,7 @@ fn what_the_model_sealed_goes_back_byte_for_byte() {
 
 #[test]
 fn a_stored_response_whose_stream_broke_is_asked_after_once() {
-    let tongue = ALL[1];
+    let tongue = RESPONSES;
     let whole = tongue.turn("Found again.", &[], End::Whole, Some(tongue.counts(json!(50), json!(7))));
     for (look_up, expected) in [
         (Behaviour::Body(whole.to_string()), done(1, 1)),

@@ -59,6 +59,7 @@ fn the_last_layer_counts_and_says_where_it_is_from() {
             ("BOSUN_LOG", "debug"),
             ("BOSUN_OFFLINE", "true"),
             ("OPENAI_BASE_URL", "http://localhost:1/v1"),
+            ("ANTHROPIC_BASE_URL", "http://localhost:2"),
             ("BOSUN_MODEL", ""),
         ],
     );
@@ -80,6 +81,10 @@ fn the_last_layer_counts_and_says_where_it_is_from() {
     assert_eq!(from("providers.acme.timeout"), "/home/bosun/config.toml");
     assert_eq!((from("log"), from("log_format")), ("BOSUN_LOG".to_owned(), "--log-format".to_owned()));
     assert_eq!(from("providers.openai.base_url"), "OPENAI_BASE_URL");
+    let claude = provider(&settings, "anthropic");
+    assert_eq!((claude.base_url.as_deref(), claude.stream), (Some("http://localhost:2"), true));
+    assert_eq!(claude.key, KeySource::Env("ANTHROPIC_API_KEY".into()));
+    assert!(!acme.stream, "a compatible server is asked for whole answers");
 }
 
 #[test]

@@ -20,7 +20,10 @@ pub struct Assembly {
     model: Value,
     stop_reason: Value,
     stop_details: Value,
-    usage: Map<String, Value>,
+    usage: Value,
+    /// What the start counted of the output. The last word on it comes with `message_delta`; without that
+    /// it is not known.
+    output_so_far: Value,
     blocks: BTreeMap<u64, Block>,
 }
 
@@ -59,7 +62,7 @@ struct Event {
     #[serde(default)]
     delta: Map<String, Value>,
     #[serde(default)]
-    usage: Option<Map<String, Value>>,
+    usage: Value,
 }
 
 impl Assembly {
@@ -68,8 +71,9 @@ impl Assembly {
         match event.kind.as_str() {
             "message_start" => {
                 self.model = event.message.shift_remove("model").unwrap_or_default();
-                if let Some(Value::Object(usage)) = event.message.shift_remove("usage") {
-                    self.usage = usage;
+                self.usage = event.message.shift_remove("usage").unwrap_or_default();
+                if let Value::Object(usage) = &mut self.usage {
+                    self.output_so_far = usage.shift_remove("output_tokens").unwrap_or_default();
                 }
                 Step::Quiet
             }
@@ -84,9 +88,7 @@ impl Assembly {
             "message_delta" => {
                 self.stop_reason = event.delta.shift_remove("stop_reason").unwrap_or_default();
                 self.stop_details = event.delta.shift_remove("stop_details").unwrap_or_default();
-                // Cumulative: what is said again replaces what was said.
-                let said = event.usage.into_iter().flatten().filter(|(_, count)| !count.is_null());
-                self.usage.extend(said);
+                self.count(event.usage);
                 Step::Quiet
             }
             "message_stop" => Step::Done,
@@ -95,10 +97,22 @@ impl Assembly {
         }
     }
 
+    /// Cumulative: what is said again replaces what was said. Only the output is never null.
+    fn count(&mut self, said: Value) {
+        match (&mut self.usage, said) {
+            (_, Value::Null) => {}
+            (Value::Object(usage), Value::Object(said)) => {
+                usage.extend(said.into_iter().filter(|(key, count)| !count.is_null() || key == "output_tokens"));
+            }
+            (usage, said) => *usage = said,
+        }
+    }
+
     /// What was reported so far; `None` before anything was.
     pub fn usage(&self) -> Option<Usage> {
-        let raw = (!self.usage.is_empty()).then(|| serde_json::value::to_raw_value(&self.usage).ok());
-        raw.flatten().map(|raw| wire::usage(Some(&*raw)))
+        let mut usage = self.usage.as_object()?.clone();
+        usage.entry("output_tokens").or_insert_with(|| self.output_so_far.clone());
+        serde_json::value::to_raw_value(&usage).ok().map(|raw| wire::usage(Some(&*raw)))
     }
 
     /// The body that would have come without a stream.
@@ -109,12 +123,11 @@ impl Assembly {
             block.write(&mut out);
         }
         out.push(']');
-        let usage = if self.usage.is_empty() { Value::Null } else { Value::Object(self.usage) };
         let rest = [
             ("model", self.model),
             ("stop_reason", self.stop_reason),
             ("stop_details", self.stop_details),
-            ("usage", usage),
+            ("usage", self.usage),
         ];
         for (key, value) in rest.into_iter().filter(|(_, value)| !value.is_null()) {
             out.push_str(&format!(",\"{key}\":{value}"));

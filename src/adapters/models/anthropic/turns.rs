@@ -97,8 +97,11 @@ impl Turns {
                 let text = (!content.trim().is_empty()).then(|| Block::Text { text: &content }.open());
                 let blocks: Vec<String> = text.into_iter().chain(tool_calls.iter().map(tool_use)).collect();
                 self.called.extend(tool_calls.into_iter().map(|ask| ask.name));
+                // A turn without anything in it is refused.
+                if blocks.is_empty() {
+                    return;
+                }
                 match self.turns.last_mut() {
-                    _ if blocks.is_empty() => {}
                     Some(Turn::Assistant(before)) => before.extend(blocks),
                     Some(Turn::User(_) | Turn::Own(_)) | None => self.turns.push(Turn::Assistant(blocks)),
                 }

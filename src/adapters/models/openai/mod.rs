@@ -63,15 +63,21 @@ impl OpenAi {
         if !stream {
             return Ok(self.whole(self.line.send(body).await?, request));
         }
-        let heard = self.line.stream(body).await.inspect_err(|failure| {
-            if refuses_streams(failure) {
-                self.stream.store(false, Ordering::Relaxed);
-            }
-        })?;
-        match heard {
+        match self.line.stream(body).await.map_err(|failure| self.or_whole(failure))? {
             Heard::Whole(answer) => Ok(self.whole(answer, request)),
             Heard::Events(events) => self.listen(events, request, watch).await,
         }
+    }
+
+    /// A server that refuses to stream has refused the form, not the request: it is asked again at once,
+    /// for a whole answer.
+    fn or_whole(&self, failure: CallFailure) -> CallFailure {
+        if !refuses_streams(&failure) {
+            return failure;
+        }
+        self.stream.store(false, Ordering::Relaxed);
+        let message = format!("{}; from now on its answers are asked for whole (`stream = false`)", failure.message);
+        CallFailure { class: FailureClass::Transient, message, retry_after_ms: Some(0), ..failure }
     }
 
     fn whole(&self, answer: Answer, request: &ModelRequest) -> ModelAnswer {
