@@ -2,7 +2,7 @@
 //! recorder; every difference stands in [`ALLOWED`] with its reason, and nothing stands there that is none.
 //!
 //! `python3 -m venv V && V/bin/pip install -r tests/sdk/requirements.txt`, then
-//! `BOSUN_SDK_PYTHON=V/bin/python cargo test --test all sdk:: -- --ignored --nocapture`.
+//! `BOSUN_SDK_PYTHON=V/bin/python cargo test --test all vendors:: -- --ignored --nocapture`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
