@@ -334,6 +334,8 @@ fn what_the_model_sealed_goes_back_byte_for_byte() {
         assert!(answered(&row)[0].message.own.is_some());
         let paths: Vec<String> = row.provider.seen().into_iter().map(|seen| seen.path).collect();
         let path = match (tongue.wire, tongue.stream) {
+            (Wire::Chat, _) => "/v1/chat/completions",
+            (Wire::Anthropic, _) => "/v1/messages",
             (Wire::Responses, _) => "/v1/responses",
             (Wire::Gemini, false) => "/v1/models/m:generateContent",
             (Wire::Gemini, true) => "/v1/models/m:streamGenerateContent?alt=sse",
