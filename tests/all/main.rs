@@ -22,4 +22,5 @@ mod stand_in;
 mod store;
 mod streams;
 mod support;
+mod vendors;
 mod wires;

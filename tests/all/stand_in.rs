@@ -38,6 +38,7 @@ pub enum Behaviour {
 /// What one request was.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    /// With the query, if there is one.
     pub path: String,
     pub headers: HeaderMap,
     pub body: String,
@@ -139,7 +140,8 @@ async fn serve(
             (None, Some(respond)) => respond(&body, number),
             (None, None) => (inner.latency, Behaviour::Answer(format!("Answer {number}."))),
         };
-        inner.seen.push(Seen { path: uri.path().to_owned(), headers, body });
+        let path = uri.path_and_query().map_or_else(|| uri.path().to_owned(), ToString::to_string);
+        inner.seen.push(Seen { path, headers, body });
         if !matches!(behaviour, Behaviour::Status(..)) {
             let Billed { requests, input: before, output } = inner.billed;
             inner.billed = Billed { requests: requests + 1, input: before + input, output: output + OUTPUT };

@@ -332,6 +332,15 @@ fn what_the_model_sealed_goes_back_byte_for_byte() {
             }
         }
         assert!(answered(&row)[0].message.own.is_some());
+        let paths: Vec<String> = row.provider.seen().into_iter().map(|seen| seen.path).collect();
+        let path = match (tongue.wire, tongue.stream) {
+            (Wire::Chat, _) => "/v1/chat/completions",
+            (Wire::Anthropic, _) => "/v1/messages",
+            (Wire::Responses, _) => "/v1/responses",
+            (Wire::Gemini, false) => "/v1/models/m:generateContent",
+            (Wire::Gemini, true) => "/v1/models/m:streamGenerateContent?alt=sse",
+        };
+        assert_eq!(paths, [path, path]);
     });
 }
 
@@ -362,7 +371,8 @@ fn a_stored_response_whose_stream_broke_is_asked_after_once() {
         );
         let seen = row.provider.seen();
         assert_eq!(seen.len(), expected.requests + 1);
-        assert_eq!((&*seen[1].path, &*seen[1].body), ("/v1/responses/resp_1", ""));
+        assert_eq!(&*seen[1].path, "/v1/responses/resp_1?include[]=reasoning.encrypted_content");
+        assert_eq!(seen[1].body, "");
         if expected.requests == 1 {
             assert!(ran.out.contains("Found again."), "{}", ran.out);
         }

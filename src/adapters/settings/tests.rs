@@ -47,6 +47,13 @@ fn with_nothing_stated_the_built_in_layer_is_all() {
     for name in ["ollama", "offline", "scripted"] {
         assert_eq!(provider(&settings, name).key, KeySource::None, "{name}");
     }
+    let responses = provider(&settings, "openai_responses");
+    assert_eq!(
+        (responses.kind, &responses.base_url, &responses.key),
+        (ProviderKind::OpenAiResponses, &openai.base_url, &openai.key)
+    );
+    let gemini = provider(&settings, "gemini");
+    assert_eq!((gemini.kind, &gemini.key), (ProviderKind::Gemini, &KeySource::Env("GEMINI_API_KEY".into())));
     assert_eq!(settings.origins["providers.openai.kind"], "built-in");
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::adapters::models::body::{self, CannotSay};
+use crate::adapters::models::capabilities::{Capabilities, Thinking};
 use crate::adapters::models::secrets::{SecretInputs, unmark};
 use crate::adapters::models::splice::{List, Object, merge};
 use crate::core::chat::{Message, ModelRequest, ToolAsk, ToolSpec, wire_name};
@@ -25,7 +26,7 @@ const FOREIGN: &str = "skip_thought_signature_validator";
 
 /// Tokens of thinking by effort, for the models before Gemini 3, which know no words (the vendor's
 /// own table for its OpenAI-compatible endpoint).
-const BUDGETS: [(&str, i64); 7] = [
+const BUDGETS: [(&str, u64); 7] = [
     ("none", 0),
     ("minimal", 1024),
     ("low", 1024),
@@ -62,17 +63,17 @@ const KEYWORDS: [&str; 20] = [
 /// Keys of `extra` that a crew may not set, with what to say; empty where all is well.
 pub fn refused_extra(extra: &Map<String, Value>) -> Vec<String> {
     let config = extra.get("generationConfig").and_then(Value::as_object);
-    let within = config.into_iter().flat_map(|config| body::fixed(config, &FIXED_CONFIG));
-    let within = within.map(|why| match why {
-        CannotSay::Fixed(key) => CannotSay::Fixed(format!("generationConfig.{key}")),
-        other @ CannotSay::Message { .. } => other,
-    });
+    let within = FIXED_CONFIG.into_iter().filter(|key| config.is_some_and(|config| config.contains_key(*key)));
+    let within = within.map(|key| CannotSay::Fixed(format!("generationConfig.{key}")));
     body::fixed(extra, &FIXED).chain(within).map(|why| why.to_string()).collect()
 }
 
 /// Models before Gemini 3: no signatures demanded, thinking by budget, a schema or tools but not both.
-fn is_old(model: &str) -> bool {
-    ["gemini-1", "gemini-2", "gemma"].iter().any(|old| model.starts_with(old))
+fn is_old(capable: &Capabilities) -> bool {
+    match capable.thinking {
+        Thinking::Budget | Thinking::None => true,
+        Thinking::Effort | Thinking::Adaptive => false,
+    }
 }
 
 /// `v1/models/MODEL`; a model that names its collection (`tunedModels/x`) is taken as it is.
@@ -83,11 +84,11 @@ pub fn path(model: &str, stream: bool) -> String {
 }
 
 /// The body, or in words why there can be none.
-pub fn body(request: &ModelRequest, secrets: &SecretInputs) -> Result<Vec<u8>, String> {
+pub fn body(request: &ModelRequest, capable: &Capabilities, secrets: &SecretInputs) -> Result<Vec<u8>, String> {
     if let Some(why) = refused_extra(&request.extra).into_iter().next() {
         return Err(why);
     }
-    let (system, contents) = contents(request, secrets)?;
+    let (system, contents) = contents(request, capable, secrets)?;
     let mut body = Object::new(contents.len() + 1024);
     if !system.is_empty() {
         let parts: Vec<Value> = system.iter().map(|text| json!({"text": text})).collect();
@@ -103,7 +104,7 @@ pub fn body(request: &ModelRequest, secrets: &SecretInputs) -> Result<Vec<u8>, S
         body.put("tools", &[Tools { function_declarations: request.tools.iter().map(declared).collect() }]);
     }
     let mut rest = Map::new();
-    rest.insert("generationConfig".into(), Value::Object(config(request)));
+    rest.insert("generationConfig".into(), Value::Object(config(request, capable)));
     merge(&mut rest, &request.extra);
     for (key, value) in &rest {
         body.put(key, value);
@@ -111,8 +112,8 @@ pub fn body(request: &ModelRequest, secrets: &SecretInputs) -> Result<Vec<u8>, S
     Ok(body.end())
 }
 
-fn config(request: &ModelRequest) -> Map<String, Value> {
-    let set = &request.settings;
+fn config(request: &ModelRequest, capable: &Capabilities) -> Map<String, Value> {
+    let set = capable.fit(&request.settings);
     let mut all = Map::new();
     all.insert("maxOutputTokens".into(), set.max_output.into());
     if let Some(temperature) = set.temperature {
@@ -125,10 +126,11 @@ fn config(request: &ModelRequest) -> Map<String, Value> {
         all.insert("seed".into(), seed.into());
     }
     if let Some(effort) = &set.reasoning {
-        all.insert("thinkingConfig".into(), thinking(&request.model, effort));
+        all.insert("thinkingConfig".into(), thinking(capable, effort, set.max_output));
     }
     // The older models answer 400 to a response type beside tools; the schema is in the prompt anyway.
-    if let Some(schema) = request.schema.as_ref().filter(|_| request.tools.is_empty() || !is_old(&request.model)) {
+    let stated = capable.schema && (request.tools.is_empty() || !is_old(capable));
+    if let Some(schema) = request.schema.as_ref().filter(|_| stated) {
         all.insert("responseMimeType".into(), "application/json".into());
         if is_known(&schema.schema) {
             all.insert("responseJsonSchema".into(), schema.schema.clone());
@@ -138,15 +140,18 @@ fn config(request: &ModelRequest) -> Map<String, Value> {
 }
 
 /// By the words that all providers share; a number is a budget of tokens, and `auto` leaves it to the model.
-fn thinking(model: &str, effort: &str) -> Value {
+fn thinking(capable: &Capabilities, effort: &str, max_output: u64) -> Value {
     if let Ok(budget) = effort.parse::<i64>() {
         return json!({"thinkingBudget": budget});
     }
-    let budget = BUDGETS.iter().find(|(word, _)| *word == effort).map(|(_, budget)| *budget);
+    // Thoughts count against the output cap: an answer needs some of it too.
+    let most = max_output / 4 * 3;
+    let budget = BUDGETS.iter().find(|(word, _)| *word == effort).map(|(_, budget)| most.min(*budget));
     match effort {
         "auto" => json!({"thinkingBudget": -1}),
-        "none" => json!({"thinkingBudget": 0}),
-        _ if is_old(model) => budget.map_or_else(|| json!({"thinkingBudget": -1}), |n| json!({"thinkingBudget": n})),
+        _ if is_old(capable) => budget.map_or_else(|| json!({"thinkingBudget": -1}), |n| json!({"thinkingBudget": n})),
+        // Thinking cannot be switched off there.
+        "none" => json!({"thinkingLevel": "MINIMAL"}),
         "max" => json!({"thinkingLevel": "XHIGH"}),
         word => json!({"thinkingLevel": word.to_uppercase()}),
     }
@@ -183,7 +188,11 @@ struct Content<'a> {
 }
 
 /// The texts of the system messages that come first, and the encoded contents of the rest.
-fn contents(request: &ModelRequest, secrets: &SecretInputs) -> Result<(Vec<String>, Vec<u8>), String> {
+fn contents(
+    request: &ModelRequest,
+    capable: &Capabilities,
+    secrets: &SecretInputs,
+) -> Result<(Vec<String>, Vec<u8>), String> {
     let mut system = Vec::new();
     let mut list = List::default();
     // Results of one turn's calls go back together, in the order of the calls.
@@ -205,7 +214,7 @@ fn contents(request: &ModelRequest, secrets: &SecretInputs) -> Result<(Vec<Strin
                 names.extend(tool_calls.iter().map(|ask| (ask.id.clone(), ask.name.clone())));
                 match request.own_turns.get(&i) {
                     Some(own) => list.raw(own.as_bytes()),
-                    None => list.put(&Content { role: "model", parts: &rebuilt(request, &content, &tool_calls) }),
+                    None => list.put(&Content { role: "model", parts: &rebuilt(capable, &content, &tool_calls) }),
                 }
             }
             Message::Tool { tool_call_id, content } => {
@@ -221,7 +230,7 @@ fn contents(request: &ModelRequest, secrets: &SecretInputs) -> Result<(Vec<Strin
     Ok((system, list.end()))
 }
 
-fn rebuilt(request: &ModelRequest, content: &str, asks: &[ToolAsk]) -> Vec<Value> {
+fn rebuilt(capable: &Capabilities, content: &str, asks: &[ToolAsk]) -> Vec<Value> {
     let mut parts = Vec::new();
     // A content without parts is refused.
     if !content.is_empty() || asks.is_empty() {
@@ -232,7 +241,7 @@ fn rebuilt(request: &ModelRequest, content: &str, asks: &[ToolAsk]) -> Vec<Value
         let parsed = serde_json::from_str(&ask.arguments).ok().filter(Value::is_object);
         let args = parsed.unwrap_or_else(|| json!({"arguments": ask.arguments}));
         let mut part = json!({"functionCall": with_id(&ask.id, ask.name.clone(), "args", args)});
-        if n == 0 && !is_old(&request.model) {
+        if n == 0 && !is_old(capable) {
             part["thoughtSignature"] = FOREIGN.into();
         }
         parts.push(part);

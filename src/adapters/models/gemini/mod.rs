@@ -13,6 +13,7 @@ use reqwest::header::HeaderName;
 use secrecy::{ExposeSecret, SecretString};
 
 use self::wire::{End, Step};
+use crate::adapters::models::capabilities::{Api, Known};
 use crate::adapters::models::failure::malformed;
 use crate::adapters::models::http::{Client, Events, Next};
 use crate::adapters::models::line::{Answer, Heard, Line};
@@ -37,6 +38,7 @@ pub struct GeminiSpec {
 
 pub struct Gemini {
     line: Line,
+    known: Known,
     stream: bool,
 }
 
@@ -47,11 +49,13 @@ impl Gemini {
         if let Some(key) = &spec.key {
             client = client.with_secret(HeaderName::from_static("x-goog-api-key"), key.expose_secret())?;
         }
-        Ok(Gemini { line: Line::new(client, spec.key, spec.secrets), stream: spec.stream })
+        let line = Line::new(client, spec.key, spec.secrets);
+        Ok(Gemini { line, known: Known::new(Some(Api::Gemini)), stream: spec.stream })
     }
 
     async fn ask(&self, request: &ModelRequest, watch: &dyn Watch) -> Result<ModelAnswer, CallFailure> {
-        let body = map::body(request, self.line.secrets()).map_err(|why| self.line.cannot_say(&why))?;
+        let capable = self.known.of(&request.model);
+        let body = map::body(request, &capable, self.line.secrets()).map_err(|why| self.line.cannot_say(&why))?;
         let query = self.stream.then_some("alt=sse");
         let line = self.line.at(&map::path(&request.model, self.stream), query);
         let line = line.map_err(|why| self.line.cannot_say(&why))?;
@@ -122,3 +126,6 @@ impl Model for Gemini {
         Box::pin(self.ask(request, watch))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -181,8 +181,11 @@ impl Answer {
 
     /// `whole`: the body ended by itself, so that a missing finish is no sign of a cut.
     pub fn end(mut self, model: &str, request_id: Option<String>, whole: bool) -> End {
-        if !self.is_over() && !(whole && !self.contents.is_empty()) {
-            return if whole { End::Answer(Box::new(self.settled(model, request_id))) } else { End::Cut };
+        if !self.is_over() && !whole {
+            return End::Cut;
+        }
+        if !self.is_over() && self.contents.is_empty() {
+            return End::Answer(Box::new(self.settled(model, request_id)));
         }
         let native = self.native();
         let finish = match (&self.blocked, self.finish.as_deref()) {

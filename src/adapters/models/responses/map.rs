@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::adapters::models::body::fixed;
+use crate::adapters::models::capabilities::{Capabilities, Thinking};
 use crate::adapters::models::openai::is_strict;
 use crate::adapters::models::secrets::{SecretInputs, unmark};
 use crate::adapters::models::splice::{List, Object, items, merge};
@@ -32,7 +33,12 @@ pub fn refused_extra(extra: &Map<String, Value>) -> Vec<String> {
 }
 
 /// The body, or in words why there can be none.
-pub fn body(request: &ModelRequest, secrets: &SecretInputs, stream: bool) -> Result<Vec<u8>, String> {
+pub fn body(
+    request: &ModelRequest,
+    capable: &Capabilities,
+    secrets: &SecretInputs,
+    stream: bool,
+) -> Result<Vec<u8>, String> {
     if let Some(why) = fixed(&request.extra, &FIXED).next() {
         return Err(why.to_string());
     }
@@ -46,7 +52,7 @@ pub fn body(request: &ModelRequest, secrets: &SecretInputs, stream: bool) -> Res
     if !request.tools.is_empty() {
         body.put("tools", &request.tools.iter().map(tool).collect::<Vec<_>>());
     }
-    for (key, value) in &settings(request) {
+    for (key, value) in &settings(request, capable) {
         body.put(key, value);
     }
     if stream {
@@ -58,16 +64,17 @@ pub fn body(request: &ModelRequest, secrets: &SecretInputs, stream: bool) -> Res
 }
 
 /// Everything but the conversation and its tools, with the crew's own keys merged in.
-fn settings(request: &ModelRequest) -> Map<String, Value> {
-    let set = &request.settings;
+fn settings(request: &ModelRequest, capable: &Capabilities) -> Map<String, Value> {
+    let set = capable.fit(&request.settings);
     let mut all = Map::new();
     all.insert("max_output_tokens".into(), set.max_output.into());
     all.insert("store".into(), false.into());
-    if reasons(&request.model) {
-        // What the model thought comes back sealed and can be sent again without being stored there.
+    if capable.thinking != Thinking::None {
+        // What the model thought comes back sealed and can be sent again without being stored there. A
+        // model that does not think answers 400 to it.
         all.insert("include".into(), json!(["reasoning.encrypted_content"]));
     }
-    if !request.tools.is_empty() && !is_o_series(&request.model) {
+    if !request.tools.is_empty() && capable.parallel {
         all.insert("parallel_tool_calls".into(), true.into());
     }
     if let Some(temperature) = set.temperature {
@@ -79,21 +86,11 @@ fn settings(request: &ModelRequest) -> Map<String, Value> {
     if let Some(effort) = &set.reasoning {
         all.insert("reasoning".into(), json!({"effort": effort}));
     }
-    if let Some(schema) = &request.schema {
+    if let Some(schema) = request.schema.as_ref().filter(|_| capable.schema) {
         all.insert("text".into(), json!({"format": format(schema)}));
     }
     merge(&mut all, &request.extra);
     all
-}
-
-/// The older models answer 400 when they are asked for sealed reasoning.
-fn reasons(model: &str) -> bool {
-    !["gpt-3", "gpt-4", "chatgpt-4"].iter().any(|old| model.starts_with(old))
-}
-
-/// Reasoning models of that family answer 400 to `parallel_tool_calls`.
-fn is_o_series(model: &str) -> bool {
-    model.strip_prefix('o').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 #[derive(Serialize)]

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use self::stream::{Events, Step};
 use self::wire::{Asked, Outcome, outcome};
+use crate::adapters::models::capabilities::{Api, Known};
 use crate::adapters::models::failure::malformed;
 use crate::adapters::models::http::{self, Client, Next};
 use crate::adapters::models::line::{Answer, Heard, Line};
@@ -44,6 +45,7 @@ pub struct ResponsesSpec {
 
 pub struct Responses {
     line: Line,
+    known: Known,
     stream: bool,
 }
 
@@ -54,11 +56,13 @@ impl Responses {
         if let Some(key) = &spec.key {
             client = client.with_bearer(key)?;
         }
-        Ok(Responses { line: Line::new(client, spec.key, spec.secrets), stream: spec.stream })
+        let line = Line::new(client, spec.key, spec.secrets);
+        Ok(Responses { line, known: Known::new(Some(Api::OpenAi)), stream: spec.stream })
     }
 
     async fn ask(&self, request: &ModelRequest, watch: &dyn Watch) -> Result<ModelAnswer, CallFailure> {
-        let body = map::body(request, self.line.secrets(), self.stream).map_err(|why| self.line.cannot_say(&why))?;
+        let (capable, secrets) = (self.known.of(&request.model), self.line.secrets());
+        let body = map::body(request, &capable, secrets, self.stream).map_err(|why| self.line.cannot_say(&why))?;
         if !self.stream {
             let answer = self.line.send(body).await?;
             return self.whole(request, answer);
@@ -149,3 +153,6 @@ impl Model for Responses {
         Box::pin(self.ask(request, watch))
     }
 }
+
+#[cfg(test)]
+mod tests;
