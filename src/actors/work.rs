@@ -246,7 +246,7 @@ async fn make_call(context: &Context, mut call: Call) -> Result<(Decided, Option
         Ok(permit) => permit,
         Err(long) => {
             let (class, message) = (FailureClass::NotSent, long.to_string());
-            let failure = CallFailure { class, status: None, message, retry_after_ms: None };
+            let failure = CallFailure::of(class, message);
             let mut decided = failed(id, agent, failure, 0);
             decided.events.extend(long.pauses().events);
             return Ok((decided, None));
@@ -259,6 +259,7 @@ async fn make_call(context: &Context, mut call: Call) -> Result<(Decided, Option
             status: None,
             message: format!("there is no provider `{}`", call.provider),
             retry_after_ms: None,
+            usage: None,
         };
         return Ok((failed(id, agent, failure, 0), Some((permit, Outcome::NotSent))));
     };

@@ -144,7 +144,7 @@ fn rows(head: &str) -> impl Iterator<Item = Row> {
 pub fn lookup(provider: &str, model: &str) -> Option<Row> {
     let provider = match provider {
         "gemini" => "google",
-        "openai-responses" => "openai",
+        "openai_responses" => "openai",
         other => other,
     };
     if provider.is_empty() || provider.contains(['"', '\\', '/']) {

@@ -76,6 +76,7 @@ fn provider(context: &Context, spec: &ProviderSpec) -> Vec<(&'static str, Option
         ("rpd", spec.rpd.map(|n| n.to_string())),
         ("tier", spec.tier.clone()),
         ("max_wait", Some(format!("{}s", spec.max_wait_ms / 1000))),
+        ("stream", Some(spec.stream.to_string())),
     ]
 }
 

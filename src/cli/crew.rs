@@ -55,6 +55,7 @@ fn table(spec: &ProviderSpec) -> ProviderTable {
         rpd: spec.rpd,
         tier: spec.tier.clone(),
         max_wait_ms: Some(spec.max_wait_ms),
+        stream: Some(spec.stream),
     }
 }
 

@@ -156,13 +156,27 @@ pub static PROVIDER: Spec = Spec {
         key(
             "kind",
             Kind::Choice(
-                &["openai", "ollama", "openai-compatible", "offline", "scripted"],
-                &["openai-responses", "anthropic", "gemini"],
+                &[
+                    "openai",
+                    "openai-responses",
+                    "anthropic",
+                    "gemini",
+                    "ollama",
+                    "openai-compatible",
+                    "offline",
+                    "scripted",
+                ],
+                &[],
             ),
             "",
             "protocol",
         ),
-        key("base_url", Kind::Text, "the kind's own", "address, with /v1 for OpenAI and compatible ones"),
+        key(
+            "base_url",
+            Kind::Text,
+            "the kind's own",
+            "address, with /v1 for OpenAI and compatible ones, without for Anthropic and Gemini",
+        ),
         key("api_key_env", Kind::Text, "", "environment variable that holds the key"),
         key("api_key_file", Kind::Text, "", "file that holds the key"),
         key("file", Kind::Text, "", "file of replies, of the kind scripted"),
@@ -173,6 +187,7 @@ pub static PROVIDER: Spec = Spec {
         key("rpd", Kind::Int(1, MANY), "", "requests per day"),
         key("tier", Kind::Choice(TIERS, &[]), "", "preset of these limits"),
         key("max_wait", Kind::Time, "10m", "longest wait for a rate"),
+        key("stream", Kind::Flag, "true at the vendors' own kinds", "answers come as they are written"),
     ],
 };
 

@@ -58,7 +58,7 @@ pub struct ListedPrice {
 /// A provider as a crew file or the machine's settings state it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProviderTable {
-    /// `openai`, `ollama`, `openai-compatible`, `offline`, `scripted`.
+    /// `openai`, `openai-responses`, `anthropic`, `gemini`, `ollama`, `openai-compatible`, `offline`, `scripted`.
     pub kind: String,
     pub base_url: Option<String>,
     pub api_key_env: Option<String>,
@@ -74,6 +74,8 @@ pub struct ProviderTable {
     /// A preset of `models/tiers.toml`.
     pub tier: Option<String>,
     pub max_wait_ms: Option<u64>,
+    /// Whether answers are streamed; `None`: as the kind has it.
+    pub stream: Option<bool>,
 }
 
 /// What the crew's files are read with.

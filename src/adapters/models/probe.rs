@@ -2,20 +2,17 @@
 //! completion, no retry, no redirect.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderValue};
-use rustls_platform_verifier::BuilderVerifierExt;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
-use super::{ProviderKind, ProviderSpec};
-use crate::adapters::models::secrets::Env;
+use super::gemini::GOOGLE_KEY;
+use super::http::{Body, Client, Reply};
+use super::secrets::Env;
+use super::{ProviderKind, ProviderSpec, anthropic};
 
 /// Of the whole request: who waits longer is not there.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of a list of models.
-const LIST_MAX: usize = 8 << 20;
 
 /// What a provider answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,82 +26,64 @@ pub enum Answer {
     Silent(String),
 }
 
-/// The address that is asked; `None` for a kind that is no server.
-pub fn address(spec: &ProviderSpec) -> Option<String> {
-    match spec.kind {
-        ProviderKind::OpenAi | ProviderKind::OpenAiCompatible | ProviderKind::Ollama => {
-            let base = spec.base_url.as_deref().or_else(|| spec.kind.default_base())?;
-            Some(format!("{}/models", base.trim_end_matches('/')))
-        }
+/// Where a kind lists its models, below its base; `None` for a kind that is no server.
+fn path(kind: ProviderKind) -> Option<&'static str> {
+    match kind {
+        ProviderKind::OpenAi | ProviderKind::OpenAiResponses => Some("models"),
+        ProviderKind::OpenAiCompatible | ProviderKind::Ollama => Some("models"),
+        ProviderKind::Anthropic | ProviderKind::Gemini => Some("v1/models"),
         ProviderKind::Offline | ProviderKind::Scripted => None,
     }
 }
 
-/// Asks `address` once, with the provider's key if it has one.
-pub async fn ask(spec: &ProviderSpec, address: &str, env: &Env) -> Answer {
-    let key = match spec.key.read(env) {
-        Ok(key) => key,
-        Err(why) => return Answer::Silent(why),
-    };
-    match get(address, key.as_ref()).await {
-        Ok(answer) => answer,
-        // Addresses stand in errors of the client; the key does not.
+/// The address that is asked; `None` for a kind that is no server.
+pub fn address(spec: &ProviderSpec) -> Option<String> {
+    let path = path(spec.kind)?;
+    let base = spec.base_url.as_deref().or_else(|| spec.kind.default_base())?;
+    Some(format!("{}/{path}", base.trim_end_matches('/')))
+}
+
+/// Asks for the list once, with the provider's key if it has one. Of a kind that is no server: silence.
+pub async fn ask(spec: &ProviderSpec, env: &Env) -> Answer {
+    match client(spec, env) {
+        Ok(client) => match client.get().await {
+            Ok(reply) => heard(reply),
+            // Addresses stand in its words; the key does not.
+            Err(trouble) => Answer::Silent(trouble.words),
+        },
         Err(why) => Answer::Silent(why),
     }
 }
 
-async fn get(address: &str, key: Option<&SecretString>) -> Result<Answer, String> {
-    let mut response = client()?.get(address);
-    if let Some(key) = key {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()))
-            .map_err(|_| "the key holds characters that no header can carry".to_owned())?;
-        value.set_sensitive(true);
-        response = response.header(AUTHORIZATION, value);
+fn client(spec: &ProviderSpec, env: &Env) -> Result<Client, String> {
+    let base = spec.base_url.as_deref().or_else(|| spec.kind.default_base());
+    let (Some(base), Some(path)) = (base, path(spec.kind)) else { return Err("it has no address".to_owned()) };
+    let client = Client::new(base, path, TIMEOUT, 1)?;
+    let Some(key) = spec.key.read(env)? else { return Ok(client) };
+    match spec.kind {
+        ProviderKind::Gemini => client.with_secret(GOOGLE_KEY, key.expose_secret()),
+        ProviderKind::Anthropic => client.with_header("anthropic-version", anthropic::VERSION).with_bearer(&key),
+        ProviderKind::OpenAi | ProviderKind::OpenAiResponses => client.with_bearer(&key),
+        ProviderKind::OpenAiCompatible | ProviderKind::Ollama => client.with_bearer(&key),
+        ProviderKind::Offline | ProviderKind::Scripted => Ok(client),
     }
-    let mut response = response.send().await.map_err(|error| words(&error))?;
-    let status = response.status().as_u16();
-    if matches!(status, 401 | 403) {
-        return Ok(Answer::Refused(status));
-    }
-    if !response.status().is_success() {
-        return Ok(Answer::Status(status));
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| words(&error))? {
-        body.extend_from_slice(&chunk);
-        if body.len() > LIST_MAX {
-            return Ok(Answer::Models(BTreeSet::new()));
-        }
-    }
-    let list: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-    let ids = list["data"].as_array().into_iter().flatten().filter_map(|model| model["id"].as_str());
-    Ok(Answer::Models(ids.map(str::to_owned).collect()))
 }
 
-fn client() -> Result<reqwest::Client, String> {
-    let tls = || {
-        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_platform_verifier()
-            .map(|builder| builder.with_no_client_auth())
+fn heard(reply: Reply) -> Answer {
+    match reply.status {
+        401 | 403 => return Answer::Refused(reply.status),
+        200..300 => {}
+        status => return Answer::Status(status),
+    }
+    let list: serde_json::Value = match &reply.body {
+        Body::Whole(bytes) => serde_json::from_slice(bytes).unwrap_or_default(),
+        // A list too long to read is a list all the same.
+        Body::TooLarge(_) => serde_json::Value::Null,
+        Body::Cut(why) => return Answer::Silent(why.clone()),
     };
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls().map_err(|why| format!("TLS cannot be set up: {why}"))?)
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .timeout(TIMEOUT)
-        .user_agent(concat!("bosun/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|why| words(&why))
-}
-
-/// The error and its causes.
-fn words(error: &dyn std::error::Error) -> String {
-    let mut out = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        out.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    out
+    // `data[].id`, or Gemini's `models[].name`, which begins with `models/`.
+    let ids = list["data"].as_array().into_iter().flatten().filter_map(|model| model["id"].as_str());
+    let names = list["models"].as_array().into_iter().flatten().filter_map(|model| model["name"].as_str());
+    let names = names.map(|name| name.trim_start_matches("models/"));
+    Answer::Models(ids.chain(names).map(str::to_owned).collect())
 }

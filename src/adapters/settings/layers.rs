@@ -29,7 +29,7 @@ pub const KEYS: [&str; 15] = [
     "providers",
     "prices",
 ];
-pub const PROVIDER_KEYS: [&str; 12] = [
+pub const PROVIDER_KEYS: [&str; 13] = [
     "kind",
     "base_url",
     "api_key_env",
@@ -41,6 +41,7 @@ pub const PROVIDER_KEYS: [&str; 12] = [
     "max_concurrency",
     "max_wait",
     "timeout",
+    "stream",
     "script",
 ];
 /// Keys whose value is a path relative to the file that states it.
@@ -124,8 +125,26 @@ pub fn built_in(env: &Env) -> Layer {
     };
     let openai =
         [("kind", "openai", "built-in"), ("base_url", base, from), ("api_key_env", "OPENAI_API_KEY", "built-in")];
+    let responses = [
+        ("kind", "openai-responses", "built-in"),
+        ("base_url", base, from),
+        ("api_key_env", "OPENAI_API_KEY", "built-in"),
+    ];
+    let (claude, claude_from) = match env.get("ANTHROPIC_BASE_URL").filter(|base| !base.trim().is_empty()) {
+        Some(base) => (base.as_str(), "ANTHROPIC_BASE_URL"),
+        None => ("https://api.anthropic.com", "built-in"),
+    };
+    let anthropic = [
+        ("kind", "anthropic", "built-in"),
+        ("base_url", claude, claude_from),
+        ("api_key_env", "ANTHROPIC_API_KEY", "built-in"),
+    ];
+    let gemini = [("kind", "gemini", "built-in"), ("api_key_env", "GEMINI_API_KEY", "built-in")];
     let tables: Map<String, Value> = [
         ("openai".to_owned(), provider(&openai)),
+        ("openai_responses".to_owned(), provider(&responses)),
+        ("anthropic".to_owned(), provider(&anthropic)),
+        ("gemini".to_owned(), provider(&gemini)),
         ("ollama".to_owned(), provider(&[("kind", "ollama", "built-in")])),
         ("offline".to_owned(), provider(&[("kind", "offline", "built-in")])),
         ("scripted".to_owned(), provider(&[("kind", "scripted", "built-in")])),

@@ -84,6 +84,7 @@ impl Merge<'_> {
             key: self.key(spec.key),
             timeout_ms: self.last("timeout", span).unwrap_or(spec.timeout_ms),
             max_wait_ms: self.last("max_wait", span).unwrap_or(spec.max_wait_ms),
+            stream: self.last("stream", layers::switch).unwrap_or(spec.stream),
             max_concurrency: self.last("max_concurrency", at_least_one).unwrap_or(spec.max_concurrency),
             rpm: self.last("rpm", layers::count),
             tpm: self.last("tpm", layers::count),

@@ -100,8 +100,8 @@ pub(super) fn online(
             report.say(Level::Note, "online", name.as_str(), "not asked: it has no key");
             continue;
         }
-        let (spec, env, to) = (spec.clone(), context.env.clone(), address.clone());
-        asked.push((name, spec.kind, address, runtime.spawn(async move { probe::ask(&spec, &to, &env).await })));
+        let (spec, env) = (spec.clone(), context.env.clone());
+        asked.push((name, spec.kind, address, runtime.spawn(async move { probe::ask(&spec, &env).await })));
     }
     for (name, kind, address, task) in asked {
         let answer = runtime.block_on(task).unwrap_or_else(|why| Answer::Silent(why.to_string()));

@@ -44,6 +44,7 @@ pub fn provider(name: &Name, table: &ProviderTable, root: &Path) -> Result<Provi
         (None, None) => spec.key,
     };
     spec.timeout_ms = table.timeout_ms.unwrap_or(spec.timeout_ms);
+    spec.stream = table.stream.unwrap_or(spec.stream);
     spec.max_concurrency =
         table.max_concurrency.map_or(spec.max_concurrency, |n| usize::try_from(n).unwrap_or(usize::MAX));
     spec.rpm = table.rpm.or(spec.rpm);

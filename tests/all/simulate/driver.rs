@@ -408,7 +408,7 @@ impl Sim {
             Reply::Finish(finish) => (message("half an ans".into(), Vec::new()), finish),
             Reply::Fail(class) => {
                 let retry_after_ms = (class == FailureClass::Transient).then_some(10);
-                let failure = CallFailure { class, status: None, message: "no".into(), retry_after_ms };
+                let failure = CallFailure { class, status: None, message: "no".into(), retry_after_ms, usage: None };
                 let call = call.clone();
                 return self.append(Event::Call(CallEvent::Failed { call, agent, failure, elapsed_ms: 9 }));
             }
@@ -447,12 +447,7 @@ impl Sim {
 
     fn drop_unsent(&mut self, call: CallId) {
         let agent = self.held[&call].agent.clone();
-        let failure = CallFailure {
-            class: FailureClass::NotSent,
-            status: None,
-            message: "its task is over".into(),
-            retry_after_ms: None,
-        };
+        let failure = CallFailure::of(FailureClass::NotSent, "its task is over".into());
         self.append(Event::Call(CallEvent::Failed { call, agent, failure, elapsed_ms: 0 }));
     }
 
