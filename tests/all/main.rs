@@ -12,6 +12,7 @@ mod embed;
 mod failures;
 mod faults;
 mod house;
+mod model_check;
 mod notify;
 mod plan;
 mod provider;
