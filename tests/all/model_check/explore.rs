@@ -21,7 +21,7 @@ pub struct Figures {
     pub depth: u32,
     pub ends: usize,
     pub parks: usize,
-    /// States from which a friendly outside was followed to the end.
+    /// States, met or only on the way, from which a friendly outside sees the end.
     pub friendly: usize,
     /// States whose journal was folded and replayed by `Run` and `Replay`.
     pub replayed: usize,
@@ -77,9 +77,11 @@ impl Explorer {
             at += 1;
             assert!(at < MOST, "too large to be exhausted: {:?}", self.figures);
         }
+        (0..at as u32).try_for_each(|at| self.can_end(at))?;
         let folds: HashSet<_> =
             self.seen.iter().map(|seen| (seen.node.plan, seen.node.ledger, seen.node.agents.clone())).collect();
         self.figures.folds = folds.len();
+        self.figures.friendly = self.ends.len();
         self.figures.states = self.seen.len();
         Ok(self.figures)
     }
@@ -101,43 +103,43 @@ impl Explorer {
         if node.ended {
             return Ok(());
         }
-        let mut acts = self.world.due(&node).map_err(|why| self.found(at, None, why))?;
+        let mut acts = self.world.due(&node).map_err(|why| self.found(at, &[], why))?;
         let outside = self.world.outside(&node, &acts);
         if acts.is_empty() {
-            self.world.rests(&node).map_err(|why| self.found(at, None, why))?;
+            self.world.rests(&node).map_err(|why| self.found(at, &[], why))?;
             self.figures.parks += 1;
         }
-        self.can_end(at, &node)?;
         acts.extend(outside);
         for act in acts {
             self.figures.moves += 1;
             match self.world.perform(&node, act) {
                 Ok(next) => self.meet(next, at, act, depth + 1),
-                Err(why) => return Err(self.found(at, Some(act), why)),
+                Err(why) => return Err(self.found(at, &[act], why)),
             }
         }
         Ok(())
     }
 
     /// With a friendly outside the run ends, from here too.
-    fn can_end(&mut self, at: u32, from: &Node) -> Result<(), Found> {
-        let mut node = from.clone();
+    fn can_end(&mut self, at: u32) -> Result<(), Found> {
+        let mut node = (*self.seen[at as usize].node).clone();
         node.left = Left::default();
-        let mut way = Vec::new();
+        let (mut nodes, mut acts) = (Vec::new(), Vec::new());
         while !self.ends.contains(&node) {
-            let act = match self.world.friendly(&node) {
-                Ok(Some(act)) => act,
+            match self.world.friendly(&node) {
+                Ok(Some(act)) => acts.push(act),
                 Ok(None) => break,
-                Err(why) => return Err(self.found(at, None, why)),
-            };
-            let next = self.world.perform(&node, act).map_err(|why| self.found(at, Some(act), why))?;
-            way.push(std::mem::replace(&mut node, next));
-            if way.len() > PATIENCE {
-                return Err(self.found(at, None, Broken("a friendly outside never sees the end".into())));
+                Err(why) => return Err(self.found(at, &acts, why)),
+            }
+            match self.world.perform(&node, acts[acts.len() - 1]) {
+                Ok(next) => nodes.push(std::mem::replace(&mut node, next)),
+                Err(why) => return Err(self.found(at, &acts, why)),
+            }
+            if acts.len() > PATIENCE {
+                return Err(self.found(at, &acts, Broken("a friendly outside never sees the end".into())));
             }
         }
-        self.figures.friendly += way.len();
-        self.ends.extend(way);
+        self.ends.extend(nodes);
         self.ends.insert(node);
         Ok(())
     }
@@ -153,9 +155,10 @@ impl Explorer {
         way
     }
 
-    fn found(&mut self, at: u32, last: Option<Act>, why: Broken) -> Found {
+    /// The way to a state and on from there, with the events it brings.
+    fn found(&mut self, at: u32, on: &[Act], why: Broken) -> Found {
         let mut way = self.way(at);
-        way.extend(last);
+        way.extend(on);
         let mut node = (*self.seen[0].node).clone();
         let mut trace = String::new();
         for act in &way {

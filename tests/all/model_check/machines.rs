@@ -156,8 +156,13 @@ impl Machines {
         self.subjects.entry(event).or_insert_with(of).clone()
     }
 
-    fn once(&mut self, at: At, id: Id, event: Id, fold: impl FnOnce(&mut Machines, &Event) -> Result<Id, String>)
-    -> Result<Id, String> {
+    fn once(
+        &mut self,
+        at: At,
+        id: Id,
+        event: Id,
+        fold: impl FnOnce(&mut Machines, &Event) -> Result<Id, String>,
+    ) -> Result<Id, String> {
         if let Some(known) = self.applied.get(&(at, id, event)) {
             return known.clone();
         }

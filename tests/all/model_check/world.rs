@@ -11,8 +11,8 @@ use boatswain::core::agent::{AgentStep, DELEGATE, Phase};
 use boatswain::core::chat::{CallFailure, FailureClass, Finish, Message, Money};
 use boatswain::core::crew::Crew;
 use boatswain::core::event::{
-    Answered, CallEvent, ErrorClass, Event, Held, LedgerEvent, LostCause, Msg, PauseCause, RunEvent,
-    Started, Subject, TaskEvent, ToolEvent,
+    Answered, CallEvent, ErrorClass, Event, Held, LedgerEvent, LostCause, Msg, PauseCause, RunEvent, Started, Subject,
+    TaskEvent, ToolEvent,
 };
 use boatswain::core::ids::{AgentRef, CallId, Step};
 use boatswain::core::ledger::settlement;
@@ -97,7 +97,10 @@ pub enum Act {
     Pause,
     Crash,
     Settle(usize),
-    Resume { raise: bool, retry: bool },
+    Resume {
+        raise: bool,
+        retry: bool,
+    },
 }
 
 /// A decision that has not reached the journal, and whether what it depends on has moved since.
@@ -638,7 +641,8 @@ impl World {
                 node.asked |= bit;
             }
             Event::Task(
-                TaskEvent::Returned { from, index, agent, .. } | TaskEvent::DelegationRefused { from, index, agent, .. },
+                TaskEvent::Returned { from, index, agent, .. }
+                | TaskEvent::DelegationRefused { from, index, agent, .. },
             ) => {
                 let bit = bit(self.delegations.id((from.clone(), *index, agent.clone())));
                 if node.asked & bit == 0 {
