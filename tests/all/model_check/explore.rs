@@ -2,7 +2,7 @@
 //! state is left out only if an equal one, whole and not by its hash, has been seen.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::rc::Rc;
 
 use boatswain::core::ids::{Seq, Step};
@@ -33,6 +33,23 @@ pub struct Found {
     pub why: String,
     pub moves: usize,
     pub trace: String,
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Figures { states, folds, moves, depth, ends, parks, friendly, replayed } = self;
+        write!(
+            f,
+            "{states} states ({folds} folds) by {moves} moves, up to {depth} deep; {ends} ends, {parks} parked; \
+             {friendly} followed to an end, {replayed} replayed"
+        )
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} after {} moves\n{}", self.why, self.moves, self.trace)
+    }
 }
 
 struct Seen {

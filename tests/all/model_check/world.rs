@@ -2,7 +2,7 @@
 //! appended whole, or one event from outside; what the outside knows (calls in flight, the provider's
 //! own bill, who was promised an answer) is kept apart from the machines and never shown to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use boatswain::core::agent::{AgentStep, DELEGATE, Phase};
 use boatswain::core::chat::{CallFailure, FailureClass, Finish, Message, Money};
 use boatswain::core::crew::Crew;
 use boatswain::core::event::{
-    Answered, CallEvent, ErrorClass, Event, Held, LedgerEvent, LostCause, Msg, PauseCause, RunEvent, Started, Subject,
-    TaskEvent, ToolEvent,
+    Answered, CallEvent, ErrorClass, Event, Held, LedgerEvent, LostCause, Msg, ParkCause, PauseCause, RunEvent,
+    Started, Subject, TaskEvent, ToolEvent,
 };
 use boatswain::core::ids::{AgentRef, CallId, Step};
 use boatswain::core::ledger::settlement;
@@ -37,6 +37,10 @@ pub enum Mutant {
     RepliesFirst,
     /// An append is taken whatever has moved since it was decided.
     Unconditional,
+    /// Only the ledger's appends are: a hold is decided on sums that are old.
+    OldSums,
+    /// A hold names the ledger and not the agent that asked: the ledger decides again for who has moved.
+    OldRequest,
 }
 
 /// How often the outside may still do what it need not.
@@ -108,7 +112,11 @@ pub enum Act {
 pub struct Early {
     author: Author,
     decision: Id,
+    /// The author's own subject.
     moved: bool,
+    /// The agent that asked the ledger, and the state it asked in.
+    asker_moved: bool,
+    asked: Id,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -169,6 +177,9 @@ pub struct World {
     decisions: Table<Vec<Id>>,
     /// The events of the moves made while it is set.
     pub log: Option<Vec<Id>>,
+    /// Kinds of events and causes of parking that were met, and appends that were refused.
+    pub met: BTreeSet<String>,
+    pub refused: u64,
 }
 
 impl World {
@@ -181,6 +192,8 @@ impl World {
             delegations: Table::default(),
             decisions: Table::default(),
             log: None,
+            met: BTreeSet::new(),
+            refused: 0,
         }
     }
 
@@ -358,7 +371,7 @@ impl World {
                 _ => None,
             }));
         }
-        if let Some(Early { author: Author::Ledger(_), decision, moved: false }) = node.early
+        if let Some(Early { author: Author::Ledger(_), decision, .. }) = node.early
             && self.machines.mutant == Some(Mutant::RepliesFirst)
             && matches!(&*self.machines.events.get(self.decisions.get(decision)[0]), Event::Call(CallEvent::Held(_)))
         {
@@ -414,12 +427,24 @@ impl World {
             Act::AgentEarly(index) => self.decide_early(node, Act::Agent(index)),
             Act::Append => {
                 let Some(early) = node.early.take() else { return broken("nothing was decided") };
-                // Its author hears what moved, and decides again.
-                if early.moved && self.machines.mutant != Some(Mutant::Unconditional) {
-                    return Ok(());
+                let money = matches!(early.author, Author::Ledger(_));
+                let moved = early.moved && !self.blind(money);
+                let asker_moved = early.asker_moved && self.machines.mutant != Some(Mutant::Unconditional);
+                match self.machines.mutant {
+                    Some(Mutant::OldRequest) if money => match self.machines.decide_hold(node.ledger, early.asked) {
+                        Ok(events) => self.append_all(node, &events),
+                        Err(_) => Ok(()),
+                    },
+                    // Its author hears what moved, and decides again on that: a move of its own.
+                    None | Some(_) if moved || asker_moved => {
+                        self.refused += 1;
+                        Ok(())
+                    }
+                    None | Some(_) => {
+                        let events = self.decisions.get(early.decision);
+                        self.append_all(node, &events)
+                    }
                 }
-                let events = self.decisions.get(early.decision);
-                self.append_all(node, &events)
             }
             Act::SendEarly => {
                 let Some(early) = node.early else { return broken("nothing was decided") };
@@ -483,6 +508,16 @@ impl World {
         }
     }
 
+    /// Is an append taken though its author's subject has moved?
+    fn blind(&self, money: bool) -> bool {
+        match self.machines.mutant {
+            Some(Mutant::Unconditional) => true,
+            Some(Mutant::OldSums) => money,
+            Some(Mutant::HeldTwice | Mutant::ReleasedAfterSend | Mutant::RepliesFirst | Mutant::OldRequest) => false,
+            None => false,
+        }
+    }
+
     /// The next process: what the last one left open is in doubt; then `run.resumed` and what came with it.
     fn open_again(&mut self, node: &mut Node, opening: Vec<Event>) -> Result<(), Broken> {
         node.early = None;
@@ -517,7 +552,12 @@ impl World {
 
     fn decide_early(&mut self, node: &mut Node, act: Act) -> Result<(), Broken> {
         let (author, events) = self.decision(node, act)?;
-        node.early = Some(Early { author, decision: self.decisions.id(events.to_vec()), moved: false });
+        let asked = match author {
+            Author::Ledger(index) => node.agents[index],
+            Author::Plan | Author::Agent(_) => NONE,
+        };
+        let decision = self.decisions.id(events.to_vec());
+        node.early = Some(Early { author, decision, moved: false, asker_moved: false, asked });
         Ok(())
     }
 
@@ -584,6 +624,9 @@ impl World {
             log.push(id);
         }
         let event = self.machines.events.get(id);
+        if !self.met.contains(event.kind()) {
+            self.met.insert(event.kind().to_owned());
+        }
         node.control = self.machines.apply_control(node.control, id);
         if let Event::Task(TaskEvent::Assigned { agent, .. }) = &*event {
             let index = self.machines.who.id(agent.clone()) as usize;
@@ -613,8 +656,9 @@ impl World {
                 early.moved |= match early.author {
                     Author::Plan => plan,
                     Author::Agent(index) => agents.contains(&index),
-                    Author::Ledger(index) => ledger || agents.contains(&index),
+                    Author::Ledger(_) => ledger,
                 };
+                early.asker_moved |= matches!(early.author, Author::Ledger(index) if agents.contains(&index));
             }
             if plan {
                 node.plan = self.machines.apply_plan(node.plan, id).map_err(Broken)?;
@@ -662,6 +706,8 @@ impl World {
                 if causes.is_empty() {
                     return broken("parked without a cause");
                 }
+                let name = |cause: &ParkCause| json!(cause)["cause"].as_str().map(str::to_owned);
+                self.met.extend(causes.iter().filter_map(name));
                 node.parked = true;
             }
             Event::Run(RunEvent::Resumed { .. }) => node.parked = false,
