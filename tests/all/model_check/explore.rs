@@ -215,7 +215,7 @@ impl Explorer {
             let mut own = node.agents.iter().filter(|id| **id != Id::MAX).map(|id| machines.agents.get(*id));
             assert!(own.any(|own| own.who == *who && *own == *agent), "{who} differs");
         }
-        assert_eq!(run.open_calls.len(), node.flights.len());
+        assert!(node.ended || run.open_calls.len() == node.flights.len());
         let mut replay = Replay::new(machines.run.clone(), machines.crew.clone(), &machines.shelf, &machines.sizes);
         for entry in &entries {
             replay.step(entry, &entry.event.encode()).unwrap_or_else(|found| panic!("{found}"));

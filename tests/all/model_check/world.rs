@@ -41,6 +41,12 @@ pub enum Mutant {
     OldSums,
     /// A hold names the ledger and not the agent that asked: the ledger decides again for who has moved.
     OldRequest,
+    /// Who waits for money is not tried again.
+    NobodyTried,
+    /// After a crash an agent has not heard of its last answer.
+    Forgets,
+    /// A child's result is appended twice.
+    ReturnsTwice,
 }
 
 /// How often the outside may still do what it need not.
@@ -54,6 +60,9 @@ pub struct Left {
     pub raises: u8,
     /// Doubtful calls that a person settles.
     pub settles: u8,
+    pub cancels: u8,
+    /// Agents' actors that panic.
+    pub panics: u8,
     /// Decisions that are made on one state and appended to a later one.
     pub early: u8,
 }
@@ -99,6 +108,9 @@ pub enum Act {
     Outcome(Id, Outcome),
     Wake(usize),
     Pause,
+    /// And the calls in flight are dropped.
+    Cancel,
+    Panic(usize),
     Crash,
     Settle(usize),
     Resume {
@@ -146,6 +158,8 @@ pub struct Node {
     /// Sum of the costs in the journal.
     pub booked: Amount,
     overran: bool,
+    /// Work was ended from above: a call of it may still be in flight at the end of the run.
+    cut: bool,
     /// Calls ever held, prompts ever answered, delegations without a result: bits by number.
     held: u128,
     answered: u128,
@@ -212,6 +226,7 @@ impl World {
             bill: Amount::default(),
             booked: Amount::default(),
             overran: false,
+            cut: false,
             held: 0,
             answered: 0,
             asked: 0,
@@ -278,6 +293,7 @@ impl World {
             Ok(Wants::Nothing) => {}
             Ok(Wants::Record(_)) => acts.push(Act::Agent(index)),
             Ok(Wants::Hold) => match self.machines.decide_hold(node.ledger, id) {
+                Ok(_) if self.machines.mutant == Some(Mutant::NobodyTried) && self.queued(id) => {}
                 Ok(_) => acts.push(Act::Agent(index)),
                 Err(Refusal::Waiting) => {}
                 Err(why) => return broken(format!("a hold is due and refused: {why}")),
@@ -298,6 +314,10 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn queued(&self, agent: Id) -> bool {
+        self.machines.agents.get(agent).job.as_ref().is_some_and(|job| job.phase == Phase::Queued)
     }
 
     /// Does its agent still wait for this call? One whose task is over gives the hold back.
@@ -360,6 +380,14 @@ impl World {
         if left.pauses > 0 && !self.halted(node) {
             acts.push(Act::Pause);
         }
+        if left.cancels > 0 {
+            acts.push(Act::Cancel);
+        }
+        if left.panics > 0 {
+            let up = (0..node.agents.len()).filter(|index| node.agents[*index] != NONE);
+            let busy = up.filter(|index| self.machines.agents.get(node.agents[*index]).job.is_some());
+            acts.extend(busy.map(Act::Panic));
+        }
         if left.settles > 0 {
             let doubtful = self.machines.ledgers.get(node.ledger).holds.values().filter(|hold| hold.ambiguous).count();
             acts.extend((0..doubtful).map(Act::Settle));
@@ -403,6 +431,8 @@ impl World {
             Act::Outcome(..) => left.odd = left.odd.saturating_sub(1),
             Act::PlanEarly(_) | Act::AgentEarly(_) => left.early = left.early.saturating_sub(1),
             Act::Pause => left.pauses = left.pauses.saturating_sub(1),
+            Act::Cancel => left.cancels = left.cancels.saturating_sub(1),
+            Act::Panic(_) => left.panics = left.panics.saturating_sub(1),
             Act::Crash => left.crashes = left.crashes.saturating_sub(1),
             Act::Settle(_) => left.settles = left.settles.saturating_sub(1),
             Act::Resume { raise, .. } => {
@@ -421,7 +451,11 @@ impl World {
         match act {
             Act::Plan(_) | Act::Agent(_) => {
                 let (_, events) = self.decision(node, act)?;
-                self.append_all(node, &events)
+                let returns =
+                    |id: &Id| matches!(&*self.machines.events.get(*id), Event::Task(TaskEvent::Returned { .. }));
+                let twice = self.machines.mutant == Some(Mutant::ReturnsTwice) && events.iter().any(returns);
+                self.append_all(node, &events)?;
+                if twice { self.append_all(node, &events) } else { Ok(()) }
             }
             Act::PlanEarly(index) => self.decide_early(node, Act::Plan(index)),
             Act::AgentEarly(index) => self.decide_early(node, Act::Agent(index)),
@@ -482,6 +516,20 @@ impl World {
             Act::Pause => {
                 self.add(node, Event::Run(RunEvent::PauseAsked { cause: PauseCause::Asked, by: "test".into() }))
             }
+            Act::Cancel => {
+                self.add(node, Event::Run(RunEvent::CancelAsked { by: "test".into() }))?;
+                for (held, _) in node.flights.clone().into_iter().filter(|(_, sent)| *sent) {
+                    let event = lost(&self.machines.held(held), LostCause::Aborted);
+                    self.add(node, event)?;
+                }
+                Ok(())
+            }
+            Act::Panic(index) => {
+                let agent = self.machines.agents.get(node.agents[index]);
+                let Some(job) = &agent.job else { return broken("nobody is at work") };
+                let (step, agent, message) = (job.step.clone(), agent.who.clone(), "panicked".into());
+                self.add(node, Event::Task(TaskEvent::Crashed { step, agent, message }))
+            }
             Act::Settle(index) => {
                 let ledger = self.machines.ledgers.get(node.ledger);
                 let (call, hold) = ledger.holds.iter().filter(|(_, hold)| hold.ambiguous).nth(index).unwrap();
@@ -514,7 +562,7 @@ impl World {
             Some(Mutant::Unconditional) => true,
             Some(Mutant::OldSums) => money,
             Some(Mutant::HeldTwice | Mutant::ReleasedAfterSend | Mutant::RepliesFirst | Mutant::OldRequest) => false,
-            None => false,
+            Some(Mutant::NobodyTried | Mutant::Forgets | Mutant::ReturnsTwice) | None => false,
         }
     }
 
@@ -525,8 +573,21 @@ impl World {
             let event = lost(&self.machines.held(held), LostCause::Died);
             self.add(node, event)?;
         }
+        if self.machines.mutant == Some(Mutant::Forgets) {
+            self.forget(node);
+        }
         self.add(node, Event::Run(RunEvent::Resumed { by: "test".into() }))?;
         opening.into_iter().try_for_each(|event| self.add(node, event))
+    }
+
+    fn forget(&mut self, node: &mut Node) {
+        for id in node.agents.iter_mut().filter(|id| **id != NONE) {
+            let mut agent = (*self.machines.agents.get(*id)).clone();
+            if let Some(job) = agent.job.as_mut().filter(|job| matches!(job.phase, Phase::Judging { .. })) {
+                job.phase = Phase::Ready;
+                *id = self.machines.agents.id(agent);
+            }
+        }
     }
 
     fn decision(&mut self, node: &Node, act: Act) -> Result<(Author, Rc<[Id]>), Broken> {
@@ -710,6 +771,10 @@ impl World {
                 self.met.extend(causes.iter().filter_map(name));
                 node.parked = true;
             }
+            Event::Run(RunEvent::CancelAsked { .. }) => node.cut = true,
+            Event::Task(TaskEvent::Finished { result, .. }) => {
+                node.cut |= result.error.as_ref().is_some_and(|error| error.class == ErrorClass::Crashed);
+            }
             Event::Run(RunEvent::Resumed { .. }) => node.parked = false,
             Event::Run(RunEvent::Finished { .. }) => node.ended = true,
             Event::Ledger(LedgerEvent::Raised { .. }) => node.overran = false,
@@ -785,18 +850,25 @@ impl World {
         if !node.ended {
             return Ok(());
         }
-        if total.held != Amount::default() || !node.flights.is_empty() {
+        if !node.cut && (total.held != Amount::default() || !node.flights.is_empty()) {
             return broken("the run has ended and money is still held");
         }
-        if node.asked != 0 {
+        if !node.cut && node.asked != 0 {
             return broken("the run has ended and a delegation never came back");
         }
-        if node.early.take().is_none() && !self.due(node)?.is_empty() {
+        // A call of what was cut off stays held: a person settles it.
+        let end = Node { early: None, flights: Vec::new(), ..node.clone() };
+        if !self.machines.plan_next(end.plan).is_empty() || (0..end.agents.len()).any(|index| self.goes_on(&end, index))
+        {
             return broken("the run has ended and something is still due");
         }
         // What is remembered of the way matters no more.
-        node.left = Left::default();
+        *node = Node { left: Left::default(), ..end };
         Ok(())
+    }
+
+    fn goes_on(&mut self, node: &Node, index: usize) -> bool {
+        node.agents[index] != NONE && !self.machines.agent_next(node.agents[index]).is_empty()
     }
 
     /// In a state where nothing is due: has a person something to act on?
