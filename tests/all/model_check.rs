@@ -124,6 +124,55 @@ description = "Last"
 after = ["a"]
 "#;
 
+/// One actor for everybody's questions, and one slot.
+const SHARED: &str = r#"
+[crew]
+max_parallel = 1
+output = "b"
+[budget]
+max_usd = 0.012
+[agents]
+one = { model = "m", delegates = ["analyst"], max_turns = 3 }
+two = { model = "m", delegates = ["analyst"], max_turns = 3 }
+analyst = { model = "m", memory = "run", max_parallel = 1 }
+[tasks.a]
+agent = "one"
+description = "A"
+[tasks.b]
+agent = "two"
+description = "B"
+[tasks.c]
+agent = "analyst"
+description = "C"
+optional = true
+attempts = 1
+"#;
+
+/// A loop whose limit goes to a person, in a crew that stops at a failure.
+const STOP: &str = r#"
+[crew]
+on_failure = "stop"
+output = "draft"
+[budget]
+max_usd = 0.012
+[agents]
+writer = { model = "m" }
+critic = { model = "small", budget = { share = 0.3 } }
+[tasks.draft]
+agent = "writer"
+description = "Draft"
+review = { by = "critic", max_rounds = 2, on_limit = "review" }
+[tasks.side]
+agent = "writer"
+description = "Side"
+attempts = 1
+on_error = "rescue"
+[tasks.rescue]
+agent = "critic"
+description = "Rescue"
+attempts = 1
+"#;
+
 struct Case {
     name: &'static str,
     body: &'static str,
@@ -145,6 +194,8 @@ const SMALL: &[Case] = &[
     Case { name: "fail, crash", body: FAIL, left: Left { crashes: 1, ..ONE } },
     Case { name: "trio, cancel", body: TRIO, left: Left { cancels: 1, crashes: 1, ..NOTHING } },
     Case { name: "fail, panic", body: FAIL, left: Left { panics: 4, ..NOTHING } },
+    Case { name: "shared", body: SHARED, left: Left { odd: 1, ..NOTHING } },
+    Case { name: "stop", body: STOP, left: Left { odd: 1, resumes: 1, ..NOTHING } },
 ];
 
 const FULL: &[Case] = &[
@@ -156,6 +207,8 @@ const FULL: &[Case] = &[
     Case { name: "fail", body: FAIL, left: Left { odd: 2, crashes: 1, early: 1, ..ONE } },
     Case { name: "trio, cancel", body: TRIO, left: Left { cancels: 1, crashes: 1, ..ONE } },
     Case { name: "tight, panic", body: TIGHT, left: Left { panics: 4, ..ONE } },
+    Case { name: "shared", body: SHARED, left: Left { crashes: 1, ..NOTHING } },
+    Case { name: "stop", body: STOP, left: Left { odd: 2, ..ONE } },
 ];
 
 /// What some state must have met, or the search has not been where it should.
