@@ -14,6 +14,7 @@
 //!   provider may charge is within `settled + held + in doubt`;
 //! - a call is sent once, and only on an open hold; an answer in the journal is not paid for again;
 //! - a delegation returns once, to who asked;
+//! - what the result says it cost is what its answers cost;
 //! - something is due or in flight, or the run has ended, or it is parked with a cause;
 //! - with a friendly outside (good answers, money, a person who retries) the run ends from there.
 //!

@@ -157,6 +157,8 @@ pub struct Node {
     pub bill: Amount,
     /// Sum of the costs in the journal.
     pub booked: Amount,
+    /// Part of it that a person settled: no task's result counts it.
+    by_hand: Amount,
     overran: bool,
     /// Work was ended from above: a call of it may still be in flight at the end of the run.
     cut: bool,
@@ -225,6 +227,7 @@ impl World {
             ended: false,
             bill: Amount::default(),
             booked: Amount::default(),
+            by_hand: Amount::default(),
             overran: false,
             cut: false,
             held: 0,
@@ -776,7 +779,13 @@ impl World {
                 node.cut |= result.error.as_ref().is_some_and(|error| error.class == ErrorClass::Crashed);
             }
             Event::Run(RunEvent::Resumed { .. }) => node.parked = false,
-            Event::Run(RunEvent::Finished { .. }) => node.ended = true,
+            Event::Run(RunEvent::Finished { result, .. }) => {
+                let own = node.booked.minus(node.by_hand);
+                if let Some(result) = result.as_ref().filter(|result| !node.cut && result.spent != own) {
+                    return broken(format!("the result cost {:?}, the journal's answers {own:?}", result.spent));
+                }
+                node.ended = true;
+            }
             Event::Ledger(LedgerEvent::Raised { .. }) => node.overran = false,
             Event::Run(_) | Event::Task(_) | Event::Tool(_) | Event::Ledger(_) => {}
         }
@@ -819,7 +828,10 @@ impl World {
                 }
             }
             CallEvent::Lost { call, .. } => drop(self.landed(node, call)?),
-            CallEvent::Settled { cost, .. } => node.booked = node.booked.plus(*cost),
+            CallEvent::Settled { cost, .. } => {
+                node.booked = node.booked.plus(*cost);
+                node.by_hand = node.by_hand.plus(*cost);
+            }
             CallEvent::Queued { .. } | CallEvent::Exhausted { .. } => {}
         }
         Ok(())
