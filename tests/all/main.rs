@@ -13,6 +13,7 @@ mod embed;
 mod failures;
 mod faults;
 mod house;
+mod model_check;
 mod notify;
 mod pins;
 mod places;
