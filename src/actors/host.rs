@@ -13,6 +13,7 @@ use super::Ports;
 use super::crash::crash_point;
 use super::keeper::{Keeper, Up};
 use super::run::{Drill, Outcome, RunMsg};
+use super::streams::{Streams, Writing};
 use super::texts::TextCache;
 use super::throttle::{NearLimit, Throttle, Waiting};
 use crate::core::chain;
@@ -38,6 +39,7 @@ pub enum LaunchError {
 /// One per process.
 pub struct Host {
     pub(super) throttle: Arc<Throttle>,
+    pub(super) streams: Streams,
     pub(super) live: DashMap<RunId, ActorRef<RunMsg>>,
     polling: AtomicU64,
 }
@@ -77,7 +79,17 @@ impl Host {
 
     /// With `rates`, providers' limits are shared with the other processes of this host.
     pub fn sharing(rates: Option<Arc<dyn SharedRates>>) -> Host {
-        Host { throttle: Arc::new(Throttle::new(rates)), live: DashMap::new(), polling: AtomicU64::new(0) }
+        Host {
+            throttle: Arc::new(Throttle::new(rates)),
+            streams: Streams::default(),
+            live: DashMap::new(),
+            polling: AtomicU64::new(0),
+        }
+    }
+
+    /// Answers that are coming as they are written.
+    pub fn writing(&self) -> Vec<Writing> {
+        self.streams.writing()
     }
 
     /// Calls that wait for a provider's limits, in any run of this process.

@@ -19,6 +19,7 @@ use super::journal::{Journal, JournalArgs, JournalHandle};
 use super::keeper::Rationed;
 use super::ledger::LedgerMsg;
 use super::shell::Fatal;
+use super::streams::Streams;
 use super::texts::TextCache;
 use super::throttle::Throttle;
 use super::work::{Context, Flights};
@@ -90,6 +91,7 @@ pub struct RootArgs {
     pub hash: chain::Hash,
     pub ports: Ports,
     pub throttle: Arc<Throttle>,
+    pub streams: Streams,
     pub texts: Arc<TextCache>,
     pub outcome: oneshot::Sender<Outcome>,
     pub watcher: Option<mpsc::UnboundedSender<Arc<Entry>>>,
@@ -126,7 +128,21 @@ impl Actor for Root {
     type Arguments = RootArgs;
 
     async fn pre_start(&self, myself: ActorRef<RunMsg>, args: RootArgs) -> Result<RootState, ActorProcessingErr> {
-        let RootArgs { id, epoch, run, hash, ports, throttle, texts, outcome, watcher, time_left, ready, gone } = args;
+        let RootArgs {
+            id,
+            epoch,
+            run,
+            hash,
+            ports,
+            throttle,
+            streams,
+            texts,
+            outcome,
+            watcher,
+            time_left,
+            ready,
+            gone,
+        } = args;
         let durable = Arc::new(Durable::new(run.last));
         let mailbox = myself.clone();
         let journal_args = JournalArgs {
@@ -155,6 +171,7 @@ impl Actor for Root {
             texts,
             journal: journal.clone(),
             throttle,
+            streams,
             flights: flights.clone(),
             span,
         });
@@ -246,9 +263,15 @@ impl RootState {
             }
             RunEvent::Finished { status, result } => {
                 let (status, result) = (*status, result.clone());
-                self.context.flights.drop_all();
+                // A cancelled call or one of an agent that was given up: its hold has an end as well.
+                let events = self.context.flights.drop_all();
+                let last = match events.is_empty() {
+                    true => Some(entry.seq),
+                    false => self.context.journal.record(Decided { events, blobs: Vec::new() }).await,
+                };
                 crash_point!(self.context.ports.crash, "finished");
-                if self.context.journal.durable.wait(entry.seq).await.is_err() {
+                let Some(last) = last else { return drop(myself.cast(RunMsg::Broken)) };
+                if self.context.journal.durable.wait(last).await.is_err() {
                     let _ = myself.cast(RunMsg::Broken);
                     return;
                 }

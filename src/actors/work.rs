@@ -19,6 +19,7 @@ use super::Ports;
 use super::crash::crash_point;
 use super::durable::Broken;
 use super::journal::JournalHandle;
+use super::streams::{Stream, Streams};
 use super::texts::TextCache;
 use super::throttle::{Ask, Outcome, Permit, Throttle, TooLong};
 use crate::core::chat::{CallFailure, FailureClass, Message, ModelAnswer, ModelRequest};
@@ -38,6 +39,7 @@ pub struct Context {
     pub texts: Arc<TextCache>,
     pub journal: JournalHandle,
     pub throttle: Arc<Throttle>,
+    pub streams: Streams,
     pub flights: Arc<Flights>,
     /// The run's span: those of its tasks, attempts and calls stand below it.
     pub span: Span,
@@ -213,12 +215,18 @@ pub fn start_call(context: &Arc<Context>, call: Call) {
     });
 }
 
-/// What a call tells while it runs, to the gate it went through.
-struct Told<'a>(&'a Permit);
+/// What a call tells while it runs: limits to the gate it went through, its text to who looks.
+struct Told<'a> {
+    permit: &'a Permit,
+    stream: Stream,
+}
 
 impl Watch for Told<'_> {
+    fn text(&self, piece: &str) {
+        self.stream.came(piece);
+    }
     fn limits(&self, limits: Limits) {
-        self.0.limits(limits);
+        self.permit.limits(limits);
     }
 }
 
@@ -265,7 +273,9 @@ async fn make_call(context: &Context, mut call: Call) -> Result<(Decided, Option
     };
     tracing::debug!(model = %call.held.model, held = %call.held.amount.usd, "sent");
     crash_point!(context.ports.crash, "call_send");
-    let answer = tokio::time::timeout(call.time, model.call(&call.request, &Told(&permit))).await;
+    let told = Told { permit: &permit, stream: context.streams.of(&context.run, &id) };
+    let answer = tokio::time::timeout(call.time, model.call(&call.request, &told)).await;
+    drop(told);
     crash_point!(context.ports.crash, "call_answer");
     let elapsed_ms = millis(started.elapsed());
     let (decided, outcome) = match answer {

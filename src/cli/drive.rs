@@ -67,6 +67,7 @@ impl Signals {
 /// What moves on without an event: elapsed times, waits for rates.
 fn beat(engine: &Engine, progress: &mut Progress) {
     progress.rates(engine.host.waiting(), &engine.host.near(), now_ms());
+    progress.writing(engine.host.writing());
     progress.tick(now_ms());
 }
 

@@ -15,6 +15,7 @@ use super::failure::Exit;
 use super::out::{Out, Tone};
 use super::screen::{self, clean, count, span, tokens};
 use super::tally::Tally;
+use crate::actors::streams::Writing;
 use crate::actors::throttle::{NearLimit, Waiting};
 use crate::core::chain::Hash;
 use crate::core::event::{Event, TaskEvent};
@@ -62,6 +63,7 @@ pub struct Progress {
     tally: Tally,
     region: Region,
     waits: Waits,
+    writing: Vec<Writing>,
     /// When the last line was printed.
     spoke_ms: u64,
 }
@@ -69,7 +71,7 @@ pub struct Progress {
 impl Progress {
     pub fn new(out: Arc<Out>, mode: Mode, texts: Arc<dyn Texts>) -> Progress {
         let (tally, region, waits) = (Tally::default(), Region::default(), Waits::default());
-        Progress { out, mode, texts, zone: TimeZone::system(), tally, region, waits, spoke_ms: 0 }
+        Progress { out, mode, texts, zone: TimeZone::system(), tally, region, waits, writing: Vec::new(), spoke_ms: 0 }
     }
 
     /// Says where the providers' keys come from, for the words about one that is refused.
@@ -143,13 +145,18 @@ impl Progress {
         }
     }
 
+    /// Answers that are coming as they are written: the live region says how far they are.
+    pub fn writing(&mut self, writing: Vec<Writing>) {
+        self.writing = writing;
+    }
+
     fn speak(&mut self, lines: &[String], now_ms: u64) {
         if !lines.is_empty() || self.spoke_ms == 0 {
             self.spoke_ms = now_ms;
         }
         if self.mode == Mode::Live {
             let columns = screen::columns().unwrap_or(80);
-            let rows = region::rows(&self.tally, &self.waits.rows(now_ms), now_ms, columns);
+            let rows = region::rows(&self.tally, &self.writing, &self.waits.rows(now_ms), now_ms, columns);
             let frame = self.region.frame(lines, &rows, columns);
             return self.out.err(&frame);
         }

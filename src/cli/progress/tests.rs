@@ -120,7 +120,7 @@ impl Told {
         self.event(Event::Task(TaskEvent::Finished { step: step(at), agent: Some(agent(who)), result }))
     }
     fn rows(&self, columns: usize) -> String {
-        region::rows(&self.tally, &[], self.at + 13_000, columns).join("\n")
+        region::rows(&self.tally, &[], &[], self.at + 13_000, columns).join("\n")
     }
 }
 
@@ -143,6 +143,16 @@ fn a_plain_log_has_one_line_per_event_that_matters() {
     12:00:25 start draft#1 writer
     12:00:27 start fact_check checker~2
     "#);
+}
+
+#[test]
+fn an_answer_that_comes_as_it_is_written_says_how_far_it_is() {
+    let told = at_work();
+    let call = crate::core::ids::CallId::parse("draft#1.1").unwrap();
+    let writing = [Writing { run: crate::core::ids::RunId::from_random(1), call, characters: 1312 }];
+    let rows = region::rows(&told.tally, &writing, &[], told.at + 13_000, 80);
+    assert!(rows[0].starts_with("* draft#1  writer  1,312 characters from openai/gpt-4.1-mini"), "{rows:?}");
+    assert!(rows[1].contains("working"), "{rows:?}");
 }
 
 #[test]
@@ -172,7 +182,7 @@ fn no_row_is_wider_than_the_terminal_and_there_are_at_most_twelve() {
         told.start(&format!("section[%E6%97%A5%E6%9C%AC{i}]"), &format!("writer~{}", i + 1));
     }
     for columns in [1, 2, 5, 10, 20, 40, 79, 80, 200] {
-        let rows = region::rows(&told.tally, &[], told.at, columns);
+        let rows = region::rows(&told.tally, &[], &[], told.at, columns);
         assert!(rows.len() == region::ROWS, "{} rows", rows.len());
         assert!(rows.iter().all(|row| screen::width(row) < columns.max(2)), "{rows:?} at {columns}");
     }

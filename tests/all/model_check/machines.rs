@@ -213,12 +213,7 @@ impl Machines {
                 _ => None,
             };
             let release = doubtful.filter(|_| all.mutant == Some(Mutant::ReleasedAfterSend)).map(|(call, agent)| {
-                let failure = CallFailure {
-                    class: FailureClass::NotSent,
-                    status: None,
-                    message: String::new(),
-                    retry_after_ms: None,
-                };
+                let failure = CallFailure::of(FailureClass::NotSent, String::new());
                 Event::Call(CallEvent::Failed { call: call.clone(), agent: agent.clone(), failure, elapsed_ms: 0 })
             });
             ledger.apply(release.as_ref().unwrap_or(event)).map_err(|illegal| illegal.to_string())?;

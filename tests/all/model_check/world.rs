@@ -243,12 +243,15 @@ impl World {
             inputs: BTreeMap::new(),
             overrides: Default::default(),
             prices: BTreeMap::new(),
+            price_from: BTreeMap::new(),
             windows: BTreeMap::new(),
             caps: crew.budget.caps,
             cap_origin: crew.budget.origin.clone(),
             key: None,
             offline: false,
             version: "test".into(),
+            tools: None,
+            rules: 1,
         })));
         self.add(&mut node, started)?;
         Ok(node)
@@ -933,7 +936,7 @@ fn bit(number: Id) -> u128 {
 }
 
 fn failed(held: &Held, class: FailureClass) -> Event {
-    let failure = CallFailure { class, status: None, message: "no".into(), retry_after_ms: None };
+    let failure = CallFailure::of(class, "no".into());
     Event::Call(CallEvent::Failed { call: held.call.clone(), agent: held.agent.clone(), failure, elapsed_ms: 0 })
 }
 
