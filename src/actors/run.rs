@@ -8,12 +8,12 @@ use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Supervisio
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+mod rest;
 mod start;
 use start::{start_machines, watch_deadline, watch_flights};
 
 use super::Ports;
 use super::coordinator::CoordinatorMsg;
-use super::crash::crash_point;
 use super::durable::Durable;
 use super::journal::{Journal, JournalArgs, JournalHandle};
 use super::keeper::Rationed;
@@ -262,29 +262,7 @@ impl RootState {
                 self.ask_quiet(myself);
             }
             RunEvent::Finished { status, result } => {
-                let (status, result) = (*status, result.clone());
-                // A cancelled call or one of an agent that was given up: its hold has an end as well.
-                let events = self.context.flights.drop_all();
-                let last = match events.is_empty() {
-                    true => Some(entry.seq),
-                    false => self.context.journal.record(Decided { events, blobs: Vec::new() }).await,
-                };
-                crash_point!(self.context.ports.crash, "finished");
-                let Some(last) = last else { return drop(myself.cast(RunMsg::Broken)) };
-                if self.context.journal.durable.wait(last).await.is_err() {
-                    let _ = myself.cast(RunMsg::Broken);
-                    return;
-                }
-                crash_point!(self.context.ports.crash, "finished_durable");
-                if self.context.crew.budget.per_day.is_some() {
-                    // What it did not use of the day is the other runs'.
-                    let (ask, answer) = oneshot::channel();
-                    let _ = self.ledger.cast(LedgerMsg::Quiet(ask));
-                    let _ = answer.await;
-                }
-                crash_point!(self.context.ports.crash, "finished_at_rest");
-                let head = self.head().await;
-                self.end(myself, Outcome::Finished { status, result, head });
+                self.finished(myself, entry.seq, *status, result.clone()).await;
             }
         }
     }
@@ -349,62 +327,5 @@ impl RootState {
         }
         let _ = self.coordinator.cast(CoordinatorMsg::Wake);
         Ok(())
-    }
-
-    /// Has everyone handled what was in their mailboxes when the run was parked? Two rounds: what one
-    /// actor wrote in the first may be another's mail in the second.
-    fn ask_quiet(&self, myself: &ActorRef<RunMsg>) {
-        let (coordinator, ledger, journal) =
-            (self.coordinator.clone(), self.ledger.clone(), self.context.journal.clone());
-        let mailbox = myself.clone();
-        tokio::spawn(async move {
-            for _ in 0..2 {
-                let (ask, answer) = oneshot::channel();
-                if coordinator.cast(CoordinatorMsg::Quiet(ask)).is_ok() {
-                    let _ = answer.await;
-                }
-                let (ask, answer) = oneshot::channel();
-                if ledger.cast(LedgerMsg::Quiet(ask)).is_ok() {
-                    let _ = answer.await;
-                }
-            }
-            if let Some((seq, _)) = journal.head().await {
-                let _ = mailbox.cast(RunMsg::Settled(seq));
-            }
-        });
-    }
-
-    async fn settled(&mut self, myself: &ActorRef<RunMsg>, head: Seq) {
-        let Some((seq, causes)) = self.parked.take() else { return };
-        if head != seq || !self.context.flights.is_empty() {
-            // Something moved meanwhile. If it concerns the coordinator, that parks again; if it is an
-            // agent's alone (a failed attempt, a settlement), the run is at rest once nothing more comes.
-            self.parked = Some((head, causes));
-            match self.context.flights.is_empty() {
-                true => self.ask_quiet(myself),
-                false => self.context.flights.await_empty(),
-            }
-            return;
-        }
-        if self.context.journal.durable.wait(seq).await.is_err() {
-            let _ = myself.cast(RunMsg::Broken);
-            return;
-        }
-        crash_point!(self.context.ports.crash, "parked");
-        let head = self.head().await;
-        self.end(myself, Outcome::Parked { causes, head });
-    }
-
-    fn end(&mut self, myself: &ActorRef<RunMsg>, outcome: Outcome) {
-        // A run that goes on elsewhere must not be billed for what this process still had in flight.
-        self.context.flights.drop_all();
-        if !matches!(outcome, Outcome::Crashed(_) | Outcome::GaveUp(_)) {
-            self.context.ports.store.release(&self.context.run);
-        }
-        if let Some(waiter) = self.outcome.take() {
-            // Nobody may be waiting any more; the journal has it all.
-            let _ = waiter.send(outcome);
-        }
-        myself.stop(None);
     }
 }

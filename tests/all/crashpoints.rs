@@ -22,7 +22,7 @@ const BOUNDARIES: [&str; 10] = [
 ];
 /// Lines between a boundary and its point.
 const NEAR: usize = 6;
-const SOURCES: [&str; 4] = ["src/actors", "src/actors/ledger", "src/actors/work", "src/cli/wiring"];
+const SOURCES: [&str; 5] = ["src/actors", "src/actors/ledger", "src/actors/run", "src/actors/work", "src/cli/wiring"];
 
 fn sources() -> Vec<(String, Vec<String>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
