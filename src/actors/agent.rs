@@ -148,7 +148,7 @@ impl AgentState {
             return Ok(());
         }
         let (class, message) = (FailureClass::NotSent, "its task had ended".to_owned());
-        let failure = CallFailure { class, status: None, message, retry_after_ms: None };
+        let failure = CallFailure { class, status: None, message, retry_after_ms: None, param: None };
         let (call, agent) = (held.call.clone(), held.agent.clone());
         let event = Event::Call(CallEvent::Failed { call, agent, failure, elapsed_ms: 0 });
         self.context.journal.record(Decided::one(event)).await.ok_or(Fatal::NoJournal).map(drop)

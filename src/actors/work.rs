@@ -225,6 +225,7 @@ async fn make_call(context: &Context, call: &Call) -> Result<(Decided, Option<Pe
             status: None,
             message: format!("there is no provider `{}`", call.provider),
             retry_after_ms: None,
+            param: None,
         };
         return Ok((failed(id, agent, failure, 0), permit));
     };

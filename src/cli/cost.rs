@@ -99,7 +99,7 @@ impl Line {
                 CallState::Open => self.held = self.held.plus(call.held.amount),
                 CallState::Lost(_) => self.doubt = self.doubt.plus(call.held.amount),
                 CallState::Failed { class, .. } => {
-                    if class.money() == crate::core::chat::Money::Hold {
+                    if class.money() == crate::core::failure::Money::Hold {
                         self.doubt = self.doubt.plus(call.held.amount);
                     }
                 }

@@ -233,7 +233,8 @@ impl Tally {
             }
             TaskEvent::RoundDecided { .. } | TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } => {}
             TaskEvent::Parked { .. } | TaskEvent::FileWritten { .. } | TaskEvent::Woken { .. } => {}
-            TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } => {}
+            TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } | TaskEvent::FellBack { .. } => {}
+            TaskEvent::Accepted { step, agent, .. } => self.step(step, Some(agent), at).state = StepState::Running,
         }
     }
 

@@ -187,7 +187,7 @@ impl Ledger {
             }
             CallEvent::Settled { call, cost, .. } => self.settle(call, *cost, "call.settled")?,
             CallEvent::Failed { call, failure, .. } => match failure.class.money() {
-                super::chat::Money::Release => {
+                super::failure::Money::Release => {
                     if let Some(hold) = self.holds.remove(call) {
                         self.each(&hold.nodes, |sums| {
                             let from = if hold.ambiguous { &mut sums.ambiguous } else { &mut sums.held };
@@ -199,7 +199,9 @@ impl Ledger {
                         self.control.refused(quota, &failure.message);
                     }
                 }
-                super::chat::Money::Hold => self.doubt(call),
+                super::failure::Money::Hold => self.doubt(call),
+                // No row of a failed call.
+                super::failure::Money::Settle | super::failure::Money::None => {}
             },
             CallEvent::Lost { call, .. } => self.doubt(call),
         }

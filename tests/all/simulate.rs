@@ -5,6 +5,7 @@
 mod crews;
 mod driver;
 mod random;
+mod retry;
 mod script;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use script::{Mood, Reply, ask};
 
 const FAIR: Mood = Mood {
     fail: 0,
+    busy: 0,
     final_fail: 0,
     lost: 0,
     unusable: 0,
@@ -38,6 +40,7 @@ const FAIR: Mood = Mood {
     settle: 0,
     retry: 0,
     file_fail: 0,
+    accept: true,
     long: 200,
 };
 
@@ -45,6 +48,7 @@ const FAIR: Mood = Mood {
 const MOODS: &[(&str, Mood)] = &[
     ("fair", FAIR),
     ("long", Mood { long: 3000, tools: 600, ..FAIR }),
+    ("busy", Mood { busy: 550, ..FAIR }),
     ("failing", Mood { fail: 150, lost: 30, unusable: 150, bad_tools: 150, tool_fail: 150, ..FAIR }),
     ("broken", Mood { fail: 300, final_fail: 30, unusable: 500, tool_fail: 500, file_fail: 300, retry: 20, ..FAIR }),
     ("crashing", Mood { crash: 60, fail: 50, tool_fail: 50, ..FAIR }),
@@ -119,7 +123,7 @@ fn sweep(seeds: std::ops::Range<u64>) {
     }
     let _ = std::panic::take_hook();
     println!("{runs} runs, {entries} entries, {ends:?}\n{kinds:?}");
-    assert_eq!(kinds.len(), 37, "a kind of event that no run has: {kinds:?}");
+    assert_eq!(kinds.len(), 39, "a kind of event that no run has: {kinds:?}");
     if let Ok(wanted) = std::env::var("SIMULATE_WHY")
         && let Some((line, (_, why))) = failures.iter().find(|(line, _)| line.contains(&wanted))
     {
@@ -259,7 +263,7 @@ fn a_retry_at_the_limit_is_one_more_round() {
     };
     let crew = crew(&[("a.toml", &body)]);
     for seed in 0..20 {
-        let mut sim = Sim::new(&crew, &[], Mood { retry: 1000, ..FAIR }, seed).says(says).resumes(5);
+        let mut sim = Sim::new(&crew, &[], Mood { retry: 1000, accept: false, ..FAIR }, seed).says(says).resumes(5);
         assert_eq!(sim.go(), End::Finished(RunEnd::Completed));
         assert!(sim.kinds().contains(&"task.retried"));
         assert_eq!(ends(&sim)["x_review#2"], "done");

@@ -29,6 +29,8 @@ pub enum Kind {
     TextOrTexts,
     /// Strings, or tables of such a shape.
     TextsOr(&'static Spec),
+    /// Tables of such a shape.
+    Tables(&'static Spec),
     /// A string or any table: a schema.
     Schema,
     /// Any table: its reader checks it.
@@ -183,7 +185,7 @@ pub static MODEL: Spec = Spec {
         key("seed", Kind::Integer, "", ""),
         key("reasoning", Kind::Text, "", "the provider's word for effort"),
         key("extra", Kind::Free, "{}", "keys for the request's body"),
-        later("fallback", "models to go on with"),
+        key("fallback", Kind::Texts, "[]", "models to go on with"),
     ],
 };
 
@@ -249,6 +251,16 @@ pub static GUARDRAIL: Spec = Spec {
     ],
 };
 
+pub static RETRY: Spec = Spec {
+    name: "an entry of `retry`",
+    keys: &[
+        key("temperature", Kind::Milli(2000), "as before", ""),
+        key("model", Kind::Text, "as before", "alias or `provider/model-id`"),
+        key("prompt", Kind::Text, "as before", "file in prompts/, or a template of its name"),
+        key("max_output", Kind::Int(1, MANY), "as before", "tokens per call"),
+    ],
+};
+
 pub static TASK: Spec = Spec {
     name: "[tasks.N]",
     keys: &[
@@ -281,7 +293,7 @@ pub static TASK: Spec = Spec {
         key("attempts", Kind::Int(1, 20), "3", "counted attempts"),
         key("timeout", Kind::Time, "the agent's", "of one attempt"),
         key("budget", Kind::Table(&NODE_BUDGET), "", "its part"),
-        later("retry", "variations of later attempts"),
+        key("retry", Kind::Tables(&RETRY), "the failure table's", "what attempt 2, 3, … do differently"),
     ],
 };
 

@@ -18,6 +18,7 @@ mod problem;
 mod prompts;
 mod render;
 mod repeat;
+mod retry;
 mod rows;
 mod scope;
 mod solo;

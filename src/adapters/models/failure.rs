@@ -1,11 +1,13 @@
 //! From a provider's refusal to a row of the failure table. Invariant: a status alone decides unless
-//! the body carries one of the codes listed here; no rule reads a provider's prose.
+//! the body carries one of the codes listed here; no rule reads a provider's prose, but for the quoted
+//! name of a parameter it refuses.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use crate::core::chat::{CallFailure, FailureClass};
+use crate::core::failure::Parameter;
 
 /// Characters of a provider's words that a failure keeps.
 pub const WORDS_MAX: usize = 500;
@@ -83,7 +85,10 @@ impl Said {
         if !named.is_empty() {
             message = format!("{message} ({})", capped(&hide(&named.join(", "))));
         }
-        CallFailure { class, status: Some(status), message: capped(&message), retry_after_ms }
+        let ours = class == FailureClass::OurFault;
+        let param =
+            ours.then(|| self.param.as_deref().and_then(Parameter::of).or(Parameter::in_words(words))).flatten();
+        CallFailure { class, status: Some(status), message: capped(&message), retry_after_ms, param }
     }
 }
 

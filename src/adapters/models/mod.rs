@@ -227,7 +227,7 @@ fn scripted(spec: &ProviderSpec) -> Result<Arc<dyn Model>, CallFailure> {
 }
 
 fn refused(class: FailureClass, message: String) -> CallFailure {
-    CallFailure { class, status: None, message, retry_after_ms: None }
+    CallFailure { class, status: None, message, retry_after_ms: None, param: None }
 }
 
 /// A provider that cannot be built: every call fails with the reason, and nothing is sent.

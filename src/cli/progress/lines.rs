@@ -160,6 +160,12 @@ fn task(tally: &Tally, event: &TaskEvent, verdict: Option<&str>) -> Option<Said>
             Said::new("shrunk", Tone::Dim, format!("{step}: older turns shortened to fit the context"))
         }
         TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } | TaskEvent::Parked { .. } => return None,
+        TaskEvent::FellBack { step, model, because, .. } => {
+            Said::new("fallback", Tone::Warn, format!("{step} goes on with {}: {}", clean(model), clean(because)))
+        }
+        TaskEvent::Accepted { step, attempt, by, .. } => {
+            Said::new("accepted", Tone::Dim, format!("{step}: the answer of attempt {attempt}, by {}", clean(by)))
+        }
         TaskEvent::Woken { .. } | TaskEvent::Concluding { .. } => return None,
     })
 }

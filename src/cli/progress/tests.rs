@@ -71,7 +71,7 @@ impl Told {
         self
     }
     fn start(&mut self, at: &str, who: &str) -> &mut Told {
-        let work = Work::Prompt { system: msg(), user: msg(), carries: false };
+        let work = Box::new(Work::Prompt { system: msg(), user: msg(), carries: false, retry: Vec::new() });
         self.event(Event::Task(TaskEvent::Assigned { step: step(at), agent: agent(who), work }))
     }
     fn hold(&mut self, id: &str, who: &str, usd: &str) -> &mut Told {
@@ -243,7 +243,8 @@ fn terminal_sequences_of_a_provider_never_get_through() {
     let mut told = at_work();
     told.said.clear();
     let message = "\x1b[2J\x1b]0;owned\x07no \x1b[31mquota\r\nleft".to_owned();
-    let failure = CallFailure { class: FailureClass::Quota, status: Some(429), message, retry_after_ms: None };
+    let failure =
+        CallFailure { class: FailureClass::Quota, status: Some(429), message, retry_after_ms: None, param: None };
     let (id, who) = (call("draft#1.1"), agent("writer"));
     told.event(Event::Call(CallEvent::Failed { call: id, agent: who, failure, elapsed_ms: 1 }));
     assert_eq!(told.said, ["12:00:28 failed draft#1.1 not answered: no quota left"]);

@@ -2,6 +2,7 @@
 //! change nothing here.
 
 use super::*;
+use crate::core::failure::Action;
 
 impl Agent {
     pub fn apply(&mut self, event: &Event) -> Result<(), IllegalEvent> {
@@ -36,10 +37,9 @@ impl Agent {
                 let Some(job) = self.job.as_mut().filter(|job| &job.step == step) else {
                     return Err(self.illegal(event, "it has no such task"));
                 };
-                job.again(variation.clone());
-                let keep = job.base + 1;
-                self.memory.truncate(keep);
-                self.known = self.known.take().filter(|known| known.messages <= keep);
+                job.again((**variation).clone());
+                let (base, told) = (job.base, variation.prompt.or(job.user));
+                self.tell_anew(base, told);
                 self.memory.extend(variation.note);
             }
             TaskEvent::NeedsReview { step, .. } => {
@@ -47,17 +47,16 @@ impl Agent {
                     job.phase = Phase::Review;
                 }
             }
-            TaskEvent::Retried { step, .. } => {
+            TaskEvent::Retried { step, .. } => self.looked_at(step, None),
+            TaskEvent::Accepted { step, answer, .. } => self.looked_at(step, Some(**answer)),
+            TaskEvent::FellBack { step, model, .. } => {
                 if let Some(job) = self.job.as_mut().filter(|job| &job.step == step) {
-                    job.again(Variation::default());
-                    (job.attempt, job.deaths) = (1, 0);
-                    self.memory.truncate(job.base + 1);
-                    self.known = None;
+                    (job.fallen, job.refusals, job.hiccups) = (Some(model.clone()), 0, 0);
                 }
             }
             TaskEvent::Finished { step, .. } => {
                 if let Some(job) = self.job.take_if(|job| &job.step == step)
-                    && let Phase::Judging { answer, .. } = job.phase
+                    && let Phase::Judging { answer, .. } | Phase::Accepted { answer } = job.phase
                 {
                     self.memory.push(answer);
                 }
@@ -92,10 +91,27 @@ impl Agent {
 
     /// Starts a task. `carries` keeps the turns of the last round; a clean start forgets them, unless
     /// the agent's memory is the run's.
+    /// A person has looked: the step starts over, or has its result.
+    fn looked_at(&mut self, step: &Step, accepted: Option<Msg>) {
+        let Some(job) = self.job.as_mut().filter(|job| &job.step == step) else { return };
+        match accepted {
+            Some(answer) => job.phase = Phase::Accepted { answer },
+            None => {
+                job.again(Variation::default());
+                (job.attempt, job.deaths, job.fallen, job.refusals) = (1, 0, None, 0);
+            }
+        }
+        let (base, told) = (job.base, job.user);
+        self.tell_anew(base, told);
+        self.known = None;
+    }
+
     fn begin(&mut self, step: Step, work: &Work) {
         let mut once = None;
+        let (mut told, mut retold) = (None, Vec::new());
         let phase = match work {
-            Work::Prompt { system, user, carries } => {
+            Work::Prompt { system, user, carries, retry } => {
+                (told, retold) = (Some(*user), retry.clone());
                 if !carries || self.memory.is_empty() {
                     self.memory.clear();
                     self.memory.push(*system);
@@ -120,6 +136,10 @@ impl Agent {
             phase,
             tool: once,
             variation: Variation::default(),
+            user: told,
+            retold,
+            fallen: None,
+            refusals: 0,
             base: self.memory.len().saturating_sub(1),
             concluding: false,
             hiccups: 0,
@@ -159,7 +179,7 @@ impl Agent {
             CallEvent::Answered(answered) if job.in_flight(&answered.call) => {
                 job.active_ms += answered.elapsed_ms;
                 job.spent = job.spent.plus(answered.cost);
-                job.hiccups = 0;
+                (job.hiccups, job.refusals) = (0, 0);
                 self.answered(answered);
             }
             CallEvent::Failed { call, failure, elapsed_ms, .. } if job.in_flight(call) => {
@@ -282,6 +302,10 @@ impl Job {
     /// The next attempt, from the task's own prompt.
     fn again(&mut self, variation: Variation) {
         self.attempt += 1;
+        // A model that refuses is not asked again because the answer of another was bad.
+        if variation.model.is_some() {
+            (self.fallen, self.refusals) = (None, 0);
+        }
         self.turns = 0;
         self.active_ms = 0;
         self.turn_ms = 0;
@@ -308,18 +332,21 @@ impl Job {
     }
 
     fn failed(&mut self, failure: &CallFailure) {
-        self.phase = match failure.class {
+        self.phase = match failure.class.rule().action {
             // Not an attempt: waits and goes on, as long as it takes.
-            FailureClass::NotSent | FailureClass::Transient => {
+            Action::Again | Action::WaitThenFallback => {
+                self.refusals += u32::from(failure.class.rule().action == Action::WaitThenFallback);
                 let wait = failure.retry_after_ms.unwrap_or_else(|| backoff_ms(self.hiccups));
                 self.hiccups += 1;
                 Phase::Backoff { ms: wait }
             }
             // The run pauses; after a resume the same call is made anew.
-            FailureClass::Credentials | FailureClass::Quota | FailureClass::NotFound => Phase::Ready,
-            FailureClass::TooLong | FailureClass::OurFault | FailureClass::Ambiguous => {
+            Action::PauseRun | Action::NewCall => Phase::Ready,
+            Action::ShrinkOnce | Action::RemoveParameter | Action::NextAttempt => {
                 Phase::Failed(Trouble::Call(failure.clone()))
             }
+            // No class of a failed call leads here.
+            Action::TellModel | Action::Conclude | Action::Review => Phase::Failed(Trouble::Call(failure.clone())),
         };
     }
 

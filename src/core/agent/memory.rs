@@ -34,9 +34,10 @@ impl Agent {
         job: &Job,
         spec: &Spec,
         role: &crew::Agent,
-        model: &str,
+        of: &crew::Model,
     ) -> Result<Option<Decided>, Refusal> {
-        let whole = role.context_tokens.min(role.max_prompt_tokens.unwrap_or(u64::MAX));
+        let whole = role.context_tokens.min(role.max_prompt_tokens.unwrap_or(u64::MAX)).min(job.window(spec, of));
+        let model = &of.full_id();
         let limit = if job.variation.shorter { whole / 2 } else { whole };
         // Never more tokens than bytes: most prompts need no count.
         if self.memory.iter().map(|msg| msg.bytes_for(model)).sum::<u64>() <= limit {

@@ -46,12 +46,15 @@ impl Longest {
         let sizes = Sizes { crew, index, inputs };
         let mut size = Size::default();
         size = size.plus(sizes.template(&role.system));
-        size = size.plus(match &task.prompt {
+        let told = |prompt: Option<&TaskPrompt>| match prompt {
             Some(TaskPrompt::Fixed(name)) => sizes.template(name),
             // Any prompt file may be chosen.
             Some(TaskPrompt::Chosen(_)) => Size::endless(),
             None => Size::default(),
-        });
+        };
+        let own = told(task.prompt.as_ref());
+        let later = task.retry.iter().map(|entry| told(entry.prompt.as_ref()).most).max();
+        size = size.plus(Size { most: own.most.max(later.unwrap_or(0)), likely: own.likely });
         if let Some(expected) = &task.expected_output {
             size = size.plus(sizes.template(expected));
         }
@@ -235,7 +238,7 @@ impl Sizes<'_> {
         let own = match &task.who {
             Who::Agent(name) => {
                 let model = task.model.as_ref().or_else(|| self.crew.agents.get(name).map(|role| &role.model));
-                task.max_output.or(model.map(|model| model.settings.max_output)).unwrap_or(0)
+                model.map_or(0, |model| super::step::longest_answer(task, model))
             }
             Who::Tool { tool, .. } => self.crew.tools.get(tool).map_or(0, |tool| tool.spec.max_result),
             Who::Crew(name) => self.crew.crews.get(name).map_or(0, |sub| {

@@ -46,6 +46,8 @@ impl Event {
                 TaskEvent::Woken { .. } => "task.woken",
                 TaskEvent::Shrunk { .. } => "task.shrunk",
                 TaskEvent::Concluding { .. } => "task.concluding",
+                TaskEvent::FellBack { .. } => "task.fell_back",
+                TaskEvent::Accepted { .. } => "task.accepted",
             },
             Event::Call(event) => match event {
                 CallEvent::Held(_) => "call.held",

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 
 use super::{CallEvent, ErrorClass, Event, LedgerEvent, RunEvent, Subject, TaskEvent, TaskStatus, ToolEvent};
 use crate::core::agent::DELEGATE;
-use crate::core::chat::FailureClass;
 use crate::core::ids::{AgentRef, Step};
 
 /// The scopes of a run: the root, and every sub-crew that has begun. Itself a fold.
@@ -52,6 +51,8 @@ impl Event {
                 TaskEvent::Assigned { step, agent: who, .. } => vec![plan(step), agent(who)],
                 TaskEvent::AttemptFailed { agent: who, .. } | TaskEvent::Woken { agent: who, .. } => vec![agent(who)],
                 TaskEvent::Shrunk { agent: who, .. } | TaskEvent::Concluding { agent: who, .. } => vec![agent(who)],
+                TaskEvent::FellBack { agent: who, .. } => vec![agent(who)],
+                TaskEvent::Accepted { step, agent: who, .. } => vec![plan(step), agent(who)],
                 TaskEvent::NeedsReview { step, agent: who, .. } | TaskEvent::Retried { step, agent: who, .. } => {
                     std::iter::once(plan(step)).chain(who.as_ref().map(agent)).collect()
                 }
@@ -110,12 +111,13 @@ impl Event {
             },
             Event::Task(event) => match event {
                 TaskEvent::FileWritten { .. } | TaskEvent::FileFailed { .. } | TaskEvent::Retried { .. } => true,
-                TaskEvent::Crashed { .. } | TaskEvent::Woken { .. } => true,
+                TaskEvent::Crashed { .. } | TaskEvent::Woken { .. } | TaskEvent::Accepted { .. } => true,
                 TaskEvent::FannedOut { .. } | TaskEvent::Assigned { .. } | TaskEvent::CrewStarted { .. } => false,
                 TaskEvent::Skipped { .. } | TaskEvent::AttemptFailed { .. } | TaskEvent::NeedsReview { .. } => false,
                 TaskEvent::Finished { .. } | TaskEvent::RoundDecided { .. } | TaskEvent::Delegated { .. } => false,
                 TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } => false,
                 TaskEvent::Parked { .. } | TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } => false,
+                TaskEvent::FellBack { .. } => false,
             },
             Event::Call(event) => match event {
                 CallEvent::Answered(_) | CallEvent::Failed { .. } | CallEvent::Lost { .. } => true,
@@ -130,17 +132,6 @@ impl Event {
                 LedgerEvent::Raised { .. } => true,
                 LedgerEvent::Alert { .. } => false,
             },
-        }
-    }
-}
-
-impl FailureClass {
-    /// Credentials or money at the provider: no later call can fare better.
-    pub fn stops_the_run(self) -> bool {
-        match self {
-            FailureClass::Credentials | FailureClass::Quota | FailureClass::NotFound => true,
-            FailureClass::NotSent | FailureClass::Transient | FailureClass::TooLong => false,
-            FailureClass::OurFault | FailureClass::Ambiguous => false,
         }
     }
 }

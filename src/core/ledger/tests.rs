@@ -103,7 +103,7 @@ impl Book {
         })))
     }
     fn fail(&mut self, call: &CallId, class: FailureClass) {
-        let failure = CallFailure { class, status: None, message: String::new(), retry_after_ms: None };
+        let failure = CallFailure { class, status: None, message: String::new(), retry_after_ms: None, param: None };
         let agent = self.request(call, 2).agent;
         self.append(Event::Call(CallEvent::Failed { call: call.clone(), agent, failure, elapsed_ms: 1 }));
     }

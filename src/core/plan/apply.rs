@@ -102,6 +102,7 @@ impl Plan {
             TaskEvent::NeedsReview { step, class, message, .. } => {
                 self.set(&step.with_round(None), Phase::Review(*class, message.clone()));
             }
+            TaskEvent::Accepted { step, .. } => self.retried(&step.with_round(None), true),
             TaskEvent::Retried { step, agent, .. } => {
                 self.retried(&step.with_round(None), agent.is_some());
             }
@@ -142,7 +143,7 @@ impl Plan {
                 }
             }
             TaskEvent::AttemptFailed { .. } | TaskEvent::Woken { .. } => {}
-            TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } => {}
+            TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } | TaskEvent::FellBack { .. } => {}
         }
         Ok(())
     }

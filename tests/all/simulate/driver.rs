@@ -10,6 +10,7 @@ use boatswain::core::event::{
     Answered, CallEvent, ErrorClass, Event, Held, LedgerEvent, LostCause, Msg, Outcome, ParkCause, PauseCause, RunEnd,
     RunEvent, Started, TaskEvent, ToolEvent,
 };
+use boatswain::core::failure::Parameter;
 use boatswain::core::ids::{AgentRef, BlobId, CallId, RunId, Seq, Step};
 use boatswain::core::ledger::{LedgerStep, NodeId, path};
 use boatswain::core::machine::{Decided, MissingText, Refusal, Sizes, Texts, World};
@@ -403,9 +404,18 @@ impl Sim {
             Reply::Text(text) => (message(text, Vec::new()), Finish::Stop),
             Reply::Tools(asks) => (message(String::new(), asks), Finish::Tool),
             Reply::Finish(finish) => (message("half an ans".into(), Vec::new()), finish),
+            Reply::Refuse(param) => {
+                let (class, message) = (FailureClass::OurFault, "no".to_owned());
+                let failure = CallFailure { class, status: Some(400), message, retry_after_ms: None, param };
+                let call = call.clone();
+                return self.append(Event::Call(CallEvent::Failed { call, agent, failure, elapsed_ms: 9 }));
+            }
             Reply::Fail(class) => {
                 let retry_after_ms = (class == FailureClass::Transient).then_some(10);
-                let failure = CallFailure { class, status: None, message: "no".into(), retry_after_ms };
+                let named =
+                    [None, Some(Parameter::Temperature), Some(Parameter::Schema), Some(Parameter::ParallelTools)];
+                let param = if class == FailureClass::OurFault { *self.random.pick(&named) } else { None };
+                let failure = CallFailure { class, status: None, message: "no".into(), retry_after_ms, param };
                 let call = call.clone();
                 return self.append(Event::Call(CallEvent::Failed { call, agent, failure, elapsed_ms: 9 }));
             }
@@ -449,6 +459,7 @@ impl Sim {
             status: None,
             message: "its task is over".into(),
             retry_after_ms: None,
+            param: None,
         };
         self.append(Event::Call(CallEvent::Failed { call, agent, failure, elapsed_ms: 0 }));
     }
@@ -550,9 +561,39 @@ impl Sim {
         }
         for (step, agent) in steps {
             if self.random.per_mille(chance) {
+                if let Some(event) = self.accept(&step, agent.as_ref()).filter(|_| self.mood.accept)
+                    && self.random.per_mille(400)
+                {
+                    self.append(event);
+                    continue;
+                }
                 self.append(Event::Task(TaskEvent::Retried { step, agent, by: "test".into() }));
             }
         }
+    }
+
+    /// A person takes some earlier answer of the step: it may not fit, and is judged again then.
+    pub fn accept(&mut self, step: &Step, agent: Option<&AgentRef>) -> Option<Event> {
+        let agent = agent?.clone();
+        let job = self.run.agents[&agent].job.as_ref().filter(|job| job.step == *step)?;
+        assert_eq!(job.phase, boatswain::core::agent::Phase::Review);
+        let answers: Vec<(u32, Msg)> = self
+            .events()
+            .filter_map(|event| match event {
+                Event::Call(CallEvent::Answered(answered)) if answered.call.step == *step && answered.asks == 0 => {
+                    Some((self.held[&answered.call].attempt, answered.message))
+                }
+                _ => None,
+            })
+            .collect();
+        let (attempt, answer) = *answers.get(self.random.below(answers.len().max(1) as u64) as usize)?;
+        Some(Event::Task(TaskEvent::Accepted {
+            step: step.clone(),
+            agent,
+            attempt,
+            answer: Box::new(answer),
+            by: "test".into(),
+        }))
     }
 
     fn resume(&mut self, causes: &[ParkCause]) {

@@ -48,6 +48,7 @@ impl Offline {
             status: None,
             message: format!("the count file {} cannot be written: {why}", path.display()),
             retry_after_ms: None,
+            param: None,
         })
     }
 

@@ -56,6 +56,7 @@ impl OpenAi {
             status: None,
             message: why.to_string(),
             retry_after_ms: None,
+            param: None,
         })?;
         let reply = self.client.send(body).await.map_err(|Trouble { not_sent, words }| {
             let class = if not_sent { FailureClass::NotSent } else { FailureClass::Ambiguous };
@@ -84,7 +85,7 @@ impl OpenAi {
     }
 
     fn failure(&self, class: FailureClass, status: Option<u16>, words: &str) -> CallFailure {
-        CallFailure { class, status, message: capped(&self.hide(words)), retry_after_ms: None }
+        CallFailure { class, status, message: capped(&self.hide(words)), retry_after_ms: None, param: None }
     }
 
     fn hide(&self, text: &str) -> String {
