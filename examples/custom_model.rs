@@ -21,7 +21,6 @@ impl UpperCase {
             message: why,
             retry_after_ms: None,
             param: None,
-            param: None,
         };
         let last = request.messages.last().ok_or_else(|| broken("there is no message".to_owned()))?;
         let message = Message::decode(last).map_err(|error| broken(error.to_string()))?;
