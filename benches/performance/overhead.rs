@@ -37,7 +37,7 @@ fn slope(short: usize, long: usize, run: impl Fn(usize) -> Command) -> (f64, f64
 
 pub fn run() {
     let server = Elsewhere::start(Duration::from_millis(1));
-    for (at_once, short, long, most) in [(32, 500, 6500, 100.0), (1, 100, 1100, 350.0)] {
+    for (at_once, short, long, most) in [(32, 500, 6500, 100.0), (1, 100, 3100, 350.0)] {
         let bare = slope(short, long, |calls| {
             this(&["--bare", &server.port.to_string(), &calls.to_string(), &at_once.to_string()])
         });

@@ -34,18 +34,34 @@ impl Durable {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Called on the store's thread.
+    /// Called on the store's thread. It wakes one of those it has passed, and that one the others: a
+    /// wake from another thread is a system call, one from a task is not.
     pub fn reached(&self, seq: Seq) {
         let mut marks = self.marks();
         if marks.failed.is_some() {
             return;
         }
         marks.upto = marks.upto.max(seq);
-        let later = marks.waiting.split_off(&seq.next());
+        while let Some(mut first) = marks.waiting.first_entry().filter(|first| *first.key() <= seq) {
+            let waiter = first.get_mut().remove(0);
+            if first.get().is_empty() {
+                first.remove();
+            }
+            // Whoever no longer waits wakes nobody.
+            if waiter.send(()).is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Wakes everyone whose Seq is on disk.
+    fn release(&self) {
+        let mut marks = self.marks();
+        let beyond = marks.upto.next();
+        let later = marks.waiting.split_off(&beyond);
         let due = std::mem::replace(&mut marks.waiting, later);
         drop(marks);
         for waiter in due.into_values().flatten() {
-            // Whoever no longer waits does not mind.
             let _ = waiter.send(());
         }
     }
@@ -74,7 +90,16 @@ impl Durable {
             marks.waiting.entry(seq).or_default().push(waker);
             waiter
         };
+        // Woken or dropped, it hands on: it may be the one that was woken for all.
+        let _others = HandOn(self);
         waiter.await.map_err(|_| Broken)
+    }
+}
+
+struct HandOn<'a>(&'a Durable);
+impl Drop for HandOn<'_> {
+    fn drop(&mut self) {
+        self.0.release();
     }
 }
 
@@ -96,6 +121,22 @@ mod tests {
         assert_eq!(fourth.await, Err(Broken));
         durable.reached(Seq(9));
         assert_eq!(durable.wait(Seq(5)).await, Err(Broken), "after a failed write nothing is durable any more");
+    }
+
+    #[tokio::test]
+    async fn who_is_woken_wakes_the_others_even_if_it_is_dropped_at_that_moment() {
+        let durable = Durable::new(Seq(0));
+        let mut one = Box::pin(durable.wait(Seq(1)));
+        let (also, two) = (durable.wait(Seq(1)), durable.wait(Seq(2)));
+        tokio::pin!(also, two);
+        for waiter in [one.as_mut(), also.as_mut()] {
+            assert!(futures_now(waiter).is_none());
+        }
+        assert!(futures_now(two.as_mut()).is_none());
+        durable.reached(Seq(2));
+        drop(one);
+        assert_eq!(futures_now(also.as_mut()), Some(Ok(())));
+        assert_eq!(futures_now(two.as_mut()), Some(Ok(())));
     }
 
     fn futures_now<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {

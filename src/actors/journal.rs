@@ -1,12 +1,18 @@
 //! The single writer of one run: total order, hash chain, fan-out. Invariant: an append whose author
 //! has not seen everything it depends on writes nothing; the journal calls nobody and waits for nothing.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+mod pending;
+mod recent;
+use pending::{Given, Pending};
+use recent::Recent;
 
 use super::Ports;
 use super::crash::crash_point;
@@ -105,31 +111,21 @@ pub struct JournalArgs {
 pub struct JournalState {
     args: JournalArgs,
     subscribers: HashMap<Subject, Deliver>,
-    /// The latest entries with their subjects, for who subscribes a little late.
-    recent: VecDeque<(Arc<Entry>, Vec<Subject>)>,
+    recent: Recent,
     pending: Pending,
+    /// Texts that the store was given lately: a role's system message comes with each of its tasks, and
+    /// is written with the first.
+    given: Given,
     /// The last entry with the store.
     flushed: Seq,
-    /// A `Flush` is on its way.
-    armed: bool,
+    /// Sends a `Flush` after [`LINGER`].
+    timer: Option<AbortHandle>,
     myself: ActorRef<JournalMsg>,
-}
-
-/// Rows that are ordered and not yet with the store.
-#[derive(Default)]
-struct Pending {
-    rows: Vec<Row>,
-    blobs: Vec<Blob>,
-    spent: Amount,
-    state: Option<RunState>,
 }
 
 /// How long facts that no effect waits for may wait for company. An answer and the next hold of the
 /// same agent are then one transaction: one fsync per call, not four.
 const LINGER: Duration = Duration::from_millis(1);
-
-/// Entries kept for late subscribers. An actor is taken up again within far fewer.
-const RECENT: usize = 1024;
 
 impl Actor for Journal {
     type Msg = JournalMsg;
@@ -141,9 +137,9 @@ impl Actor for Journal {
         myself: ActorRef<JournalMsg>,
         args: JournalArgs,
     ) -> Result<JournalState, ActorProcessingErr> {
-        let (subscribers, recent) = (HashMap::new(), VecDeque::new());
-        let (pending, flushed, armed) = (Pending::default(), args.last, false);
-        Ok(JournalState { args, subscribers, recent, pending, flushed, armed, myself })
+        let (subscribers, recent) = (HashMap::new(), Recent::default());
+        let (pending, given, flushed, timer) = (Pending::default(), Given::default(), args.last, None);
+        Ok(JournalState { args, subscribers, recent, pending, given, flushed, timer, myself })
     }
 
     async fn handle(
@@ -174,10 +170,7 @@ impl Actor for Journal {
                 let _ = reply.send(answer);
             }
             JournalMsg::Unsubscribe(scope) => state.subscribers.retain(|subject, _| !belongs(subject, &scope)),
-            JournalMsg::Flush => {
-                state.armed = false;
-                state.flush();
-            }
+            JournalMsg::Flush => state.flush(),
             JournalMsg::Head(reply) => drop(reply.send((state.args.last, state.args.hash))),
         }
         Ok(())
@@ -193,19 +186,16 @@ impl JournalState {
     /// Delivers what a subscriber has missed; `false` if that is no longer at hand.
     fn catch_up(&self, subject: &Subject, since: Option<Seq>, deliver: &Deliver) -> bool {
         let Some(since) = since.filter(|since| self.last_of(subject) > *since) else { return true };
-        if self.recent.front().is_none_or(|(first, _)| first.seq > since.next()) {
-            return false;
-        }
-        let missed = self.recent.iter().filter(|(entry, _)| entry.seq > since);
-        let missed = missed.filter(|(_, subjects)| subjects.contains(subject) || subjects.contains(&Subject::All));
-        missed.for_each(|(entry, _)| deliver(entry.clone()));
-        true
+        let own = self.args.seen.get(subject).copied().unwrap_or_default();
+        let missed = self.recent.missed(subject, since, own);
+        missed.map(|missed| missed.into_iter().for_each(|entry| deliver(entry))).is_some()
     }
 
     /// Orders the events, hands them to the store's queue and to their subscribers. The author gets
     /// its own by the reply instead.
     fn write(&mut self, decided: Decided, author: Option<&Subject>) -> Vec<Arc<Entry>> {
-        let Decided { events, blobs } = decided;
+        let Decided { events, mut blobs } = decided;
+        blobs.retain(|blob| self.given.is_new(blob.id));
         let mut own = Vec::new();
         let mut rows = Vec::with_capacity(events.len());
         let urgent = events.iter().any(is_urgent);
@@ -264,10 +254,7 @@ impl JournalState {
                 deliver(entry.clone());
             }
         }
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back((entry.clone(), subjects));
+        self.recent.push(entry.clone(), subjects);
         if self.args.watcher.as_ref().is_some_and(|watcher| watcher.send(entry.clone()).is_err()) {
             self.args.watcher = None;
         }
@@ -284,17 +271,22 @@ impl JournalState {
         if urgent {
             return self.flush();
         }
-        if !std::mem::replace(&mut self.armed, true) {
+        if self.timer.is_none() {
             let mailbox = self.myself.clone();
-            tokio::spawn(async move {
+            let timer = tokio::spawn(async move {
                 tokio::time::sleep(LINGER).await;
                 // A journal that has ended has written everything.
                 let _ = mailbox.cast(JournalMsg::Flush);
             });
+            self.timer = Some(timer.abort_handle());
         }
     }
 
     fn flush(&mut self) {
+        // Nothing is left to wait for company: a process that is otherwise idle is not woken for it.
+        if let Some(timer) = self.timer.take() {
+            timer.abort();
+        }
         let Pending { rows, blobs, spent, state } = std::mem::take(&mut self.pending);
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return };
         let (after, last) = (Seq(first.seq.0.saturating_sub(1)), last.seq);

@@ -61,7 +61,8 @@ pub fn of(tally: &Tally, entry: &Entry) -> Option<Notice> {
             ("alert", format!("{}: {} was billed, more than was held", answered.call, usd(answered.cost.usd)))
         }
         Event::Ledger(LedgerEvent::Alert { node, used, .. }) => {
-            ("alert", format!("{node}: {} spent or held", usd(used.usd)))
+            let forecast = tally.forecast_words().map(|words| format!("; {words}")).unwrap_or_default();
+            ("alert", format!("{node}: {} spent or held{forecast}", usd(used.usd)))
         }
         Event::Call(_) | Event::Tool(_) | Event::Ledger(LedgerEvent::Raised { .. }) => return None,
     };

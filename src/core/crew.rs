@@ -313,13 +313,13 @@ impl Crew {
         // Below an agent's task stand delegations; below a sub-crew's, that crew's tasks.
         let mut delegating = false;
         let mut places = Vec::new();
-        for segment in step.segments() {
+        for name in step.names() {
             let place = if !delegating {
-                Place::Task { crew, task: crew.task(&segment.name)? }
-            } else if let Some(sub) = crew.crews.get(&segment.name) {
+                Place::Task { crew, task: crew.tasks.iter().find(|task| task.name.as_str() == name)? }
+            } else if let Some(sub) = crew.crews.get(name) {
                 Place::DelegatedCrew { crew, sub }
             } else {
-                Place::Delegated { crew, agent: crew.agents.get(&segment.name)? }
+                Place::Delegated { crew, agent: crew.agents.get(name)? }
             };
             match &place {
                 Place::Task { task, .. } => match &task.who {

@@ -8,6 +8,7 @@ pub mod crew;
 pub mod estimate;
 pub mod event;
 pub mod failure;
+pub mod forecast;
 pub mod ids;
 pub mod ledger;
 pub mod machine;

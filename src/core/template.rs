@@ -12,6 +12,7 @@ mod syntax;
 mod typing;
 mod values;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
@@ -206,14 +207,18 @@ pub struct ResultView {
 }
 
 /// What a template or condition sees.
+///
+/// A value is made for the engine only when a template asks for it: most templates use few of the names
+/// they could.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
-    values: BTreeMap<String, Seen>,
+    values: Arc<BTreeMap<Cow<'static, str>, Seen>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum Seen {
-    Json(serde_json::Value),
+    Json(Arc<serde_json::Value>),
+    Late(Arc<dyn Fn() -> serde_json::Value + Send + Sync>),
     Text(Arc<str>),
     None,
     Result(ResultView),
@@ -221,29 +226,40 @@ pub(super) enum Seen {
 }
 
 impl Scope {
-    pub fn json(&mut self, name: &str, value: serde_json::Value) {
-        self.values.insert(name.to_owned(), Seen::Json(value));
+    fn put(&mut self, name: impl Into<Cow<'static, str>>, seen: Seen) {
+        Arc::make_mut(&mut self.values).insert(name.into(), seen);
     }
-    pub fn text(&mut self, name: &str, text: Arc<str>) {
-        self.values.insert(name.to_owned(), Seen::Text(text));
+    pub fn json(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Arc<serde_json::Value>>) {
+        self.put(name, Seen::Json(value.into()));
+    }
+    /// Made when it is asked for, if ever.
+    pub fn late(
+        &mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: impl Fn() -> serde_json::Value + Send + Sync + 'static,
+    ) {
+        self.put(name, Seen::Late(Arc::new(value)));
+    }
+    pub fn text(&mut self, name: impl Into<Cow<'static, str>>, text: Arc<str>) {
+        self.put(name, Seen::Text(text));
     }
     /// The name is known and has no value (a skipped or failed task): `{% if x %}` is false.
-    pub fn none(&mut self, name: &str) {
-        self.values.insert(name.to_owned(), Seen::None);
+    pub fn none(&mut self, name: impl Into<Cow<'static, str>>) {
+        self.put(name, Seen::None);
     }
     /// `x` is the value (text or typed object), `x.text` always the text, `x.status` its status.
-    pub fn result(&mut self, name: &str, result: ResultView) {
-        self.values.insert(name.to_owned(), Seen::Result(result));
+    pub fn result(&mut self, name: impl Into<Cow<'static, str>>, result: ResultView) {
+        self.put(name, Seen::Result(result));
     }
     /// The result of a `for_each`: a list in item order, none for a failed item; `x['intro']` is
     /// one; `x.status` is the list's status, `x.text` the items' texts joined under their keys.
-    pub fn items(&mut self, name: &str, status: &str, items: Vec<(Key, Option<ResultView>)>) {
-        self.values.insert(name.to_owned(), Seen::Items { status: status.to_owned(), items });
+    pub fn items(&mut self, name: impl Into<Cow<'static, str>>, status: &str, items: Vec<(Key, Option<ResultView>)>) {
+        self.put(name, Seen::Items { status: status.to_owned(), items });
     }
     fn filled(&self, optional: &BTreeSet<String>) -> Scope {
         let mut scope = self.clone();
-        for name in optional {
-            scope.values.entry(name.clone()).or_insert(Seen::None);
+        for name in optional.iter().filter(|name| !self.has(name)) {
+            scope.none(name.clone());
         }
         scope
     }
@@ -254,6 +270,7 @@ impl Scope {
     pub fn plain(&self, name: &str) -> Option<String> {
         match self.values.get(name)? {
             Seen::Json(value) => Some(value.to_string()),
+            Seen::Late(value) => Some(value().to_string()),
             Seen::Text(text) => Some(text.to_string()),
             Seen::None => None,
             Seen::Result(result) => Some(result.text.to_string()),

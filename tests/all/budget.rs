@@ -353,3 +353,38 @@ fn a_budget_that_fails_its_tasks_ends_the_run() {
     assert_eq!(figures.end, Some(boatswain::core::event::RunEnd::Failed));
     assert_eq!(figures.sums.held, Amount::default());
 }
+
+/// Ledger 7: a report from what is done, in every place that shows money while the run is under way.
+#[test]
+fn a_forecast_says_what_the_rest_will_cost_at_this_rate() {
+    let provider = Provider::start();
+    let message = json!({"role": "assistant", "content": "Fine."});
+    let usage = json!({"prompt_tokens": 100, "completion_tokens": 90});
+    let body = json!({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}).to_string();
+    provider.server.respond(move |_, _| (Duration::ZERO, Behaviour::Body(body.clone())));
+    let tables = provider.tables("");
+    let folder = Folder::new(&format!(
+        "schema = 1\n[crew]\nmax_parallel = 1\n[budget]\nmax_usd = 0.02\nwarn_at = [0.5]\n{tables}[agents.a]\nmodel = \"m\"\n\
+         [tasks.t]\nagent = \"a\"\nfor_each = \"rows.csv\"\nkey = \"id\"\ndescription = \"Say {{{{ item.id }}}}\"\n"
+    ));
+    let rows: String = (1..=40).map(|n| format!("r{n}\n")).collect();
+    folder.file("rows.csv", &format!("id\n{rows}"));
+    let ran = folder.bosun(&["run", "crew.toml"]).expect(11);
+    let figures = folder.verify().remove(0);
+    let done = figures.answered;
+    assert!((2..40).contains(&done), "{done}");
+    let settled = figures.sums.settled.usd.0;
+    let at_end = (u128::from(settled) * 40).div_ceil(u128::from(done));
+    let words = format!("of $0.02 ({done} of 40 tasks done)");
+    for args in [vec!["ledger", "show", "latest"], vec!["cost", "latest"]] {
+        let shown = folder.bosun(&args).expect(0).out;
+        let line = shown.lines().find(|line| line.starts_with("at this rate")).unwrap_or_else(|| panic!("{shown}"));
+        assert!(line.ends_with(&words), "{line}");
+        let dollars = line.split(['$', ' ']).nth(4).unwrap();
+        let nano = NanoUsd(at_end as u64);
+        let near: NanoUsd = dollars.parse().unwrap();
+        assert!(near.0.abs_diff(nano.0) * 100 <= nano.0, "{line}: {nano} was expected");
+    }
+    let alert = ran.err.lines().find(|line| line.contains("has reached 50 %")).unwrap();
+    assert!(alert.contains("; at this rate $"), "{alert}");
+}

@@ -139,7 +139,7 @@ fn the_rest_of_the_language_loads() {
     let mut scope = Scope::default();
     let verdict = json!({"verdict": "revise", "score": 9});
     scope.result("check", ResultView { status: "done".into(), text: verdict.to_string().into(), value: Some(verdict) });
-    scope.json("round", 1.into());
+    scope.json("round", serde_json::json!(1));
     assert_eq!(plan.templates.test(&plan.loops[0].until, &scope), Ok(true), "the judge's fields are known bare");
 }
 
@@ -151,7 +151,7 @@ fn a_judge_reads_what_the_author_was_told() {
     for (name, text) in [("draft", "One draft."), ("research", "Ten facts.")] {
         scope.result(name, ResultView { status: "done".into(), value: None, text: text.into() });
     }
-    scope.json("round", 1.into());
+    scope.json("round", serde_json::json!(1));
     let text = report.templates.render(prompt, &scope).unwrap();
     assert!(
         text.contains("An 800-word article from the research") && text.contains("<draft>One draft.</draft>"),
@@ -408,7 +408,7 @@ fn reviews_of_repeated_tasks_and_of_prompt_files_load() {
         scope.result(name, ResultView { status: "done".into(), value: None, text: text.into() });
     }
     scope.json("item", rows[0].item.clone());
-    scope.json("round", 1.into());
+    scope.json("round", serde_json::json!(1));
     for (judge, says) in [(2, ["On one", "A page on one", "<s>Draft.</s>"]), (4, ["Join <s>", "`s`", "<t>Whole.</t>"])]
     {
         let Some(TaskPrompt::Fixed(prompt)) = &crew.tasks[judge].prompt else { panic!("no prompt") };

@@ -143,8 +143,8 @@ fn chosen(
     for (index, row) in rows.iter().enumerate() {
         let mut scope = Scope::default();
         scope.json("item", row.item.clone());
-        scope.json("index", (index + 1).into());
-        scope.json("key", row.key.as_str().into());
+        scope.json("index", serde_json::Value::from(index + 1));
+        scope.json("key", serde_json::Value::from(row.key.as_str()));
         match templates.render(&name, &scope) {
             Ok(path) => drop(out.insert(path)),
             Err(error) => {

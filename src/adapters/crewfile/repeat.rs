@@ -87,7 +87,8 @@ fn over_rows(loader: &mut Loader<'_>, making: &mut Making<'_>, index: usize, nod
     }
     let Some(texts) = keys(loader, making, index, &lines) else { return };
     let Some(keys) = rows::keyed(loader, &lines.rows, texts) else { return };
-    let rows: Vec<Row> = keys.into_iter().zip(lines.rows).map(|(key, line)| Row { key, item: line.item }).collect();
+    let rows: Vec<Row> =
+        keys.into_iter().zip(lines.rows).map(|(key, line)| Row { key, item: line.item.into() }).collect();
     let over = Over::Rows(rows.into());
     making.drafts[index].task.repeat = Some(Repeat { over, key: None, max_items, max_parallel, window });
 }
@@ -130,7 +131,7 @@ fn keys(loader: &mut Loader<'_>, making: &Making<'_>, index: usize, lines: &Line
     for (index, row) in lines.rows.iter().enumerate() {
         let mut scope = Scope::default();
         scope.json("item", row.item.clone());
-        scope.json("index", (index + 1).into());
+        scope.json("index", serde_json::Value::from(index + 1));
         match templates.render(&name, &scope) {
             Ok(key) => out.push(key),
             Err(error) => {

@@ -54,7 +54,7 @@ pub fn said(tally: &Tally, entry: &Entry, verdict: Option<&str>) -> Vec<Said> {
             }
             ToolEvent::Started { .. } | ToolEvent::Refused { .. } | ToolEvent::Returned { .. } => Vec::new(),
         },
-        Event::Ledger(event) => vec![ledger(event)],
+        Event::Ledger(event) => vec![ledger(tally, event)],
     }
 }
 
@@ -245,7 +245,7 @@ fn call(tally: &Tally, event: &CallEvent) -> Option<Said> {
     })
 }
 
-fn ledger(event: &LedgerEvent) -> Said {
+fn ledger(tally: &Tally, event: &LedgerEvent) -> Said {
     match event {
         LedgerEvent::Alert { node, alert, limit, used, .. } => {
             let at = match alert {
@@ -253,7 +253,8 @@ fn ledger(event: &LedgerEvent) -> Said {
                 AlertAt::Usd(amount) => cap(*amount),
             };
             let used = format!("{} and {} tokens spent or held", usd(used.usd), grouped(used.tokens.0));
-            Said::new("alert", Tone::Warn, format!("{node} has reached {at}: {used}"))
+            let forecast = tally.forecast_words().map(|words| format!("; {words}")).unwrap_or_default();
+            Said::new("alert", Tone::Warn, format!("{node} has reached {at}: {used}{forecast}"))
         }
         LedgerEvent::Raised { caps, by } => {
             let all = [

@@ -14,6 +14,7 @@ use super::out::{Out, Tone};
 use super::screen::{self, clean, count, span, tokens};
 use super::tally::Tally;
 use crate::core::chain::Hash;
+use crate::core::crew::Crew;
 use crate::core::event::{Event, TaskEvent};
 use crate::core::ids::{BlobId, RunId, Seq};
 use crate::core::machine::Texts;
@@ -65,6 +66,12 @@ impl Progress {
     pub fn new(out: Arc<Out>, mode: Mode, texts: Arc<dyn Texts>) -> Progress {
         let (tally, region) = (Tally::default(), Region::default());
         Progress { out, mode, texts, zone: TimeZone::system(), tally, region, spoke_ms: 0 }
+    }
+
+    /// What is shown may speak of what is still to come.
+    pub fn of(mut self, crew: Arc<Crew>) -> Progress {
+        self.tally.crew = Some(crew);
+        self
     }
 
     /// The figures so far.

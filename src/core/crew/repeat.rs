@@ -28,7 +28,7 @@ pub enum Over {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     pub key: Key,
-    pub item: serde_json::Value,
+    pub item: Arc<serde_json::Value>,
 }
 
 /// A revise loop: rounds of `body` until `until` holds. Rounds are steps `draft#1, critique#1, draft#2 …`.

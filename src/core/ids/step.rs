@@ -94,6 +94,11 @@ impl Step {
         // The text was checked when the value was made, so nothing is left out here.
         parts.filter_map(|part| Segment::parse(part).ok()).collect()
     }
+    /// The name of each level, from the top down. Nothing is copied: most who look at an address want no more.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let parts = self.0.split('/').filter(|part| !part.is_empty());
+        parts.map(|part| part.split(['[', '#']).next().unwrap_or(part))
+    }
     pub fn last(&self) -> Option<Segment> {
         self.0.rsplit('/').next().and_then(|part| Segment::parse(part).ok())
     }

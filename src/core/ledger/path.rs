@@ -14,31 +14,41 @@ pub fn path(crew: &Arc<Crew>, root: Caps, step: &Step, agent: &AgentRef) -> Opti
     // Caps of the nearest crew or task above, limit by limit: what a share is a share of.
     let mut above = root;
     let mut scope_caps = root;
-    let mut address = Step::root();
-    for (place, segment) in crew.places(step)?.iter().zip(step.segments()) {
-        let task_address = address.child(&Segment::task(segment.name.clone()));
-        address = address.child(&Segment { round: None, ..segment });
+    // Addresses are made for the few nodes that cap anything.
+    let crew_at = |level: usize| NodeId::Crew(unit_at(step, level, true));
+    for (level, place) in crew.places(step)?.iter().enumerate() {
         match place {
             Place::Task { crew, task } => {
-                push(&mut nodes, NodeId::Task(task_address), task.budget, &mut above);
+                push(&mut nodes, || NodeId::Task(unit_at(step, level, false)), task.budget, &mut above);
                 if let Who::Crew(name) = &task.who {
                     let sub = crew.crews.get(name)?;
-                    push(&mut nodes, NodeId::Crew(address.clone()), with_own(sub.budget, &sub.crew), &mut above);
+                    push(&mut nodes, || crew_at(level), with_own(sub.budget, &sub.crew), &mut above);
                     scope_caps = above;
                 }
             }
             Place::Delegated { .. } => {}
             Place::DelegatedCrew { sub, .. } => {
-                push(&mut nodes, NodeId::Crew(address.clone()), with_own(sub.budget, &sub.crew), &mut above);
+                push(&mut nodes, || crew_at(level), with_own(sub.budget, &sub.crew), &mut above);
                 scope_caps = above;
             }
         }
     }
     let role = crew.of_scope(&agent.scope)?.agents.get(&agent.name).cloned();
     if let Some(role) = role {
-        push(&mut nodes, NodeId::Agent(agent.scope.clone(), agent.name.clone()), role.budget, &mut scope_caps);
+        let id = || NodeId::Agent(agent.scope.clone(), agent.name.clone());
+        push(&mut nodes, id, role.budget, &mut scope_caps);
     }
     Some(nodes)
+}
+
+/// The address of `step` down to `level`, rounds left out: of one item, or of the task as a whole.
+fn unit_at(step: &Step, level: usize, keyed: bool) -> Step {
+    let mut at = Step::root();
+    for (i, segment) in step.segments().into_iter().take(level + 1).enumerate() {
+        let whole = i == level && !keyed;
+        at = at.child(&Segment { round: None, key: segment.key.filter(|_| !whole), name: segment.name });
+    }
+    at
 }
 
 fn with_own(budget: NodeBudget, crew: &Crew) -> NodeBudget {
@@ -46,7 +56,7 @@ fn with_own(budget: NodeBudget, crew: &Crew) -> NodeBudget {
 }
 
 /// Adds a node if it caps anything, and lowers `above` to what now bounds the levels below.
-fn push(nodes: &mut Vec<(NodeId, Caps)>, id: NodeId, budget: NodeBudget, above: &mut Caps) {
+fn push(nodes: &mut Vec<(NodeId, Caps)>, id: impl FnOnce() -> NodeId, budget: NodeBudget, above: &mut Caps) {
     let part = |n: u64, share: u32| (u128::from(n) * u128::from(share) / 1000) as u64;
     let shared = budget.share.map_or(Caps::default(), |share| Caps {
         tokens: above.tokens.map(|n| Tokens(part(n.0, share))),
@@ -56,6 +66,6 @@ fn push(nodes: &mut Vec<(NodeId, Caps)>, id: NodeId, budget: NodeBudget, above: 
     let caps = budget.caps.min(shared);
     if !caps.is_none() {
         *above = above.min(caps);
-        nodes.push((id, caps));
+        nodes.push((id(), caps));
     }
 }

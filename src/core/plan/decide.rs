@@ -177,7 +177,7 @@ impl Plan {
                 None => number.to_string(),
                 Some(template) => {
                     scope.json("item", value.clone());
-                    scope.json("index", number.into());
+                    scope.json("index", serde_json::Value::from(number));
                     self.crew.templates.render(template, &scope)?
                 }
             };

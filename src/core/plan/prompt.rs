@@ -25,12 +25,13 @@ impl Plan {
         let mut scope = Scope::default();
         for input in &self.crew.inputs {
             match self.state.inputs.get(&input.name) {
-                Some(value) => scope.json(input.name.as_str(), value.clone()),
-                None => scope.none(input.name.as_str()),
+                Some(value) => scope.json(input.name.to_string(), value.clone()),
+                None => scope.none(input.name.to_string()),
             }
         }
-        scope.json("crew", serde_json::json!({ "name": self.crew.name, "description": self.crew.description }));
-        scope.json("run", serde_json::json!({ "id": world.run.as_str() }));
+        let (crew, run) = (self.crew.clone(), world.run.clone());
+        scope.late("crew", move || serde_json::json!({ "name": crew.name, "description": crew.description }));
+        scope.late("run", move || serde_json::json!({ "id": run.as_str() }));
         let Some(index) = unit.task.map(|index| index as usize) else { return Ok(scope) };
         let task = &self.crew.tasks[index];
         let list = task.repeat.as_ref().and_then(|repeat| match &repeat.over {
@@ -73,7 +74,7 @@ impl Plan {
         (index, other): (usize, usize),
     ) -> Result<(), MissingText> {
         let Some(dep) = self.dependency(unit, index, other) else {
-            scope.none(name);
+            scope.none(name.to_owned());
             return Ok(());
         };
         if let (Kind::List { keys, .. }, Some(result)) = (&dep.kind, &dep.result) {
@@ -82,12 +83,12 @@ impl Plan {
                 let item = self.unit(&self.address(other, Some(key))).and_then(|unit| unit.result.as_ref());
                 items.push((key.clone(), view(world, item)?));
             }
-            scope.items(name, result.status.as_str(), items);
+            scope.items(name.to_owned(), result.status.as_str(), items);
             return Ok(());
         }
         match view(world, dep.result.as_ref())? {
-            Some(view) => scope.result(name, view),
-            None => scope.none(name),
+            Some(view) => scope.result(name.to_owned(), view),
+            None => scope.none(name.to_owned()),
         }
         Ok(())
     }
@@ -95,7 +96,7 @@ impl Plan {
     fn put_item(&self, world: World<'_>, scope: &mut Scope, task: usize, item: usize) -> Result<(), MissingText> {
         let key = self.keys(task).and_then(|keys| keys.get(item));
         scope.json("item", self.item_value(world, task, item)?);
-        scope.json("index", (item + 1).into());
+        scope.json("index", serde_json::Value::from(item + 1));
         scope.json("key", key.map_or(serde_json::Value::Null, |key| key.as_str().into()));
         let tokens = self.crew.tasks[task].repeat.as_ref().and_then(|repeat| repeat.window);
         if let Some(tokens) = tokens {
@@ -109,15 +110,15 @@ impl Plan {
         world: World<'_>,
         task: usize,
         item: usize,
-    ) -> Result<serde_json::Value, MissingText> {
+    ) -> Result<Arc<serde_json::Value>, MissingText> {
         if let Some(Over::Rows(rows)) = self.crew.tasks[task].repeat.as_ref().map(|repeat| &repeat.over) {
             return Ok(rows.get(item).map(|row| row.item.clone()).unwrap_or_default());
         }
         let list = self.unit(&self.address(task, None)).map(|unit| &unit.kind);
-        let Some(Kind::List { items: Some(items), .. }) = list else { return Ok(serde_json::Value::Null) };
+        let Some(Kind::List { items: Some(items), .. }) = list else { return Ok(Arc::default()) };
         let text = world.texts.text(items)?;
         let values: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap_or_default();
-        Ok(values.into_iter().nth(item).unwrap_or_default())
+        Ok(values.into_iter().nth(item).unwrap_or_default().into())
     }
 
     /// The tail of the results so far, at most `tokens`, cut at a paragraph, else at a sentence.
@@ -144,7 +145,7 @@ impl Plan {
 
     /// `previous` (the unit's own last result) and `feedback` (the judge's of the last round).
     fn put_round(&self, world: World<'_>, scope: &mut Scope, unit: &Unit) -> Result<(), MissingText> {
-        scope.json("round", unit.round.into());
+        scope.json("round", serde_json::Value::from(unit.round));
         match view(world, unit.previous.as_ref())? {
             Some(view) => scope.result("previous", view),
             None => scope.none("previous"),
@@ -172,9 +173,9 @@ impl Plan {
             let name = address.last().map(|segment| segment.name.to_string()).unwrap_or_default();
             let Some(view) = view(world, result)? else { continue };
             if let (true, Some(serde_json::Value::Object(fields))) = (address == *judge, &view.value) {
-                fields.iter().for_each(|(field, value)| scope.json(field, value.clone()));
+                fields.iter().for_each(|(field, value)| scope.json(field.clone(), value.clone()));
             }
-            scope.result(&name, view);
+            scope.result(name, view);
         }
         Ok(scope)
     }
@@ -184,15 +185,16 @@ impl Plan {
         &self,
         world: World<'_>,
         unit: &Unit,
-        role: &crew::Agent,
+        role: &Arc<crew::Agent>,
         decided: &mut Decided,
     ) -> Result<Work, NoPrompt> {
         let mut scope = self.scope_of(world, unit)?;
-        let about = serde_json::json!({
-            "name": role.name.as_str(), "role": role.role, "goal": role.goal, "backstory": role.backstory,
+        let about = role.clone();
+        scope.late("agent", move || {
+            let crew::Agent { name, role, goal, backstory, .. } = &*about;
+            serde_json::json!({ "name": name.as_str(), "role": role, "goal": goal, "backstory": backstory })
         });
-        scope.json("agent", about);
-        scope.json("attempt", 1.into());
+        scope.json("attempt", serde_json::Value::from(1));
         let system = self.crew.templates.render(&role.system, &scope)?;
         let mut told = Vec::new();
         let user = match (&unit.kind, unit.task.map(|index| &self.crew.tasks[index as usize])) {
@@ -219,7 +221,7 @@ impl Plan {
         for (index, prompt) in task.retry.iter().enumerate().filter_map(|(n, entry)| Some((n, entry.prompt.as_ref()?)))
         {
             let attempt = index as u32 + 2;
-            scope.json("attempt", attempt.into());
+            scope.json("attempt", serde_json::Value::from(attempt));
             out.push((attempt, self.task_prompt(unit, task, Some(prompt), &scope)?));
         }
         Ok(out)

@@ -1,6 +1,8 @@
 //! Values, filters and fences. Invariant: what is fenced cannot close its fence, and nothing is
 //! ever escaped for HTML.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value, ValueKind};
@@ -29,6 +31,14 @@ pub fn fence(name: &str, text: &str) -> String {
 /// them, so that `x` itself can be a plain value.
 pub(super) fn hidden(attribute: &str, name: &str) -> String {
     format!("__{attribute}_{name}")
+}
+
+/// The attribute and name of a [`hidden`] name.
+fn shown(hidden: &str) -> Option<(&'static str, &str)> {
+    let rest = hidden.strip_prefix("__")?;
+    ["text", "status"]
+        .into_iter()
+        .find_map(|attribute| Some((attribute, rest.strip_prefix(attribute)?.strip_prefix('_')?)))
 }
 
 pub(super) fn environment() -> Environment<'static> {
@@ -150,37 +160,76 @@ pub(super) fn say(error: &Error) -> String {
 
 impl Scope {
     pub(super) fn value(&self) -> Value {
-        let mut out: Vec<(String, Value)> = Vec::with_capacity(self.values.len() * 2);
-        for (name, seen) in &self.values {
-            let (value, text, status) = seen.parts();
-            if let Some(text) = text {
-                out.push((hidden("text", name), text));
-            }
-            if let Some(status) = status {
-                out.push((hidden("status", name), status));
-            }
-            out.push((name.clone(), value));
-        }
-        Value::from_pairs(out)
+        Value::from_object(Lazy(self.values.clone()))
     }
 }
 
+/// A scope as the engine sees it.
+struct Lazy(Arc<BTreeMap<Cow<'static, str>, Seen>>);
+
+impl std::fmt::Debug for Lazy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Object for Lazy {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.get_value_by_str(key.as_str()?)
+    }
+    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
+        if let Some(seen) = self.0.get(key) {
+            return Some(seen.value());
+        }
+        let (attribute, name) = shown(key)?;
+        let seen = self.0.get(name)?;
+        if attribute == "text" { seen.text() } else { seen.status() }
+    }
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.0.keys().map(|name| Value::from(name.as_ref())).collect())
+    }
+}
+
+impl std::fmt::Debug for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.value())
+    }
+}
+
+/// Value, text and status as templates see them.
 impl Seen {
-    /// Value, text and status as templates see them.
-    fn parts(&self) -> (Value, Option<Value>, Option<Value>) {
-        let none = || Value::from(());
+    fn value(&self) -> Value {
         match self {
-            Seen::Json(value) => (from_json(value), None, None),
-            Seen::Text(text) => (Value::from(text.clone()), Some(Value::from(text.clone())), None),
-            Seen::None => (none(), Some(none()), Some(Value::from("none"))),
-            Seen::Result(view) => (one(view), Some(Value::from(view.text.clone())), Some(Value::from(&*view.status))),
-            Seen::Items { status, items } => {
-                let texts = items.iter().filter_map(|(key, view)| Some(format!("## {key}\n\n{}", view.as_ref()?.text)));
-                let text = texts.collect::<Vec<_>>().join("\n\n");
+            Seen::Json(value) => from_json(value),
+            Seen::Late(value) => from_json(&value()),
+            Seen::Text(text) => Value::from(text.clone()),
+            Seen::None => Value::from(()),
+            Seen::Result(view) => one(view),
+            Seen::Items { items, .. } => {
+                let none = || Value::from(());
                 let items = items.iter().map(|(key, view)| (key.clone(), view.as_ref().map_or_else(none, one)));
-                let list = Value::from_object(Items(items.collect()));
-                (list, Some(Value::from(text)), Some(Value::from(status.as_str())))
+                Value::from_object(Items(items.collect()))
             }
+        }
+    }
+    fn text(&self) -> Option<Value> {
+        match self {
+            Seen::Json(_) | Seen::Late(_) => None,
+            Seen::Text(text) => Some(Value::from(text.clone())),
+            Seen::None => Some(Value::from(())),
+            Seen::Result(view) => Some(Value::from(view.text.clone())),
+            Seen::Items { items, .. } => {
+                let texts = items.iter().filter_map(|(key, view)| Some(format!("## {key}\n\n{}", view.as_ref()?.text)));
+                Some(Value::from(texts.collect::<Vec<_>>().join("\n\n")))
+            }
+        }
+    }
+    fn status(&self) -> Option<Value> {
+        match self {
+            Seen::Json(_) | Seen::Late(_) | Seen::Text(_) => None,
+            Seen::None => Some(Value::from("none")),
+            Seen::Result(view) => Some(Value::from(&*view.status)),
+            Seen::Items { status, .. } => Some(Value::from(status.as_str())),
         }
     }
 }

@@ -2,7 +2,8 @@
 //! the order of the calls; and once a write has failed, nothing is ever written again by this process,
 //! so that no effect can follow a fact that was lost.
 //!
-//! *Group commit*: all batches that are waiting go into one transaction and share its fsync.
+//! *Group commit*: all batches that are waiting go into one transaction and share its fsync. Under load
+//! the writer lets a crowd gather first ([`Pace`]).
 //! What the last entry and the epoch of a run are is kept in memory; when another process has written
 //! (`PRAGMA data_version`) it is read again before it is believed.
 
@@ -10,7 +11,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -23,6 +24,25 @@ use crate::ports::store::{Batch, Done, Epoch, RunState, StoreError};
 const GROUP_ROWS: usize = 512;
 /// Without work for this long, the writer moves the WAL into the file.
 const IDLE: Duration = Duration::from_millis(300);
+
+/// How the last transaction went: what the next may wait for company.
+#[derive(Default)]
+struct Pace {
+    /// Batches in it.
+    crowd: usize,
+    took: Duration,
+}
+impl Pace {
+    /// So many batches at once are a load in which the fsyncs, not the waiting, are what costs.
+    const CROWD: usize = 8;
+    /// Nothing beside what a model takes to answer.
+    const LONGEST: Duration = Duration::from_millis(3);
+
+    /// As long as two transactions take, and only in a crowd: whoever is alone is written at once.
+    fn gather(&self) -> Duration {
+        if self.crowd < Pace::CROWD { Duration::ZERO } else { (self.took * 2).min(Pace::LONGEST) }
+    }
+}
 
 pub enum Job {
     Append(Batch, Done),
@@ -81,6 +101,7 @@ impl Writer {
     pub fn serve(mut self, jobs: Receiver<Job>) {
         let mut group: Vec<(Batch, Done)> = Vec::new();
         let mut kept_back = None;
+        let mut pace = Pace::default();
         while let Some(job) = kept_back.take().or_else(|| self.wait(&jobs)) {
             match job {
                 Job::Stop => return,
@@ -88,6 +109,7 @@ impl Writer {
                 Job::Append(batch, done) => {
                     let mut rows = batch.rows.len();
                     group.push((batch, done));
+                    std::thread::sleep(pace.gather());
                     while rows < GROUP_ROWS && kept_back.is_none() {
                         match jobs.try_recv() {
                             Ok(Job::Append(batch, done)) => {
@@ -98,7 +120,9 @@ impl Writer {
                             Err(_) => break,
                         }
                     }
+                    let (crowd, begun) = (group.len(), Instant::now());
                     self.commit(&mut group);
+                    pace = Pace { crowd, took: begun.elapsed() };
                 }
             }
         }
