@@ -64,6 +64,11 @@ pub fn of(tally: &Tally, entry: &Entry) -> Option<Notice> {
             let forecast = tally.forecast_words().map(|words| format!("; {words}")).unwrap_or_default();
             ("alert", format!("{node}: {} spent or held{forecast}", usd(used.usd)))
         }
+        Event::Ledger(LedgerEvent::Unguaranteed { node, aside, .. }) => {
+            let text =
+                format!("{node}: a result is no longer guaranteed: the endings ahead may need {}", usd(aside.usd));
+            ("alert", text)
+        }
         Event::Call(_) | Event::Tool(_) | Event::Ledger(LedgerEvent::Raised { .. }) => return None,
     };
     let started = tally.started.as_deref()?;

@@ -168,7 +168,9 @@ impl Tally {
                 }
             }
             Event::Tool(ToolEvent::Refused { .. }) => {}
-            Event::Ledger(LedgerEvent::Alert { .. } | LedgerEvent::Raised { .. }) => {}
+            Event::Ledger(
+                LedgerEvent::Alert { .. } | LedgerEvent::Unguaranteed { .. } | LedgerEvent::Raised { .. },
+            ) => {}
         }
         self.last_ms = at;
     }
@@ -281,6 +283,8 @@ impl Tally {
             CallEvent::Queued { call, agent, .. } => {
                 self.step(&call.step, Some(agent), at).state = StepState::WaitsBudget;
             }
+            // It goes to its ending at once.
+            CallEvent::Exhausted { finish: true, .. } => {}
             CallEvent::Exhausted { call, agent, node, limit, need, left, .. } => {
                 self.step(&call.step, Some(agent), at).state = StepState::NoBudget;
                 let why = NoBudget { node: node.clone(), limit: *limit, need: *need, left: *left };

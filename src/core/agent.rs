@@ -86,6 +86,9 @@ pub struct Job {
     refusals: u32,
     /// Index in the memory of the task's user message.
     base: usize,
+    /// Times that no budget was left for its next call in a run that finishes then, and what it gave up since.
+    finishing: u32,
+    eased: u32,
     /// Set once the last turn has been announced.
     concluding: bool,
     /// Failures without a counted attempt, in a row: the exponent of the wait.

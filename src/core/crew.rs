@@ -89,6 +89,8 @@ pub struct Budget {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnExhausted {
     Pause,
+    /// Every task goes straight to its ending, which is set aside for.
+    Finish,
     Fail,
 }
 

@@ -14,8 +14,10 @@ use super::crew::{Crew, Pricing, Who};
 use super::ids::Name;
 use super::money::{Amount, Caps, Limit, NanoUsd, Tokens};
 
+mod aside;
 mod prompt;
 mod step;
+pub use aside::set_aside;
 
 /// Calls, tokens and money of some part of a run. Sums saturate: a figure at `u64::MAX` is "beyond counting".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

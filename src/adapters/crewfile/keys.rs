@@ -122,7 +122,7 @@ pub static BUDGET: Spec = Spec {
         key("max_calls", Kind::Int(1, MANY), "1000", "model calls"),
         key("warn_at", Kind::Shares, "[0.5, 0.8, 0.9]", "alerts, as parts of a limit"),
         key("alert_usd", Kind::Moneys, "[]", "alerts, as amounts"),
-        key("on_exhausted", Kind::Choice(&["pause", "fail"], &["finish"]), "pause", "what happens at the limit"),
+        key("on_exhausted", Kind::Choice(&["pause", "finish", "fail"], &[]), "pause", "what happens at the limit"),
         key("unpriced", Kind::Choice(&["deny", "allow"], &[]), "deny", "models without a price"),
         later("per_day_usd", "money per day"),
         later("degrade", "what to give up first"),

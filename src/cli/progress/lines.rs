@@ -206,6 +206,10 @@ fn call(tally: &Tally, event: &CallEvent) -> Option<Said> {
             let text = format!("{} for budget at {node}: the call needs up to {need} {limit}", call.step);
             Said { in_region: true, ..Said::new("waits", Tone::Dim, text) }
         }
+        CallEvent::Exhausted { call, node, limit, finish: true, .. } => {
+            let text = format!("{}: no {limit} budget of {node} for more turns, it goes to its ending", call.step);
+            Said::new("budget", Tone::Warn, text)
+        }
         CallEvent::Exhausted { call, node, limit, need, left, .. } => {
             let (need, left) = (ends::in_unit(*limit, *need), ends::in_unit(*limit, *left));
             Said::new("no budget", Tone::Warn, format!("{}: needs {need} {limit}, {left} left at {node}", call.step))
@@ -255,6 +259,19 @@ fn ledger(tally: &Tally, event: &LedgerEvent) -> Said {
             let used = format!("{} and {} tokens spent or held", usd(used.usd), grouped(used.tokens.0));
             let forecast = tally.forecast_words().map(|words| format!("; {words}")).unwrap_or_default();
             Said::new("alert", Tone::Warn, format!("{node} has reached {at}: {used}{forecast}"))
+        }
+        LedgerEvent::Unguaranteed { node, limit, aside, used, never, .. } => {
+            let kept = ends::in_unit(*limit, *aside);
+            let spent = ends::in_unit(*limit, *used);
+            let text = match never {
+                true => format!(
+                    "a result is not guaranteed: the endings of all tasks may need {kept} {limit}, more than {node} has"
+                ),
+                false => format!(
+                    "a result is no longer guaranteed: {node} has {spent} {limit} spent or held, the endings ahead may need {kept}"
+                ),
+            };
+            Said::new("budget", Tone::Bad, text)
         }
         LedgerEvent::Raised { caps, by } => {
             let all = [

@@ -52,6 +52,7 @@ impl Told {
             prices: Default::default(),
             windows: Default::default(),
             caps,
+            aside: Vec::new(),
             cap_origin: "default".into(),
             key: None,
             offline,
@@ -87,6 +88,7 @@ impl Told {
             messages: 2,
             tools: false,
             waited: false,
+            ending: false,
             nodes: vec![NodeId::Crew(Step::root())],
         };
         self.event(Event::Call(CallEvent::Held(Box::new(held))))
@@ -203,6 +205,7 @@ fn a_pause_by_budget_says_what_it_needs_and_which_command_goes_on() {
         limit: Limit::Usd,
         need,
         left,
+        finish: false,
         pause: true,
     }));
     told.answer("draft#1.1", "writer", 3_400, "0.026").finish("draft#1", "writer", money(3_400, "0.026"));

@@ -24,6 +24,7 @@ use crate::core::builtin;
 use crate::core::chain;
 use crate::core::chat::{Blob, FailureClass};
 use crate::core::crew::{Crew, InputKind, Pricing, ToolSource};
+use crate::core::estimate::set_aside;
 use crate::core::event::{Event, RunEvent, Started};
 use crate::core::ids::{Name, RunId, Seq};
 use crate::core::money::Amount;
@@ -325,6 +326,7 @@ fn started(id: &RunId, ready: &Ready) -> Started {
         overrides: ready.overrides.clone(),
         prices: prices.collect(),
         windows: ready.loaded.windows.clone(),
+        aside: set_aside(&ready.crew, &ready.inputs),
         caps: ready.crew.budget.caps,
         cap_origin: ready.crew.budget.origin.clone(),
         key: ready.key.clone(),

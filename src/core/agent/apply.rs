@@ -61,11 +61,15 @@ impl Agent {
                     self.memory.push(answer);
                 }
             }
-            TaskEvent::Shrunk { replaced, dropped, .. } => self.shrink(replaced, *dropped),
+            TaskEvent::Shrunk { replaced, dropped, .. } => {
+                self.shrink(replaced, *dropped);
+                self.job.iter_mut().for_each(Job::ease);
+            }
             TaskEvent::Concluding { note, .. } => {
                 self.memory.push(*note);
                 if let Some(job) = &mut self.job {
                     job.concluding = true;
+                    job.ease();
                 }
             }
             TaskEvent::DelegationRefused { from, index, content, .. } => self.returned(from, *index, *content),
@@ -140,6 +144,8 @@ impl Agent {
             retold,
             fallen: None,
             refusals: 0,
+            finishing: 0,
+            eased: 0,
             base: self.memory.len().saturating_sub(1),
             concluding: false,
             hiccups: 0,
@@ -172,6 +178,10 @@ impl Agent {
                 job.phase = Phase::Calling { held: held.clone() };
             }
             CallEvent::Queued { call, .. } if call.step == job.step => job.phase = Phase::Queued,
+            CallEvent::Exhausted { call, finish: true, .. } if call.step == job.step => {
+                job.finishing += 1;
+                job.phase = Phase::Ready;
+            }
             CallEvent::Exhausted { call, node, limit, pause, .. } if call.step == job.step => {
                 let message = format!("the {limit} budget of {node} cannot pay for another call");
                 job.phase = if *pause { Phase::Blocked } else { Phase::OverBudget { message } };
@@ -299,6 +309,11 @@ impl Job {
         matches!(&self.phase, Phase::Calling { held } if held.call == *call)
     }
 
+    /// It has given something up for want of budget.
+    fn ease(&mut self) {
+        self.eased = self.finishing;
+    }
+
     /// The next attempt, from the task's own prompt.
     fn again(&mut self, variation: Variation) {
         self.attempt += 1;
@@ -314,6 +329,7 @@ impl Job {
         self.unknown_effect = false;
         self.concluding = false;
         self.looped = false;
+        (self.finishing, self.eased) = (0, 0);
         self.seen.clear();
         self.variation = variation;
         self.phase = match self.tool.clone() {

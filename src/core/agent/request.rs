@@ -59,7 +59,12 @@ impl Agent {
         if let Some(decided) = self.fall_back(job, spec, &model) {
             return Ok(Decision::Record(decided));
         }
-        let last = job.turns + 1 >= role.max_turns || job.looped;
+        // No budget for more: first without tools, then with nothing but its task, then not at all.
+        let broke = job.finishing > job.eased;
+        if broke && (job.concluding || !self.offers_tools(spec)) {
+            return Ok(Decision::Record(self.to_the_bone(job)));
+        }
+        let last = job.turns + 1 >= role.max_turns || job.looped || broke;
         if last && !job.concluding && self.offers_tools(spec) {
             let mut decided = Decided::default();
             let text = spec.crew.templates.builtin("conclude", &Default::default());
@@ -82,6 +87,7 @@ impl Agent {
             settings,
             messages: self.memory.len() as u32,
             tools,
+            ending: !tools,
         }))
     }
 

@@ -66,6 +66,7 @@ impl Event {
             Event::Ledger(event) => match event {
                 LedgerEvent::Alert { .. } => "budget.alert",
                 LedgerEvent::Raised { .. } => "budget.raised",
+                LedgerEvent::Unguaranteed { .. } => "budget.unguaranteed",
             },
         }
     }

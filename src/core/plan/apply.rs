@@ -153,7 +153,8 @@ impl Plan {
             CallEvent::Held(held) => (&held.call.step, Phase::Running),
             CallEvent::Queued { call, .. } => (&call.step, Phase::Waits),
             // Without a pause the agent goes on to its end at once.
-            CallEvent::Exhausted { call, pause, .. } => {
+            CallEvent::Exhausted { call, pause, finish, .. } => {
+                self.state.finishing |= *finish;
                 (&call.step, if *pause { Phase::Blocked } else { Phase::Running })
             }
             CallEvent::Failed { failure, .. } => {

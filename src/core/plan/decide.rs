@@ -244,6 +244,8 @@ impl Plan {
         let scope = self.round_scope(world, judge)?;
         let outcome = match self.crew.templates.test(&looped.until, &scope) {
             Ok(true) => RoundOutcome::Approved,
+            // No budget for another round: the last result stands, unapproved.
+            Ok(false) if run.round < looped.max_rounds && self.state.finishing => RoundOutcome::Accepted,
             Ok(false) if run.round < looped.max_rounds => RoundOutcome::Again,
             Ok(false) => match looped.on_limit {
                 OnLimit::Accept => RoundOutcome::Accepted,

@@ -94,6 +94,7 @@ impl Mini {
             prices: prices.collect(),
             windows: loaded.windows.clone(),
             caps: crew.budget.caps,
+            aside: Vec::new(),
             cap_origin: crew.budget.origin.clone(),
             key: None,
             offline: false,

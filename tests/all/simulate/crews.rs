@@ -100,6 +100,7 @@ pub const SHAPES: &[(&str, &[(&str, &str)])] = &[
     ("broke", &[("a.toml", BROKE)]),
     ("broke_fail", &[("a.toml", BROKE_FAIL)]),
     ("retry", &[("a.toml", RETRY), ("rows.csv", "id\none\ntwo\n"), ("prompts/short.md", "Short {{ item.id }}")]),
+    ("finish", &[("a.toml", FINISH), LEGAL, ("rows.csv", "id\none\ntwo\nthree\n")]),
     ("small", &[("a.toml", SMALL)]),
     ("tight", &[("a.toml", TIGHT), ("rows.csv", "id\none\ntwo\nthree\nfour\nfive\nsix\nseven\neight\n")]),
 ];
@@ -464,6 +465,41 @@ review = { by = "a", max_rounds = 2 }
 agent = "b"
 description = "End"
 context = ["x", "part"]
+"#;
+
+const FINISH: &str = r#"
+[crew]
+output = "end"
+max_parallel = 3
+[budget]
+max_usd = 0.35
+on_exhausted = "finish"
+[crews.legal]
+file = "legal.toml"
+inputs = { copy = "{{ start }}" }
+[agents]
+a = { model = "m", tools = ["look"], max_turns = 9, delegates = ["b"] }
+b = { model = "small", tools = ["look"], max_turns = 9 }
+[tasks.start]
+agent = "a"
+description = "Start"
+review = { by = "b", max_rounds = 4 }
+[tasks.part]
+agent = "b"
+for_each = "rows.csv"
+key = "id"
+description = "Part {{ item.id }}"
+[tasks.maybe]
+agent = "a"
+description = "Maybe"
+optional = true
+[tasks.law]
+crew = "legal"
+after = ["start"]
+[tasks.end]
+agent = "a"
+description = "End"
+context = ["start", "part", "law"]
 "#;
 
 const SMALL: &str = r#"

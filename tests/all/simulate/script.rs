@@ -21,6 +21,8 @@ pub struct Mood {
     pub tool_fail: u32,
     pub unknown_usage: u32,
     pub triple_usage: u32,
+    /// Every call uses all that was held for it.
+    pub full_usage: u32,
     pub approve: u32,
     pub crash: u32,
     pub pause: u32,
