@@ -9,9 +9,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-mod pending;
+mod given;
 mod recent;
-use pending::{Given, Pending};
+use given::Given;
 use recent::Recent;
 
 use super::Ports;
@@ -20,13 +20,12 @@ use super::durable::Durable;
 use super::shell::Deliver;
 use super::texts::TextCache;
 use crate::core::chain;
-use crate::core::chat::Blob;
-use crate::core::event::{CallEvent, Event, ParkCause, RunEnd, RunEvent, Scopes, Subject, TaskEvent, ToolEvent};
+use crate::core::event::{CallEvent, Event, Scopes, Subject, TaskEvent, ToolEvent};
 use crate::core::ids::{RunId, Seq, Step};
 use crate::core::machine::{Control, Decided};
-use crate::core::money::Amount;
 use crate::core::run::Entry;
-use crate::ports::store::{Batch, Epoch, Row, RunState};
+use crate::ports::author::Author;
+use crate::ports::store::Epoch;
 
 pub enum JournalMsg {
     /// A decision, on condition.
@@ -112,7 +111,8 @@ pub struct JournalState {
     args: JournalArgs,
     subscribers: HashMap<Subject, Deliver>,
     recent: Recent,
-    pending: Pending,
+    /// Events that are ordered wait in it for the store.
+    author: Author,
     /// Texts that the store was given lately: a role's system message comes with each of its tasks, and
     /// is written with the first.
     given: Given,
@@ -138,8 +138,9 @@ impl Actor for Journal {
         args: JournalArgs,
     ) -> Result<JournalState, ActorProcessingErr> {
         let (subscribers, recent) = (HashMap::new(), Recent::default());
-        let (pending, given, flushed, timer) = (Pending::default(), Given::default(), args.last, None);
-        Ok(JournalState { args, subscribers, recent, pending, given, flushed, timer, myself })
+        let author = Author::after(&args.run, args.last, args.hash);
+        let (given, flushed, timer) = (Given::default(), args.last, None);
+        Ok(JournalState { args, subscribers, recent, author, given, flushed, timer, myself })
     }
 
     async fn handle(
@@ -160,18 +161,18 @@ impl Actor for Journal {
             }
             JournalMsg::Record { decided, reply } => {
                 state.write(decided, None);
-                let _ = reply.send(state.args.last);
+                let _ = reply.send(state.author.end().0);
             }
             JournalMsg::Subscribe { subject, since, deliver, reply } => {
                 let answer = state.catch_up(&subject, since, &deliver).then(|| {
                     state.subscribers.insert(subject, deliver);
-                    (state.args.last, state.args.control.clone())
+                    (state.author.end().0, state.args.control.clone())
                 });
                 let _ = reply.send(answer);
             }
             JournalMsg::Unsubscribe(scope) => state.subscribers.retain(|subject, _| !belongs(subject, &scope)),
             JournalMsg::Flush => state.flush(),
-            JournalMsg::Head(reply) => drop(reply.send((state.args.last, state.args.hash))),
+            JournalMsg::Head(reply) => drop(reply.send(state.author.end())),
         }
         Ok(())
     }
@@ -197,31 +198,22 @@ impl JournalState {
         let Decided { events, mut blobs } = decided;
         blobs.retain(|blob| self.given.is_new(blob.id));
         let mut own = Vec::new();
-        let mut rows = Vec::with_capacity(events.len());
         let urgent = events.iter().any(is_urgent);
-        let (mut spent, mut state) = (Amount::default(), None);
-        let last = Seq(self.args.last.0.saturating_add(events.len() as u64));
+        let last = Seq(self.author.end().0.0.saturating_add(events.len() as u64));
         blobs.iter().for_each(|blob| self.args.texts.pin(blob, last));
+        self.author.keep(blobs);
         for event in events {
-            let at_ms = self.args.ports.clock.now_ms();
-            let row = self.row(&event, at_ms);
-            (spent, state) = (spent.plus(settled(&event)), run_state(&event).or(state));
-            let entry = Arc::new(Entry { seq: row.seq, at_ms, event });
-            rows.push(row);
+            let entry = Arc::new(self.author.write(event, self.args.ports.clock.now_ms()));
             if self.route(&entry, author) {
                 own.push(entry);
             }
         }
-        self.queue(rows, blobs, spent, state, urgent);
+        if urgent {
+            self.flush()
+        } else {
+            self.linger()
+        }
         own
-    }
-
-    fn row(&mut self, event: &Event, at_ms: u64) -> Row {
-        let args = &mut self.args;
-        let (seq, kind, payload) = (args.last.next(), event.kind(), event.encode());
-        args.hash = chain::link(&args.hash, seq, at_ms, kind, &payload);
-        args.last = seq;
-        Row { seq, at_ms, kind: kind.to_owned(), payload: payload.into(), hash: args.hash }
     }
 
     /// Does the entry concern its author?
@@ -261,16 +253,8 @@ impl JournalState {
         own
     }
 
-    /// Puts the rows with those that wait; what an effect waits for goes to the store at once.
-    fn queue(&mut self, rows: Vec<Row>, blobs: Vec<Blob>, spent: Amount, state: Option<RunState>, urgent: bool) {
-        let pending = &mut self.pending;
-        pending.rows.extend(rows);
-        pending.blobs.extend(blobs);
-        pending.spent = pending.spent.plus(spent);
-        pending.state = state.or(pending.state);
-        if urgent {
-            return self.flush();
-        }
+    /// What no effect waits for goes to the store with what follows, or after [`LINGER`].
+    fn linger(&mut self) {
         if self.timer.is_none() {
             let mailbox = self.myself.clone();
             let timer = tokio::spawn(async move {
@@ -287,13 +271,13 @@ impl JournalState {
         if let Some(timer) = self.timer.take() {
             timer.abort();
         }
-        let Pending { rows, blobs, spent, state } = std::mem::take(&mut self.pending);
-        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return };
-        let (after, last) = (Seq(first.seq.0.saturating_sub(1)), last.seq);
+        if self.author.is_empty() {
+            return;
+        }
+        let (batch, last) = (self.author.take(self.args.epoch), self.author.end().0);
         self.flushed = last;
         let args = &self.args;
         let (durable, broken, texts) = (args.durable.clone(), args.broken.clone(), args.texts.clone());
-        let batch = Batch { run: args.run.clone(), epoch: args.epoch, after, rows, blobs, spent, state };
         #[cfg(debug_assertions)]
         let points = args.ports.crash.clone();
         crash_point!(args.ports.crash, "append_queue");
@@ -343,41 +327,4 @@ fn is_urgent(event: &Event) -> bool {
         Event::Task(task) => matches!(task, TaskEvent::Crashed { .. }),
         Event::Ledger(_) => false,
     }
-}
-
-/// What an event adds to the totals that lists show.
-pub fn settled(event: &Event) -> Amount {
-    match event {
-        Event::Call(CallEvent::Answered(answered)) => answered.cost,
-        Event::Call(CallEvent::Settled { cost, .. }) => *cost,
-        Event::Call(_) | Event::Run(_) | Event::Task(_) | Event::Tool(_) | Event::Ledger(_) => Amount::default(),
-    }
-}
-
-/// The state of the run after an event that changes it.
-pub fn run_state(event: &Event) -> Option<RunState> {
-    let Event::Run(event) = event else { return None };
-    match event {
-        RunEvent::Started(_) | RunEvent::Resumed { .. } => Some(RunState::Running),
-        RunEvent::PauseAsked { .. } | RunEvent::CancelAsked { .. } => None,
-        RunEvent::Parked { causes } => Some(parked_state(causes)),
-        RunEvent::Finished { status, .. } => Some(match status {
-            RunEnd::Completed => RunState::Completed,
-            RunEnd::Failed => RunState::Failed,
-            RunEnd::Cancelled => RunState::Cancelled,
-        }),
-    }
-}
-
-/// Of several causes, the one a person must do most about.
-fn parked_state(causes: &[ParkCause]) -> RunState {
-    let state = |cause: &ParkCause| match cause {
-        ParkCause::Budget { .. } => RunState::WaitingBudget,
-        ParkCause::Review { .. } => RunState::NeedsReview,
-        ParkCause::Credentials { .. } | ParkCause::Quota { .. } | ParkCause::Deadline => RunState::Paused,
-        ParkCause::Interrupted | ParkCause::Terminated | ParkCause::Asked => RunState::Paused,
-    };
-    let states: Vec<RunState> = causes.iter().map(state).collect();
-    let order = [RunState::Paused, RunState::WaitingBudget, RunState::NeedsReview];
-    order.into_iter().find(|state| states.contains(state)).unwrap_or(RunState::Paused)
 }

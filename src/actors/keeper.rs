@@ -21,9 +21,9 @@ use crate::core::crew::Crew;
 use crate::core::event::{CallEvent, Event, LostCause, Msg, Outcome as ToolOutcome, PauseCause, RunEvent, ToolEvent};
 use crate::core::ids::{RunId, Seq};
 use crate::core::machine::{Control, Decided, IllegalEvent};
-use crate::core::money::Amount;
 use crate::core::run::{Entry, Run};
-use crate::ports::store::{Batch, Epoch, Row, StoreError};
+use crate::ports::author::Author;
+use crate::ports::store::{Epoch, Row, StoreError};
 
 /// How often within a minute a run is taken up again before its failure is reported instead.
 const AGAIN: usize = 3;
@@ -180,29 +180,23 @@ impl Keeper {
     }
 
     /// Appends the opening facts before any actor is up: durable on return.
-    async fn open(&self, run: &mut Run, mut hash: chain::Hash, decided: Decided) -> Result<chain::Hash, LaunchError> {
+    async fn open(&self, run: &mut Run, hash: chain::Hash, decided: Decided) -> Result<chain::Hash, LaunchError> {
         let Keeper { id, epoch, ports, texts, watcher, .. } = self;
-        let after = run.last;
-        let mut rows = Vec::new();
+        let mut author = Author::after(id, run.last, hash);
         decided.blobs.iter().for_each(|blob| texts.keep(blob));
+        author.keep(decided.blobs);
         let mut entries = Vec::new();
         for event in decided.events {
             if !may_open(run, &event) {
                 continue;
             }
-            let (seq, at_ms, kind, payload) = (run.last.next(), ports.clock.now_ms(), event.kind(), event.encode());
-            hash = chain::link(&hash, seq, at_ms, kind, &payload);
-            rows.push(Row { seq, at_ms, kind: kind.to_owned(), payload: payload.into(), hash });
-            let entry = Arc::new(Entry { seq, at_ms, event });
+            let entry = Arc::new(author.write(event, ports.clock.now_ms()));
             run.apply(&entry).map_err(|illegal| LaunchError::Corrupt { run: id.clone(), why: illegal.to_string() })?;
             entries.push(entry);
         }
-        let state = entries.iter().rev().find_map(|entry| super::journal::run_state(&entry.event));
-        let spent =
-            entries.iter().fold(Amount::default(), |sum, entry| sum.plus(super::journal::settled(&entry.event)));
-        let batch = Batch { run: id.clone(), epoch: *epoch, after, rows, blobs: decided.blobs, spent, state };
         let (done, written) = oneshot::channel();
         crash_point!(ports.crash, "open_append");
+        let batch = author.take(*epoch);
         ports.store.append(batch, Box::new(move |result| drop(done.send(result))));
         let ended = || StoreError::WriteFailed { why: "the store has ended".into() };
         written.await.unwrap_or_else(|_| Err(ended()))?;
@@ -210,7 +204,7 @@ impl Keeper {
         if let Some(watcher) = watcher {
             entries.into_iter().for_each(|entry| drop(watcher.send(entry)));
         }
-        Ok(hash)
+        Ok(author.end().1)
     }
 }
 

@@ -5,19 +5,15 @@
 //! below that folder, not by comparing texts. Texts are checked first only for a clear answer.
 
 use std::io::{self, ErrorKind, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 
+use crate::core::place::{self, OWN};
 use crate::ports::BoxFuture;
 use crate::ports::files::Files;
-
-/// Names that begin so are Bosun's own: the state folder and unfinished temporary files.
-const OWN: &str = ".bosun";
-/// Bytes of a path, as Linux has it.
-const PATH_MAX: usize = 4096;
 
 /// The project root as the place of `output_file`s.
 pub struct RootFiles {
@@ -53,50 +49,9 @@ pub(crate) fn open_folder(path: &Path) -> Result<Dir, String> {
     })
 }
 
-/// A path below a root, checked as text: relative, without `..`, `\`, `~`, control characters or names
-/// of Bosun's own. `.` and empty components are dropped, so the result may be empty: the root itself.
+/// A path below a root, checked as text ([`place::parts`]); it may be empty: the root itself.
 pub(crate) fn relative(path: &str) -> Result<PathBuf, String> {
-    let refuse = |why: &str| Err(format!("path `{}` is refused: {why}", path.escape_debug()));
-    if path.is_empty() {
-        return refuse("it is empty; name a file or folder relative to the project root");
-    }
-    if path.len() > PATH_MAX {
-        return Err(format!("a path of {} bytes is refused: at most {PATH_MAX} are allowed", path.len()));
-    }
-    if path.contains(|c: char| c.is_control() || is_direction_mark(c)) {
-        return refuse("it holds control characters");
-    }
-    if path.contains('\\') {
-        return refuse("folders are separated by `/`");
-    }
-    if path.starts_with('~') {
-        return refuse("`~` is not expanded; write the path relative to the project root");
-    }
-    let mut clean = PathBuf::new();
-    for component in Path::new(path).components() {
-        match component {
-            Component::Normal(name) if is_own(&name.to_string_lossy()) => {
-                return refuse("names that begin with `.bosun` are Bosun's own state");
-            }
-            Component::Normal(name) => clean.push(name),
-            Component::CurDir => {}
-            Component::ParentDir => return refuse("`..` is not allowed; write the path relative to the project root"),
-            Component::RootDir | Component::Prefix(_) => {
-                return refuse("it is absolute; write the path relative to the project root");
-            }
-        }
-    }
-    Ok(clean)
-}
-
-/// A name no tool shows, reads or writes. Case is ignored because some file systems ignore it.
-pub(crate) fn is_own(name: &str) -> bool {
-    name.get(..OWN.len()).is_some_and(|head| head.eq_ignore_ascii_case(OWN))
-}
-
-/// Marks that make a name read otherwise than it is.
-fn is_direction_mark(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    Ok(place::parts(path)?.iter().collect())
 }
 
 /// An IO error in words that say what to do. `shown` is the path as its author wrote it.

@@ -101,7 +101,7 @@ pub fn load(root: &Path, env: &Env, flags: &Flags) -> Result<Settings, BadSettin
             Err(why) => problems.push(why),
         }
     }
-    let (from_env, notes) = layers::environment(env);
+    let (from_env, notes) = layers::environment(env, &mut problems);
     layers.push(from_env);
     layers.push(layers::flags(flags));
     for layer in &layers {

@@ -17,6 +17,7 @@ use crate::core::crew::{Crew, Overrides};
 use crate::core::event::Started;
 use crate::core::ids::Name;
 use crate::core::money::{Caps, Tokens};
+use crate::core::rules;
 use crate::ports::store::Store;
 
 /// The providers of the settings as a crew file reads them.
@@ -98,6 +99,7 @@ fn from_disk(
         providers: &providers,
         limits,
         limits_from: from,
+        pinned: false,
     };
     read(&source, &options)
 }
@@ -138,6 +140,17 @@ pub fn place(root: &Path, cwd: &Path, path: &Path) -> Result<String, Failure> {
     })
 }
 
+/// The tools that a run was started with; today's for a run that does not say.
+fn pinned_tools(project: &Project, store: &dyn Store, started: &Started) -> Result<Vec<ToolSpec>, Failure> {
+    let Some(blob) = &started.tools else { return Ok(tool_specs(project)) };
+    let lost = |why: String| {
+        Failure::new(Exit::Audit, format!("the journal of run {}: its tools ({blob}) {why}", started.run))
+            .hint("bosun audit verify RUN says what else is gone")
+    };
+    let text = store.blob(blob)?.ok_or_else(|| lost("are gone".to_owned()))?;
+    serde_json::from_str(&text).map_err(|why| lost(format!("cannot be read: {why}")))
+}
+
 /// What a run's journal pins, read again.
 pub fn load_pinned(project: &Project, store: &dyn Store, started: &Started) -> Result<Loaded, Failure> {
     let mut files = BTreeMap::new();
@@ -153,7 +166,14 @@ pub fn load_pinned(project: &Project, store: &dyn Store, started: &Started) -> R
         let context_window = started.windows.get(&format!("{provider}/{model}")).copied();
         Some(ListedPrice { price, context_window })
     };
-    let builtin_tools = tool_specs(project);
+    if rules::table(started.rules).is_none() {
+        let (found, known) = (started.rules, rules::RULES);
+        let message =
+            format!("run {} was started under rules {found}; this bosun knows rules 1 to {known}", started.run);
+        return Err(Failure::new(Exit::State, message)
+            .hint(format!("use the newer bosun that started it ({})", super::screen::clean(&started.version))));
+    }
+    let builtin_tools = pinned_tools(project, store, started)?;
     let providers = providers(project);
     let options = LoadOptions {
         overrides: &started.overrides,
@@ -162,6 +182,7 @@ pub fn load_pinned(project: &Project, store: &dyn Store, started: &Started) -> R
         providers: &providers,
         limits: Caps::default(),
         limits_from: "",
+        pinned: true,
     };
     Ok(crewfile::load(&PinnedSource(files), &started.file, &options))
 }
@@ -177,9 +198,19 @@ pub fn pinned(project: &Project, store: &dyn Store, started: &Started) -> Result
                 format!("the crew that run {} was started with cannot be read any more:", started.run),
             );
             failure.message.push_str(&format!("\n{}", crewfile::text(&loaded, false).trim_end()));
-            Err(failure.hint("its providers come from today's settings: see bosun config"))
+            Err(failure.hint("this bosun reads crew files otherwise than the one that started it"))
         }
     }
+}
+
+/// Where the providers' keys come from, in words, by the provider's name.
+pub fn keys(loaded: &Loaded) -> BTreeMap<String, String> {
+    let from = |name: &Name, table: &ProviderTable| match (&table.api_key_env, &table.api_key_file) {
+        (Some(variable), _) => format!("read from the variable {variable}"),
+        (None, Some(path)) => format!("read from the file {path}"),
+        (None, None) => format!("not stated: name a variable in `api_key_env` of [providers.{name}]"),
+    };
+    loaded.providers.iter().map(|(name, table)| (name.to_string(), from(name, table))).collect()
 }
 
 /// What a model is, for lists.

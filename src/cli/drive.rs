@@ -1,6 +1,7 @@
 //! A run in the foreground: its events to a face, its signals to the run, its end to an exit code.
 //! Invariant: stdout carries the result, or the events asked for, and nothing else.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,11 +71,13 @@ pub async fn drive(
     mut live: Live,
     mut entries: mpsc::UnboundedReceiver<Arc<Entry>>,
     before: Vec<Entry>,
+    keys: BTreeMap<String, String>,
     show: ShowArgs,
 ) -> Outcome {
     let mut signals = Signals::new().map_err(|why| Failure::new(Exit::Internal, format!("no signals: {why}")))?;
     let mode = Mode::choose(&context.out, show.json, show.quiet);
-    let mut progress = Progress::new(context.out.clone(), mode, live.texts.clone()).of(live.crew.clone());
+    let progress = Progress::new(context.out.clone(), mode, live.texts.clone());
+    let mut progress = progress.of(live.crew.clone()).knowing(keys);
     let notifier = Notifier::start(engine.store.clone(), &engine.root, &live.id, &live.crew);
     let tell = |progress: &Progress, entry: &Entry| {
         if let Some(notifier) = &notifier {
@@ -168,15 +171,26 @@ fn end(context: &Context, engine: &Engine, mut progress: Progress, outcome: RunO
         (started.filter(|started| started.offline), show.json || show.quiet, exit == Exit::Done)
     {
         context.out.note(&real_model(started));
+    } else if show.quiet && !show.json && result.is_some() {
+        mark_stand_in(context, started);
     }
     Ok(exit)
 }
+
+/// The result of a stand-in never stands without a word, however quiet a command is asked to be.
+fn mark_stand_in(context: &Context, started: Option<&Started>) {
+    if started.is_some_and(|started| started.offline) {
+        context.out.note(STAND_IN);
+    }
+}
+
+const STAND_IN: &str = "[offline] A stand-in made this text, not a language model.";
 
 /// What stands under the result of a run without a language model.
 fn real_model(started: &Started) -> String {
     let place = if started.overrides.offline { "in place of --offline" } else { "to the command" };
     format!(
-        "[offline] A stand-in made this text, not a language model. For a real one add {place}:\n\
+        "{STAND_IN} For a real one add {place}:\n\
          \x20 --model openai/gpt-4.1-mini   (first: export OPENAI_API_KEY=...)\n\
          \x20 --model ollama/llama3.1       (on this machine: ollama pull llama3.1)"
     )
@@ -207,6 +221,9 @@ pub fn print_again(context: &Context, engine: &Engine, journal: &Journal, show: 
     let exit = progress.end(Some(&journal.head()));
     if !show.json {
         print_result(context, engine, result.as_ref())?;
+        if result.is_some() {
+            mark_stand_in(context, progress.tally().started.as_deref());
+        }
     }
     Ok(exit)
 }

@@ -100,7 +100,10 @@ fn exit_of(cause: &ParkCause) -> Exit {
 
 fn words(tally: &Tally, cause: &ParkCause) -> String {
     match cause {
-        ParkCause::Credentials { message } => format!("paused: credentials: {}", clean(message)),
+        ParkCause::Credentials { message } => {
+            let key = tally.refused_key().map(|(provider, from)| format!("; the key of `{provider}` is {from}"));
+            format!("paused: credentials: {}{}", clean(message), key.unwrap_or_default())
+        }
         ParkCause::Quota { message } => format!("paused: the provider refuses: {}", clean(message)),
         ParkCause::Deadline => "paused: the crew's deadline has passed".to_owned(),
         ParkCause::Interrupted => "paused by Ctrl-C".to_owned(),

@@ -179,7 +179,7 @@ fn settle(context: &Context, project: &Project, args: &SettleArgs) -> Outcome {
         events.push(Event::Call(CallEvent::Lost { call, agent, cause, elapsed_ms: 0 }));
     }
     events.push(Event::Call(CallEvent::Settled { call: call.clone(), cost, by }));
-    append::outside(&*store, &run, &events, None)?;
+    append::outside(&*store, &run, &events)?;
     context.out.note(&format!("{call} of run {} is settled at {}", run.short(), usd(usd_amount)));
     Ok(Exit::Done)
 }

@@ -137,8 +137,9 @@ pub fn run(context: &Context, args: RunArgs) -> Outcome {
     let mut refused = false;
     let outcome = drive::block_on(async {
         let (watcher, entries) = mpsc::unbounded_channel();
+        let keys = crews::keys(&ready.loaded);
         let live = engine.start(ready, Some(watcher)).await.inspect_err(|_| refused = true)?;
-        drive::drive(context, &engine, live, entries, Vec::new(), args.show).await
+        drive::drive(context, &engine, live, entries, Vec::new(), keys, args.show).await
     });
     if !refused || args.key.is_none() {
         return outcome;
@@ -341,7 +342,8 @@ fn take_up(
     let run = journal.row.run.clone();
     drive::block_on(async {
         let (watcher, entries) = mpsc::unbounded_channel();
+        let keys = crews::keys(&ready.loaded);
         let live = engine.resume(&run, ready, opening, Some(watcher)).await?;
-        drive::drive(context, engine, live, entries, journal.entries, *show).await
+        drive::drive(context, engine, live, entries, journal.entries, keys, *show).await
     })
 }

@@ -7,12 +7,14 @@ use super::open::{Project, now_ms, read_run};
 use super::screen::{self, Side, Table, ago, clean, span, usd};
 use super::tally::{RunStand, StepState, Tally};
 use super::{Context, ends};
-use crate::core::event::ParkCause;
+use crate::core::event::{Event, LedgerEvent, ParkCause};
 use crate::core::money::grouped;
 use crate::ports::store::{RunFilter, RunRow, RunState, Store};
 
 /// Runs whose journal is read for the column AT.
 const LOOKED_INTO: usize = 20;
+/// The kind of [`LedgerEvent::Raised`].
+const RAISED: &str = "budget.raised";
 
 #[derive(Clone, Debug, Args)]
 pub struct RunsArgs {
@@ -52,6 +54,7 @@ pub fn runs(context: &Context, args: RunsArgs) -> Outcome {
 }
 
 fn json(store: &dyn Store, row: &RunRow) -> String {
+    let cap = cap(store, row);
     serde_json::json!({
         "run": row.run,
         "crew": row.crew,
@@ -65,9 +68,18 @@ fn json(store: &dyn Store, row: &RunRow) -> String {
         "tokens": row.spent.tokens,
         "calls": row.spent.calls,
         "usd": row.spent.usd,
-        "budget": row.cap.strip_prefix('$').map_or_else(|| row.cap.clone(), |usd| usd.replace(',', "")),
+        "budget": cap.strip_prefix('$').map_or_else(|| cap.clone(), |usd| usd.replace(',', "")),
     })
     .to_string()
+}
+
+/// The cap in force: the one of the start, or what it was last raised to. The list keeps only the first.
+fn cap(store: &dyn Store, row: &RunRow) -> String {
+    let raised = store.last_of(&row.run, RAISED).ok().flatten();
+    match raised.and_then(|row| Event::decode(&row.kind, &row.payload).ok()) {
+        Some(Event::Ledger(LedgerEvent::Raised { caps, .. })) => screen::caps(caps),
+        Some(_) | None => row.cap.clone(),
+    }
 }
 
 fn table(store: &dyn Store, rows: &[RunRow]) -> Table {
@@ -91,7 +103,8 @@ fn table(store: &dyn Store, rows: &[RunRow]) -> Table {
         let alive = row.state.is_final() || store.owner(&row.run).is_some();
         let status = format!("{}{offline}", status(row.state, alive));
         let at = tally.as_ref().map(at).unwrap_or_default();
-        let budget = if row.cap.is_empty() { String::new() } else { format!("/{}", clean(&row.cap)) };
+        let cap = cap(store, row);
+        let budget = if cap.is_empty() { String::new() } else { format!("/{}", clean(&cap)) };
         table.row(vec![
             row.run.short().to_owned(),
             clean(&row.crew),

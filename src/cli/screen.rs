@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::adapters::tools::ansi;
-use crate::core::money::{NanoUsd, grouped};
+use crate::core::money::{Caps, NanoUsd, grouped};
 
 /// Columns of the terminal at stderr or stdout; `None` where there is none.
 pub fn columns() -> Option<usize> {
@@ -200,6 +200,15 @@ pub fn cap(amount: NanoUsd) -> String {
         None => format!("${plain}.00"),
         Some((_, part)) if part.len() == 1 => format!("${plain}0"),
         Some(_) => format!("${plain}"),
+    }
+}
+
+/// The cap that a list shows: dollars, else tokens.
+pub fn caps(caps: Caps) -> String {
+    match (caps.usd, caps.tokens) {
+        (Some(usd), _) => cap(usd),
+        (None, Some(tokens)) => format!("{tokens} tok"),
+        (None, None) => "none".to_owned(),
     }
 }
 

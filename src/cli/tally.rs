@@ -115,6 +115,8 @@ pub struct Tally {
     since_ms: u64,
     /// Why the ledger could not follow, if it could not.
     pub illegal: Option<String>,
+    /// Where each provider's key comes from, in words: not of the journal, told by whoever knows it.
+    pub keys: BTreeMap<String, String>,
 }
 
 impl Tally {
@@ -331,6 +333,16 @@ impl Tally {
     /// Calls in flight: open holds that are not in doubt.
     pub fn in_flight(&self) -> Vec<CallId> {
         self.ledger.open().cloned().collect()
+    }
+
+    /// The provider that last refused its key, and where that key comes from.
+    pub fn refused_key(&self) -> Option<(&str, &str)> {
+        let refused = self.calls.values().filter(|call| match &call.state {
+            CallState::Failed { class, .. } => *class == FailureClass::Credentials,
+            CallState::Open | CallState::Answered | CallState::Lost(_) => false,
+        });
+        let (provider, _) = refused.max_by_key(|call| call.seq)?.held.model.split_once('/')?;
+        Some((provider, self.keys.get(provider)?))
     }
 
     /// Short id of the run, as people type it.

@@ -22,11 +22,13 @@ use super::event::{ErrorClass, ParkCause, TaskResult};
 use super::ids::{AgentRef, BlobId, CallId, Key, Name, Segment, Step};
 use super::machine::Control;
 use super::money::Amount;
+use lists::Lists;
 
 mod apply;
 mod children;
 mod decide;
 mod ends;
+mod lists;
 mod loops;
 mod prompt;
 mod start;
@@ -39,6 +41,7 @@ pub const MAX_CRASHES: u32 = 3;
 pub struct Plan {
     crew: Arc<Crew>,
     pub state: State,
+    lists: Lists,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -214,7 +217,7 @@ impl Plan {
             over: false,
             control: Control::default(),
         };
-        Plan { crew, state }
+        Plan { crew, state, lists: Lists::default() }
     }
 
     pub fn crew(&self) -> &Arc<Crew> {

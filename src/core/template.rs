@@ -222,15 +222,26 @@ pub(super) enum Seen {
     Text(Arc<str>),
     None,
     Result(ResultView),
-    Items { status: String, items: Vec<(Key, Option<ResultView>)> },
+    /// The JSON of a typed result, parsed when a template looks into it.
+    Typed {
+        status: String,
+        json: Arc<str>,
+    },
+    Items {
+        status: String,
+        items: Vec<(Key, Option<ResultView>)>,
+    },
 }
 
 impl Scope {
     fn put(&mut self, name: impl Into<Cow<'static, str>>, seen: Seen) {
         Arc::make_mut(&mut self.values).insert(name.into(), seen);
     }
-    pub fn json(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Arc<serde_json::Value>>) {
-        self.put(name, Seen::Json(value.into()));
+    pub fn json(&mut self, name: impl Into<Cow<'static, str>>, value: serde_json::Value) {
+        self.shared(name, Arc::new(value));
+    }
+    pub fn shared(&mut self, name: impl Into<Cow<'static, str>>, value: Arc<serde_json::Value>) {
+        self.put(name, Seen::Json(value));
     }
     /// Made when it is asked for, if ever.
     pub fn late(
@@ -250,6 +261,11 @@ impl Scope {
     /// `x` is the value (text or typed object), `x.text` always the text, `x.status` its status.
     pub fn result(&mut self, name: impl Into<Cow<'static, str>>, result: ResultView) {
         self.put(name, Seen::Result(result));
+    }
+    /// As [`Scope::result`] of a typed one, from its JSON: that is parsed only if a template looks into it,
+    /// which matters where each of ten thousand items has the list they come from in its scope.
+    pub fn typed(&mut self, name: impl Into<Cow<'static, str>>, status: &str, json: Arc<str>) {
+        self.put(name, Seen::Typed { status: status.to_owned(), json });
     }
     /// The result of a `for_each`: a list in item order, none for a failed item; `x['intro']` is
     /// one; `x.status` is the list's status, `x.text` the items' texts joined under their keys.
@@ -274,6 +290,7 @@ impl Scope {
             Seen::Text(text) => Some(text.to_string()),
             Seen::None => None,
             Seen::Result(result) => Some(result.text.to_string()),
+            Seen::Typed { json, .. } => Some(json.to_string()),
             Seen::Items { items, .. } => {
                 let done = items.iter().filter_map(|(key, result)| result.as_ref().map(|result| (key, result)));
                 Some(done.map(|(key, result)| format!("{key}\n\n{}", result.text)).collect::<Vec<_>>().join("\n\n"))

@@ -1,6 +1,7 @@
 //! Traits of what the core's steps need from the world. Invariant: a port carries data and returns
 //! data; it decides nothing about tasks, money or retries, and knows no runtime.
 
+pub mod author;
 pub mod clock;
 pub mod files;
 pub mod model;

@@ -192,6 +192,10 @@ pub trait Store: Send + Sync {
     fn append(&self, batch: Batch, done: Done);
     /// Rows from `from` on, in order.
     fn read(&self, run: &RunId, from: Seq) -> Result<Vec<Row>, StoreError>;
+    /// The last row of a kind, without the rest of the journal.
+    fn last_of(&self, run: &RunId, kind: &str) -> Result<Option<Row>, StoreError> {
+        Ok(self.read(run, Seq(1))?.into_iter().rev().find(|row| row.kind == kind))
+    }
     /// A blob by id. A stored text that no longer has this hash is `Damaged`.
     fn blob(&self, id: &BlobId) -> Result<Option<std::sync::Arc<str>>, StoreError>;
     fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError>;

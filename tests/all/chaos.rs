@@ -1,5 +1,5 @@
-//! Whatever happens to a process, in any order: signals, kills, commands of other processes, panics. A
-//! crew with a tool, a child, a sub-crew, a list and a loop. Invariant: at every stop the journal is
+//! Whatever happens to a process, in any order: signals, kills, commands of other processes, panics. The
+//! crew has everything in it. Invariant: at every stop the journal is
 //! sound, the last line says how to go on, and in the end the result is that of an undisturbed run.
 
 use std::time::Duration;
@@ -9,127 +9,7 @@ use boatswain::core::event::RunEnd;
 use rustix::process::Signal;
 
 use super::support::{Dice, Folder, kill9, signal, size, wait};
-
-const CREW: &str = r#"
-schema = 1
-[crew]
-output = "whole"
-[budget]
-max_tokens = 1000000
-[providers.s]
-kind = "scripted"
-file = "script.toml"
-[models]
-m = "s/m"
-[crews.legal]
-file = "legal.toml"
-[agents.researcher]
-model = "m"
-tools = ["files.read", "note"]
-[agents.lead]
-model = "m"
-delegates = ["helper", "legal"]
-[agents.helper]
-model = "m"
-[agents.writer]
-model = "m"
-[agents.critic]
-model = "m"
-[tasks.research]
-agent = "researcher"
-description = "Read <research>"
-[tasks.brief]
-agent = "lead"
-description = "Lead <brief>"
-context = ["research"]
-[tasks.checked]
-crew = "legal"
-[tasks.part]
-agent = "writer"
-for_each = "parts.csv"
-key = "id"
-description = "Write <part {{ item.id }}>"
-[tasks.draft]
-agent = "writer"
-description = "Draft <draft>"
-review = { by = "critic", max_rounds = 2 }
-output_file = "out/draft.md"
-[tasks.whole]
-agent = "writer"
-description = "Join <whole>"
-context = ["brief", "part", "checked", "draft"]
-output_file = "out/whole.md"
-[tools.note]
-kind = "command"
-description = "Notes"
-isolation = "none"
-effect = "idempotent"
-command = ["sh", "-c", "echo x >> noted.txt"]
-"#;
-
-const LEGAL: &str = r#"
-schema = 1
-[budget]
-max_tokens = 500000
-[providers.s]
-kind = "scripted"
-file = "script.toml"
-[models]
-m = "s/m"
-[agents.counsel]
-model = "m"
-[tasks.claims]
-agent = "counsel"
-description = "Find <claims>"
-[tasks.opinion]
-agent = "counsel"
-description = "Give <opinion>"
-context = ["claims"]
-"#;
-
-/// What was said last decides what is answered, so that a call that is made anew hears the same.
-const REPLIES: [(&str, &str); 13] = [
-    ("<whole>", "text = \"The whole.\""),
-    ("<part a>", "text = \"Part A.\""),
-    ("<part b>", "text = \"Part B.\""),
-    ("<part c>", "text = \"Part C.\""),
-    ("<claims>", "text = \"Claims.\""),
-    ("<opinion>", "text = \"Opinion.\""),
-    ("<helper>", "text = \"Helped.\""),
-    (
-        "<brief>",
-        "tool_calls = [{ name = \"delegate\", arguments = { to = \"helper\", task = \"Help <helper>\" } }, \
-         { name = \"delegate\", arguments = { to = \"legal\", task = \"Check it\" } }]",
-    ),
-    ("\"step\":\"brief/", "text = \"Led.\""),
-    (
-        "<research>",
-        "tool_calls = [{ name = \"files.read\", arguments = { path = \"notes.txt\" } }, { name = \"note\" }]",
-    ),
-    ("issues", "text = \"A better draft.\""),
-    ("<draft>", "text = \"A draft.\""),
-    ("exit", "text = \"Researched.\""),
-];
-
-fn crew(delay: &str) -> Folder {
-    let folder = Folder::new(CREW);
-    folder.file("legal.toml", LEGAL);
-    let reply = |(contains, says): &(&str, &str)| {
-        format!("[[reply]]\ncontains = {contains:?}\nrepeat = true\ndelay = \"{delay}\"\n{says}\n")
-    };
-    let critic = |round: u32, says: &str| {
-        format!(
-            "[[reply]]\nstep = \"draft_review#{round}\"\nagent = \"critic\"\ncall = 1\nrepeat = true\ndelay = \"{delay}\"\njson = {says}\n"
-        )
-    };
-    let judge = critic(1, "{ verdict = \"revise\", issues = [\"short\"] }")
-        + &critic(2, "{ verdict = \"approve\", issues = [] }");
-    let others: String = REPLIES.iter().map(reply).collect();
-    folder.file("script.toml", &format!("{judge}{others}[default]\ntext = \"Researched.\"\ndelay = \"{delay}\"\n"));
-    folder.file("parts.csv", "id\na\nb\nc\n");
-    folder.file("notes.txt", "Some notes.\n");
-    folder
-}
+use super::whole_crew::crew;
 
 const RUN: [&str; 5] = ["run", "crew.toml", "-q", "--key", "k"];
 

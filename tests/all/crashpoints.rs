@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::support::{Folder, until, wait};
+use super::whole_crew;
 
 /// What sends, commits or acts. Each needs a crash point nearby: a new one without fails here.
 const BOUNDARIES: [&str; 9] = [
@@ -71,88 +72,8 @@ fn every_boundary_of_the_source_has_a_crash_point() {
     assert_eq!(found, BOUNDARIES.into_iter().collect());
 }
 
-const CREW: &str = r#"
-schema = 1
-[budget]
-max_usd = 1
-max_tokens = 1000000
-[providers.s]
-kind = "scripted"
-file = "script.toml"
-[models]
-m = "s/m"
-[agents.researcher]
-model = "m"
-tools = ["files.read"]
-[agents.lead]
-model = "m"
-delegates = ["helper"]
-[agents.helper]
-model = "m"
-[agents.writer]
-model = "m"
-[tasks.research]
-agent = "researcher"
-description = "Read <research>"
-[tasks.brief]
-agent = "lead"
-description = "Lead <brief>"
-context = ["research"]
-[tasks.part]
-agent = "writer"
-for_each = "parts.csv"
-key = "id"
-description = "Write <part {{ item.id }}>"
-context = ["research"]
-[tasks.whole]
-agent = "writer"
-description = "Join <whole>"
-context = ["brief", "part"]
-output_file = "out/whole.md"
-"#;
-
-/// By what was said last, so that a call that is made anew hears the same.
-const SCRIPT: &str = r#"
-[[reply]]
-contains = "<whole>"
-repeat = true
-text = "The whole."
-[[reply]]
-contains = "<part a>"
-repeat = true
-text = "Part A."
-[[reply]]
-contains = "<part b>"
-repeat = true
-text = "Part B."
-[[reply]]
-contains = "<brief>"
-repeat = true
-tool_calls = [{ name = "delegate", arguments = { to = "helper", task = "Help <helper>" } }]
-[[reply]]
-contains = "<helper>"
-repeat = true
-text = "Helped."
-[[reply]]
-contains = "status"
-repeat = true
-text = "Led."
-[[reply]]
-contains = "<research>"
-repeat = true
-tool_calls = [{ name = "files.read", arguments = { path = "notes.txt" } }]
-[[reply]]
-contains = "Some notes"
-repeat = true
-text = "Researched."
-"#;
-
 fn crew() -> Folder {
-    let folder = Folder::new(CREW);
-    folder.file("script.toml", SCRIPT);
-    folder.file("parts.csv", "id\na\nb\n");
-    folder.file("notes.txt", "Some notes.\n");
-    folder
+    whole_crew::crew("0ms")
 }
 
 const RUN: [&str; 5] = ["run", "crew.toml", "--key", "k", "-q"];
@@ -185,8 +106,7 @@ fn dies_somewhere(point: &str, pass: u32) -> Option<Folder> {
         return Some(folder);
     }
     let folder = crew();
-    let (first, slow) = ("contains = \"<research>\"", "contains = \"<research>\"\ndelay = \"400ms\"");
-    folder.file("script.toml", &SCRIPT.replacen(first, slow, 1));
+    whole_crew::slow(&folder, "research", "400ms");
     let mut command = folder.command(&RUN);
     let child = command.env("BOSUN_CRASH_AT", format!("{point}:{pass}")).spawn().unwrap();
     until("a first entry", || folder.state().join("journal.db").exists());

@@ -66,6 +66,7 @@ fn with<T>(overrides: &Overrides, run: impl FnOnce(&LoadOptions<'_>) -> T) -> T 
         providers: &providers,
         limits: Caps::default(),
         limits_from: "",
+        pinned: false,
     })
 }
 
@@ -103,7 +104,7 @@ fn the_crews_of_the_manual_load() {
     assert_eq!(handbook.agents["author"].model.settings.max_output, 1200);
     let Some(TaskPrompt::Chosen(chosen)) = &handbook.tasks[0].prompt else { panic!("one prompt for all") };
     let mut scope = Scope::default();
-    scope.json("item", rows[1].item.clone());
+    scope.shared("item", rows[1].item.clone());
     scope.text("window", "Before.".into());
     let path = handbook.templates.render(chosen, &scope).unwrap();
     let prompt = handbook.templates.find(&path).unwrap();
@@ -139,7 +140,7 @@ fn the_rest_of_the_language_loads() {
     let mut scope = Scope::default();
     let verdict = json!({"verdict": "revise", "score": 9});
     scope.result("check", ResultView { status: "done".into(), text: verdict.to_string().into(), value: Some(verdict) });
-    scope.json("round", serde_json::json!(1));
+    scope.json("round", 1.into());
     assert_eq!(plan.templates.test(&plan.loops[0].until, &scope), Ok(true), "the judge's fields are known bare");
 }
 
@@ -151,7 +152,7 @@ fn a_judge_reads_what_the_author_was_told() {
     for (name, text) in [("draft", "One draft."), ("research", "Ten facts.")] {
         scope.result(name, ResultView { status: "done".into(), value: None, text: text.into() });
     }
-    scope.json("round", serde_json::json!(1));
+    scope.json("round", 1.into());
     let text = report.templates.render(prompt, &scope).unwrap();
     assert!(
         text.contains("An 800-word article from the research") && text.contains("<draft>One draft.</draft>"),
@@ -407,8 +408,8 @@ fn reviews_of_repeated_tasks_and_of_prompt_files_load() {
     for (name, text) in [("facts", "Ten."), ("s", "Draft."), ("t", "Whole.")] {
         scope.result(name, ResultView { status: "done".into(), value: None, text: text.into() });
     }
-    scope.json("item", rows[0].item.clone());
-    scope.json("round", serde_json::json!(1));
+    scope.shared("item", rows[0].item.clone());
+    scope.json("round", 1.into());
     for (judge, says) in [(2, ["On one", "A page on one", "<s>Draft.</s>"]), (4, ["Join <s>", "`s`", "<t>Whole.</t>"])]
     {
         let Some(TaskPrompt::Fixed(prompt)) = &crew.tasks[judge].prompt else { panic!("no prompt") };

@@ -780,6 +780,8 @@ fn a_clock_that_runs_backwards_changes_no_decision() {
         key: None,
         offline: false,
         version: "0".into(),
+        tools: None,
+        rules: 1,
     };
     let (event, at_ms) = (Event::Run(RunEvent::Started(Box::new(started))), clock.now_ms());
     let (kind, payload) = (event.kind(), event.encode());

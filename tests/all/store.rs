@@ -2,6 +2,7 @@
 //! as another process would be.
 
 mod damage;
+mod exit;
 mod full;
 mod process;
 

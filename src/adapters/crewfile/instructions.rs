@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Loader;
 use super::doc::Node;
 use super::make::Making;
+use super::places;
 use super::problem::{At, Problem};
 use super::prompts::{Site, report};
 use super::repeat::rows;
@@ -30,8 +31,11 @@ pub(super) fn read(loader: &mut Loader<'_>, making: &mut Making<'_>, index: usiz
     let description = inline(loader, making, "description", Fences::Put);
     let expected = inline(loader, making, "expected_output", Fences::Put);
     let output_file = inline(loader, making, "output_file", Fences::None);
-    if let Some(node) = table.get("output_file") {
-        output_path(loader, making, index, node);
+    if let Some(node) = table.get("output_file")
+        && output_path(loader, making, index, node)
+        && output_file.is_some()
+    {
+        places::rendered(loader, making, index, node);
     }
     let task = &mut making.drafts[index].task;
     (task.expected_output, task.output_file) = (expected, output_file);
@@ -54,11 +58,12 @@ pub(super) fn read(loader: &mut Loader<'_>, making: &mut Making<'_>, index: usiz
     draft.task.prompt = prompt;
 }
 
-/// Several items must not write one file, and no file leaves the project.
-fn output_path(loader: &mut Loader<'_>, making: &Making<'_>, index: usize, node: &Node) {
-    let Some(text) = node.text() else { return };
+/// Several items must not write one file, and no file leaves the project. False if something is wrong.
+fn output_path(loader: &mut Loader<'_>, making: &Making<'_>, index: usize, node: &Node) -> bool {
+    let Some(text) = node.text() else { return false };
     let plain = text.split("{{").next().unwrap_or_default();
-    if text.starts_with('/') || plain.split('/').any(|part| part == "..") {
+    let leaves = text.starts_with('/') || plain.split('/').any(|part| part == "..");
+    if leaves {
         let problem = Problem::error("E0111", &node.at, "`output_file` is not inside the project");
         loader.report(problem.help("write a path relative to the project's root, without `..`"));
     }
@@ -67,6 +72,7 @@ fn output_path(loader: &mut Loader<'_>, making: &Making<'_>, index: usize, node:
         let problem = Problem::error("E0111", &node.at, "every item would write the same file");
         loader.report(problem.help("put `{{ key }}` into the path"));
     }
+    !leaves
 }
 
 /// A prompt file, or a template that gives the name of one per item.
@@ -142,9 +148,9 @@ fn chosen(
     let mut out = BTreeSet::new();
     for (index, row) in rows.iter().enumerate() {
         let mut scope = Scope::default();
-        scope.json("item", row.item.clone());
-        scope.json("index", serde_json::Value::from(index + 1));
-        scope.json("key", serde_json::Value::from(row.key.as_str()));
+        scope.shared("item", row.item.clone());
+        scope.json("index", (index + 1).into());
+        scope.json("key", row.key.as_str().into());
         match templates.render(&name, &scope) {
             Ok(path) => drop(out.insert(path)),
             Err(error) => {

@@ -14,6 +14,7 @@ mod keys;
 mod loops;
 mod make;
 mod models;
+mod places;
 mod problem;
 mod prompts;
 mod render;
@@ -39,8 +40,9 @@ pub use keys::{
     AGENT, BUDGET, CREW, FRONT, GUARDRAIL, INPUT, Key, Kind, MODEL, NODE_BUDGET, NOTIFY, PRICE, PROVIDER, REVIEW,
     REVISE, ROOT, SUB_CREW, Spec, TASK, TOOL, WINDOW,
 };
+pub use places::{OutputAt, misplaced};
 pub use problem::{At, Bytes, CODES, Problem, Severity};
-pub use render::{json, summary, text};
+pub use render::{json, shown, summary, text};
 pub use solo::load_prompt;
 pub use source::{DiskSource, FILE_MAX, Pin, PinnedSource, ROWS_MAX, Source, project_root};
 pub use values::time;
@@ -79,7 +81,13 @@ pub struct LoadOptions<'a> {
     pub limits: Caps,
     /// Who states the dollars of `limits`: a file, a variable or a flag.
     pub limits_from: &'a str,
+    /// What a run was started with is read again: it was checked then, and a provider that is in no
+    /// settings any more is stood for by one of the kind [`GONE`], which sends nothing.
+    pub pinned: bool,
 }
+
+/// Kind of a provider that a pinned crew names and that no settings have any more.
+pub const GONE: &str = "gone";
 
 /// What came of the files.
 #[derive(Debug)]
@@ -98,6 +106,10 @@ pub struct Loaded {
     pub windows: BTreeMap<String, u64>,
     /// What `check` says besides: which key goes to which host.
     pub notes: Vec<String>,
+    /// The tools that the options offered.
+    pub tools: Vec<ToolSpec>,
+    /// Where the `output_file`s of the top crew stand.
+    pub outputs: Vec<OutputAt>,
 }
 
 /// Reads the crew in `path` (relative to the source's root).
@@ -117,6 +129,7 @@ pub(crate) struct Loader<'a> {
     prices: BTreeMap<String, Pricing>,
     windows: BTreeMap<String, u64>,
     notes: BTreeSet<String>,
+    outputs: Vec<OutputAt>,
     /// What `--model` stands for in the top crew: its aliases count in sub-crews too.
     replacement: Option<crate::core::crew::Model>,
     /// Crew files that are being read, outermost first.
@@ -133,6 +146,7 @@ impl<'a> Loader<'a> {
             prices: BTreeMap::new(),
             windows: BTreeMap::new(),
             notes: BTreeSet::new(),
+            outputs: Vec::new(),
             replacement: None,
             stack: Vec::new(),
         }
@@ -166,6 +180,8 @@ impl<'a> Loader<'a> {
             prices: self.prices,
             windows: self.windows,
             notes: self.notes.into_iter().collect(),
+            tools: self.options.builtin_tools.to_vec(),
+            outputs: self.outputs,
         }
     }
 }

@@ -8,7 +8,7 @@ use super::doc::{Node, Table};
 use super::form::pasted;
 use super::problem::{At, Problem};
 use super::values::{milli, time};
-use super::{Loader, ProviderTable, budget};
+use super::{GONE, Loader, ProviderTable, budget};
 use crate::adapters::models::secrets::{has_login, is_variable};
 use crate::core::chat::Settings;
 use crate::core::crew::{Model, Pricing};
@@ -72,13 +72,15 @@ impl<'d> Models<'d> {
         for entry in doc.table("providers").map(|table| table.entries.as_slice()).unwrap_or_default() {
             let (Ok(name), Some(table)) = (Name::new(&entry.key), entry.node.table()) else { continue };
             let known = providers.get(&name).cloned();
-            if table.get("kind").is_none() && known.is_none() {
+            let pinned = loader.options.pinned;
+            if table.get("kind").is_none() && known.is_none() && !pinned {
                 let message = format!("the provider `{name}` has no `kind`");
                 let help = "one of: openai, ollama, openai-compatible, offline, scripted";
                 loader.report(Problem::error("E0106", &entry.key_at, message).help(help));
             }
             no_secrets(loader, table);
-            providers.insert(name, merged(known.unwrap_or_default(), table));
+            let gone = ProviderTable { kind: GONE.to_owned(), ..ProviderTable::default() };
+            providers.insert(name, merged(known.unwrap_or(gone), table));
             for (key, kind) in [("base_url", "openai-compatible"), ("file", "scripted")] {
                 if table.text("kind") == Some(kind) && table.get(key).is_none() {
                     let message = format!("a provider of the kind `{kind}` needs `{key}`");
@@ -214,9 +216,13 @@ impl<'d> Models<'d> {
         let stated = table.and_then(|table| table.table("price")).and_then(price);
         let price = match (stated, provider_table.kind.as_str(), listed) {
             (Some(price), _, _) => Pricing::Priced(price),
+            // What a run was started with counts, whatever its provider has become since.
+            (None, _, Some(listed)) if loader.options.pinned => Pricing::Priced(listed.price),
             (None, "ollama" | "offline" | "scripted" | "host", _) => Pricing::Local,
             (None, _, Some(listed)) => Pricing::Priced(listed.price),
             (None, _, None) if self.allow_unpriced => Pricing::Unknown,
+            // It was let start without a price, so it cost none.
+            (None, _, None) if loader.options.pinned => Pricing::Local,
             (None, _, None) => {
                 let message = format!("no price is known for `{full}`, so the budget cannot hold its calls");
                 let help = "write `[models.NAME]` with `id` and `price = { input = …, output = … }` (USD per million \
@@ -256,6 +262,9 @@ impl<'d> Models<'d> {
     fn provider(&self, loader: &mut Loader<'_>, name: &str, at: &At) -> Option<ProviderTable> {
         if let Some(table) = self.providers.get(name) {
             return Some(table.clone());
+        }
+        if loader.options.pinned {
+            return Some(ProviderTable { kind: GONE.to_owned(), ..ProviderTable::default() });
         }
         let problem = if LATER.contains(&name) {
             let help = "an openai-compatible address of it works: `[providers.NAME]` with `kind` and `base_url`";

@@ -148,6 +148,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("E0602", "A row's key is empty, too long or missing."),
     ("E0603", "Two rows have the same key."),
     ("E0604", "More rows than `max_items`."),
+    (
+        "E0605",
+        "A value makes an `output_file` leave the project or name no file. Every row is looked at before anything is sent.",
+    ),
     ("W0701", "Something is defined and never used."),
 ];
 

@@ -23,17 +23,23 @@ fn position(text: &str, byte: usize) -> (usize, usize) {
 
 /// All problems as rustc shows its own, with the closing line.
 pub fn text(loaded: &Loaded, colors: bool) -> String {
+    let mut out = shown(loaded, &loaded.problems, colors);
+    out.push_str(&summary(loaded));
+    out.push('\n');
+    out
+}
+
+/// Problems of the files of `loaded`, without a closing line.
+pub fn shown(loaded: &Loaded, problems: &[Problem], colors: bool) -> String {
     let masked: BTreeMap<&str, String> =
         loaded.pins.iter().map(|pin| (pin.path.as_str(), masked(pin, &loaded.problems))).collect();
     let renderer = if colors { Renderer::styled() } else { Renderer::plain() };
     let renderer = renderer.decor_style(DecorStyle::Ascii).term_width(120);
     let mut out = String::new();
-    for problem in &loaded.problems {
+    for problem in problems {
         out.push_str(&renderer.render(&groups(problem, &masked)));
         out.push_str("\n\n");
     }
-    out.push_str(&summary(loaded));
-    out.push('\n');
     out
 }
 

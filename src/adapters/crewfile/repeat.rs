@@ -131,7 +131,7 @@ fn keys(loader: &mut Loader<'_>, making: &Making<'_>, index: usize, lines: &Line
     for (index, row) in lines.rows.iter().enumerate() {
         let mut scope = Scope::default();
         scope.json("item", row.item.clone());
-        scope.json("index", serde_json::Value::from(index + 1));
+        scope.json("index", (index + 1).into());
         match templates.render(&name, &scope) {
             Ok(key) => out.push(key),
             Err(error) => {

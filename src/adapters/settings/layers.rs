@@ -43,6 +43,8 @@ pub const PROVIDER_KEYS: [&str; 10] = [
 /// Keys whose value is a path relative to the file that states it.
 const PATHS: [&str; 3] = ["api_key_file", "script", "log_file"];
 const PREFIX: &str = "BOSUN_";
+/// Keys that begin so are limits.
+const LIMIT: &str = "max_";
 
 /// One layer, as a source that `config` merges.
 #[derive(Clone, Debug)]
@@ -165,8 +167,9 @@ fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.to_uppercase())
 }
 
-/// `BOSUN_*`, and notes about variables that miss a setting by a letter or two.
-pub fn environment(env: &Env) -> (Layer, Vec<String>) {
+/// `BOSUN_*`. A variable that misses a setting by a letter or two is a note; one that misses a limit is a
+/// problem: whoever set it believes that spending is bounded.
+pub fn environment(env: &Env, problems: &mut Vec<String>) -> (Layer, Vec<String>) {
     let known: Vec<(String, &str)> =
         KEYS.iter().filter(|key| **key != "providers").map(|key| (variable(key), *key)).collect();
     let is_known = |name: &String| known.iter().any(|(variable, _)| variable == name);
@@ -180,11 +183,23 @@ pub fn environment(env: &Env) -> (Layer, Vec<String>) {
         let value = restamped(value, &variable(&key));
         (key, value)
     };
-    let near = |name: &String| {
-        let close = known.iter().find(|(variable, _)| strsim::damerau_levenshtein(variable, name) <= 2)?;
-        Some(format!("{name} is not a setting of bosun; did you mean {}?", close.0))
-    };
-    let notes = others.into_iter().filter_map(|(name, _)| near(name)).collect();
+    let mut notes = Vec::new();
+    for (name, _) in others {
+        let near = known.iter().map(|(variable, key)| (strsim::damerau_levenshtein(variable, name), variable, key));
+        let near = near.filter(|(distance, ..)| *distance <= 2).min();
+        match near {
+            Some((_, variable, key)) if key.starts_with(LIMIT) => problems.push(format!(
+                "{name}: is not a setting, and as a limit it would hold nothing; did you mean {variable}?"
+            )),
+            Some((_, variable, _)) => notes.push(format!("{name} is not a setting of bosun; did you mean {variable}?")),
+            None if name.starts_with(&variable(LIMIT)) => {
+                let limits = known.iter().filter(|(_, key)| key.starts_with(LIMIT));
+                let limits = limits.map(|(variable, _)| variable.as_str()).collect::<Vec<_>>().join(", ");
+                notes.push(format!("{name} is not a setting of bosun and limits nothing; limits: {limits}"));
+            }
+            None => {}
+        }
+    }
     (Layer { values: collected.into_iter().map(stamp).collect() }, notes)
 }
 

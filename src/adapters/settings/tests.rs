@@ -132,10 +132,26 @@ fn a_file_that_is_not_toml_names_file_and_line() {
 
 #[test]
 fn the_script_of_the_stand_in_and_misspelt_variables() {
-    let machine = Machine::new("", "script = 's.toml'\n", &[("BOSUN_MAX_UDS", "1"), ("BOSUN_SOMETHING", "1")]);
+    let variables = [("BOSUN_MODLE", "a/b"), ("BOSUN_MAX_DOLLARS", "1"), ("BOSUN_SOMETHING", "1")];
+    let machine = Machine::new("", "script = 's.toml'\n", &variables);
     let settings = machine.load().unwrap();
     assert_eq!(provider(&settings, "scripted").script, Some(machine.folder.path().join("project/s.toml")));
-    assert_eq!(settings.notes, ["BOSUN_MAX_UDS is not a setting of bosun; did you mean BOSUN_MAX_USD?"]);
+    assert_eq!(settings.notes.len(), 2, "{:?}", settings.notes);
+    assert!(settings.notes[0].contains("BOSUN_MAX_DOLLARS") && settings.notes[0].contains("limits nothing"));
+    assert_eq!(settings.notes[1], "BOSUN_MODLE is not a setting of bosun; did you mean BOSUN_MODEL?");
     let machine = Machine::new("", "script = 's.toml'\n", &[("BOSUN_SCRIPT", "/x/y.toml")]);
     assert_eq!(provider(&machine.load().unwrap(), "scripted").script, Some("/x/y.toml".into()));
+}
+
+#[test]
+fn a_limit_that_is_misspelt_is_refused_and_not_left_out() {
+    for (wrong, right) in [
+        ("BOSUN_MAX_USDD", "BOSUN_MAX_USD"),
+        ("BOSUN_MAX_UDS", "BOSUN_MAX_USD"),
+        ("BOSUN_MAXTOKENS", "BOSUN_MAX_TOKENS"),
+        ("BOSUN_MAX_CALL", "BOSUN_MAX_CALLS"),
+    ] {
+        let text = Machine::new("", "", &[(wrong, "1")]).problems();
+        assert!(text.contains(wrong) && text.contains(&format!("did you mean {right}?")), "{wrong}: {text}");
+    }
 }

@@ -4,6 +4,7 @@
 mod lines;
 mod region;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -71,6 +72,12 @@ impl Progress {
     /// What is shown may speak of what is still to come.
     pub fn of(mut self, crew: Arc<Crew>) -> Progress {
         self.tally.crew = Some(crew);
+        self
+    }
+
+    /// Says where the providers' keys come from, for the words about one that is refused.
+    pub fn knowing(mut self, keys: BTreeMap<String, String>) -> Progress {
+        self.tally.keys = keys;
         self
     }
 

@@ -57,6 +57,8 @@ impl Told {
             key: None,
             offline,
             version: "0.1.0".into(),
+            tools: None,
+            rules: 1,
         }))));
         told
     }

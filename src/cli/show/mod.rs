@@ -1,6 +1,8 @@
 //! `show`: a run, a step of it, its journal. Invariant: everything printed is read from the journal and
 //! what it pins; nothing is guessed, nothing is sent.
 
+mod attempt;
+mod events;
 mod prompt;
 mod step;
 mod why;
@@ -10,12 +12,12 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::failure::{Exit, Outcome};
-use super::open::{Journal, Project, StoreTexts, find_run, read_run};
+use super::open::{Journal, Project, find_run, read_run};
 use super::out::Tone;
 use super::screen::{self, Side, Table, clean, count, excerpt, span, tokens, usd};
 use super::tally::{RunStand, StepState, StepTally};
-use super::{Context, crew, ends, progress, runs};
-use crate::core::ids::{BlobId, Seq};
+use super::{Context, crew, ends, runs};
+use crate::core::ids::BlobId;
 use crate::ports::store::{RunRow, Store};
 
 #[derive(Clone, Debug, Args)]
@@ -32,6 +34,9 @@ pub struct ShowArgs {
     /// The request of each call, as it was sent
     #[arg(long, requires = "step")]
     pub prompt: bool,
+    /// Only this try of the step: its calls, prompts, answers and how it ended
+    #[arg(long, value_name = "N", requires = "step", conflicts_with_all = ["why", "events"])]
+    pub attempt: Option<u32>,
     /// The journal, entry by entry
     #[arg(long, conflicts_with_all = ["why", "prompt"])]
     pub events: bool,
@@ -45,54 +50,20 @@ pub fn show(context: &Context, args: ShowArgs) -> Outcome {
     let store = project.store_of(&args.run)?;
     let row = find_run(&*store, &args.run)?;
     if args.events {
-        return events(context, store, row, &args);
+        return events::print(context, store, row, &args);
     }
     let journal = read_run(&*store, row)?;
     match &args.step {
         Some(step) => step::step(context, &project, store, &journal, step, &args),
-        None => summary(context, &project, &*store, &journal, args.json),
+        None => summary(context, &project, &*store, journal, args.json),
     }
 }
 
-/// The journal: as JSON lines, or one line per entry.
-fn events(context: &Context, store: std::sync::Arc<dyn Store>, row: RunRow, args: &ShowArgs) -> Outcome {
-    let rows = store.read(&row.run, Seq(1))?;
-    let concerns = |payload: &[u8]| match &args.step {
-        Some(step) => step::named_in(payload, step),
-        None => true,
-    };
-    if args.json {
-        // Undecoded: a newer format is printed too.
-        for row_ in rows.iter().filter(|row| concerns(&row.payload)) {
-            context.out.line(&progress::json_line(&row.run, row_.seq, row_.at_ms, &row_.payload));
-        }
-        return Ok(Exit::Done);
-    }
-    let entries = super::open::decode(&row.run, &rows)?;
-    let texts = StoreTexts::new(store);
-    let mut tally = super::tally::Tally::default();
-    let zone = jiff::tz::TimeZone::system();
-    let columns = context.columns();
-    for (entry, row) in entries.iter().zip(&rows) {
-        tally.apply(entry);
-        if !concerns(&row.payload) {
-            continue;
-        }
-        let verdict = progress::verdict(&texts, &entry.event);
-        let said = progress::said(&tally, entry, verdict.as_deref());
-        let text = match said.first() {
-            Some(said) => said.plain(),
-            None => excerpt(&String::from_utf8_lossy(&row.payload), 160),
-        };
-        let line = format!("{:>5} {} {:<22} {text}", entry.seq, screen::clock(entry.at_ms, &zone), entry.event.kind());
-        context.out.line(&screen::clip(&line, columns));
-    }
-    Ok(Exit::Done)
-}
-
-fn summary(context: &Context, project: &Project, store: &dyn Store, journal: &Journal, json: bool) -> Outcome {
+fn summary(context: &Context, project: &Project, store: &dyn Store, mut journal: Journal, json: bool) -> Outcome {
     let loaded = journal.started().ok().and_then(|started| crew::load_pinned(project, store, started).ok());
     let classes = crew::Classes::new(&project.settings, loaded.as_ref());
+    journal.tally.keys = loaded.as_ref().map(crew::keys).unwrap_or_default();
+    let journal = &journal;
     let alive = store.owner(&journal.row.run);
     if json {
         context.out.line(&as_json(journal, alive.is_some()).to_string());

@@ -1,8 +1,9 @@
 //! One step: its attempts, calls, tools and result.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{ShowArgs, prompt, state, why};
+use super::{ShowArgs, attempt, prompt, state, why};
 use crate::cli::Context;
 use crate::cli::crew::{self, Classes};
 use crate::cli::failure::{Exit, Failure, Outcome};
@@ -22,6 +23,8 @@ pub(super) enum Wanted {
     /// A step; a unit without a round means all of its rounds.
     Steps(Vec<Step>),
     Call(CallId),
+    /// The calls of one attempt, and the steps that they are of.
+    Calls(Vec<Step>, BTreeSet<CallId>),
 }
 
 impl Wanted {
@@ -29,11 +32,12 @@ impl Wanted {
         match self {
             Wanted::Steps(steps) => steps.contains(&call.step),
             Wanted::Call(one) => one == call,
+            Wanted::Calls(_, calls) => calls.contains(call),
         }
     }
     pub fn steps(&self) -> Vec<Step> {
         match self {
-            Wanted::Steps(steps) => steps.clone(),
+            Wanted::Steps(steps) | Wanted::Calls(steps, _) => steps.clone(),
             Wanted::Call(call) => vec![call.step.clone()],
         }
     }
@@ -79,7 +83,10 @@ pub(super) fn step(
     text: &str,
     args: &ShowArgs,
 ) -> Outcome {
-    let wanted = wanted(journal, text)?;
+    let mut wanted = wanted(journal, text)?;
+    if let Some(number) = args.attempt {
+        wanted = attempt::narrowed(journal, &wanted, number)?;
+    }
     if args.prompt {
         return prompt::print(context, project, store, journal, &wanted, args.json);
     }
@@ -89,6 +96,9 @@ pub(super) fn step(
     let loaded = journal.started().ok().and_then(|started| crew::load_pinned(project, &*store, started).ok());
     let classes = Classes::new(&project.settings, loaded.as_ref());
     let texts = StoreTexts::new(store);
+    if let Some(number) = args.attempt {
+        return attempt::print(context, journal, &wanted, number, &classes, &texts, args.json);
+    }
     for step in wanted.steps() {
         let Some(row) = journal.tally.steps.get(&step) else { continue };
         if args.json {
@@ -112,24 +122,9 @@ fn print(context: &Context, journal: &Journal, row: &StepTally, wanted: &Wanted,
         usd(row.settled.usd),
         span(elapsed)
     ));
-    let mut table = Table::new(&[
-        ("CALL", Side::Left, 0),
-        ("MODEL", Side::Left, 2),
-        ("STATUS", Side::Left, 1),
-        ("IN", Side::Right, 5),
-        ("OUT", Side::Right, 5),
-        ("CACHED", Side::Right, 7),
-        ("HELD", Side::Right, 6),
-        ("USD", Side::Right, 3),
-        ("TIME", Side::Right, 4),
-    ]);
     let calls = journal.tally.calls.values().filter(|call| call.held.call.step == row.step);
-    for call in calls.filter(|call| wanted.has(&call.held.call)) {
-        table.row(cells(call, classes));
-    }
-    if !table.is_empty() {
-        context.table(&table);
-    }
+    let calls: Vec<&CallTally> = calls.filter(|call| wanted.has(&call.held.call)).collect();
+    table(context, &calls, classes);
     for line in tools(journal, row, wanted, texts) {
         context.out.line(&line);
     }
@@ -157,6 +152,25 @@ fn print(context: &Context, journal: &Journal, row: &StepTally, wanted: &Wanted,
             }
         }
         StepState::Running | StepState::WaitsBudget | StepState::NoBudget => {}
+    }
+}
+
+/// A row per call.
+pub(super) fn table(context: &Context, calls: &[&CallTally], classes: &Classes) {
+    let mut table = Table::new(&[
+        ("CALL", Side::Left, 0),
+        ("MODEL", Side::Left, 2),
+        ("STATUS", Side::Left, 1),
+        ("IN", Side::Right, 5),
+        ("OUT", Side::Right, 5),
+        ("CACHED", Side::Right, 7),
+        ("HELD", Side::Right, 6),
+        ("USD", Side::Right, 3),
+        ("TIME", Side::Right, 4),
+    ]);
+    calls.iter().for_each(|call| table.row(cells(call, classes)));
+    if !table.is_empty() {
+        context.table(&table);
     }
 }
 
@@ -208,7 +222,7 @@ fn cells(call: &CallTally, classes: &Classes) -> Vec<String> {
 }
 
 /// A line per tool call.
-fn tools(journal: &Journal, row: &StepTally, wanted: &Wanted, texts: &dyn Texts) -> Vec<String> {
+pub(super) fn tools(journal: &Journal, row: &StepTally, wanted: &Wanted, texts: &dyn Texts) -> Vec<String> {
     let mut lines = Vec::new();
     for entry in &journal.entries {
         let Event::Tool(event) = &entry.event else { continue };
@@ -243,7 +257,8 @@ fn outcome(journal: &Journal, of: &CallId, at: u32) -> String {
     }
 }
 
-fn json(journal: &Journal, row: &StepTally, wanted: &Wanted, texts: &dyn Texts) -> serde_json::Value {
+/// The calls of a step as JSON.
+pub(super) fn calls_json(journal: &Journal, row: &StepTally, wanted: &Wanted) -> Vec<serde_json::Value> {
     let calls = journal.tally.calls.values().filter(|call| call.held.call.step == row.step);
     let calls = calls.filter(|call| wanted.has(&call.held.call)).map(|call| {
         serde_json::json!({
@@ -253,7 +268,11 @@ fn json(journal: &Journal, row: &StepTally, wanted: &Wanted, texts: &dyn Texts) 
             "request_id": call.answer.as_ref().and_then(|answer| answer.request_id.clone()),
         })
     });
-    let calls: Vec<_> = calls.collect();
+    calls.collect()
+}
+
+fn json(journal: &Journal, row: &StepTally, wanted: &Wanted, texts: &dyn Texts) -> serde_json::Value {
+    let calls = calls_json(journal, row, wanted);
     let result = match &row.state {
         StepState::Ended(result) => Some(result),
         StepState::Running | StepState::WaitsBudget | StepState::NoBudget | StepState::Review { .. } => None,

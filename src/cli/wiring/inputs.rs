@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::adapters::crewfile::Loaded;
+use crate::adapters::crewfile::{self, Loaded};
 use crate::adapters::models::secrets::{Env, SecretInputs, mark, unbound};
 use crate::cli::crew as crews;
 use crate::cli::failure::{Exit, Failure};
@@ -102,6 +102,11 @@ pub fn bind(
         } else if let (InputKind::Path, Some(text)) = (input.kind, value.as_str()) {
             *value = place(root, cwd, text).into();
         }
+    }
+    let wrong = crewfile::misplaced(&loaded, &inputs);
+    if !wrong.is_empty() {
+        let text = crewfile::shown(&loaded, &wrong, false);
+        return Err(Failure::new(Exit::Crew, text.trim_end()).hint("nothing was sent"));
     }
     Ok(Ready { crew, loaded, file, inputs, secrets, overrides, key: None, more_time: Duration::ZERO })
 }

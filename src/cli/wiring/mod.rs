@@ -2,7 +2,7 @@
 //! before anything of it starts, and what it runs is what its journal pins.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,34 +10,37 @@ use tokio::sync::mpsc;
 
 use super::failure::{Exit, Failure};
 use super::open::Project;
+use super::screen;
 use crate::actors::Ports;
 use crate::actors::crash::{CrashPoints, crash_point};
 use crate::actors::host::{Host, Launch, LaunchError, Live};
 use crate::adapters::clock::SystemClock;
-use crate::adapters::crewfile::{Loaded, ProviderTable};
+use crate::adapters::crewfile::Loaded;
 use crate::adapters::files::RootFiles;
-use crate::adapters::models::secrets::{Env, KeySource};
+use crate::adapters::models::secrets::Env;
 use crate::adapters::models::{ProviderKind, ProviderSpec, Registry, Surroundings};
 use crate::adapters::sizes::O200k;
 use crate::adapters::tools::{CommandSpec, Declared, Grant, ToolBox, ToolBoxes};
 use crate::core::builtin;
-use crate::core::chain;
 use crate::core::chat::{Blob, FailureClass};
 use crate::core::crew::{Crew, InputKind, Pricing, ToolSource};
 use crate::core::estimate::set_aside;
 use crate::core::event::{Event, RunEvent, Started};
 use crate::core::ids::{Name, RunId, Seq};
-use crate::core::money::Amount;
+use crate::core::rules;
 use crate::core::run::Entry;
+use crate::ports::author::Author;
 use crate::ports::clock::Clock;
-use crate::ports::store::{Batch, Epoch, NewRun, Row, RunState, Store, StoreError};
+use crate::ports::store::{Epoch, NewRun, Row, Store, StoreError};
 
 mod hosted;
 mod inputs;
+mod providers;
 
 pub use hosted::Hosted;
 use inputs::inputs_hash;
 pub use inputs::{Ready, bind, keyed, pinned};
+pub use providers::provider;
 
 /// Names the file in which the stand-in counts its requests; of `bosun demo` alone.
 pub const DEMO_COUNT: &str = "BOSUN_DEMO_COUNT";
@@ -118,7 +121,7 @@ impl Engine {
 
     fn new_ports(&self, ready: &Ready) -> Result<Ports, Failure> {
         let own = ready.loaded.providers.iter().filter(|(name, _)| !self.hosted.models.contains_key(*name));
-        let specs = own.map(|(name, table)| provider(name, table, &self.root));
+        let specs = own.map(|(name, table)| providers::of_run(name, table, &ready.loaded, &self.root));
         let specs: Vec<ProviderSpec> = specs.collect::<Result<_, _>>()?;
         let names: Vec<Name> = specs.iter().map(|spec| spec.name.clone()).collect();
         let around = Surroundings {
@@ -200,7 +203,7 @@ impl Engine {
         let ports = self.ports(&ready)?;
         let id = RunId::from_random(ports.clock.random());
         let started = started(&id, &ready);
-        let blobs = pins(&ready.loaded).into_values().collect();
+        let blobs = pins(&ready.loaded).into_values().chain([tools(&ready.loaded)]);
         let time_left = ready.crew.deadline_ms.map(Duration::from_millis);
         let new = NewRun {
             run: id.clone(),
@@ -208,30 +211,25 @@ impl Engine {
             key: ready.key.clone(),
             inputs,
             offline: started.offline,
-            cap: cap_text(&started),
+            cap: screen::caps(started.caps),
             started_ms: ports.clock.now_ms(),
         };
-        let row = first_row(&id, Event::Run(RunEvent::Started(Box::new(started))), new.started_ms);
-        let batch = Batch {
-            run: id.clone(),
-            epoch: Epoch(0),
-            after: Seq(0),
-            rows: vec![row.clone()],
-            blobs,
-            spent: Amount::default(),
-            state: Some(RunState::Running),
-        };
+        let mut author = Author::of_new(&id);
+        author.keep(blobs);
+        let entry = Arc::new(author.write(Event::Run(RunEvent::Started(Box::new(started))), new.started_ms));
+        let batch = author.take(Epoch(0));
+        let rows = batch.rows.clone();
         // An fsync: not on a thread that other runs are driven by.
         let store = self.store.clone();
         let created = tokio::task::spawn_blocking(move || store.create(new, batch)).await;
         let epoch = created.map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
         let epoch = epoch.map_err(|error| self.taken(error))?;
         crash_point!(ports.crash, "run_created");
-        if let (Some(watcher), Ok(entry)) = (&watcher, Entry::decode(row.seq, row.at_ms, &row.kind, &row.payload)) {
-            let _ = watcher.send(Arc::new(entry));
+        if let Some(watcher) = &watcher {
+            let _ = watcher.send(entry);
         }
         let (crew, opening) = (ready.crew, Vec::new());
-        let launch = Launch { id: id.clone(), epoch, crew, rows: vec![row], opening, time_left };
+        let launch = Launch { id: id.clone(), epoch, crew, rows, opening, time_left };
         self.launch(launch, ports, watcher).await
     }
 
@@ -312,6 +310,11 @@ fn pins(loaded: &Loaded) -> BTreeMap<String, Blob> {
     builtin.chain(own).collect()
 }
 
+/// The tools that the crew was compiled with: another program's may read otherwise.
+fn tools(loaded: &Loaded) -> Blob {
+    Blob::new(serde_json::to_string(&loaded.tools).unwrap_or_default())
+}
+
 fn started(id: &RunId, ready: &Ready) -> Started {
     let prices = ready.loaded.prices.iter().filter_map(|(model, pricing)| match pricing {
         Pricing::Priced(price) => Some((model.clone(), *price)),
@@ -332,6 +335,8 @@ fn started(id: &RunId, ready: &Ready) -> Started {
         key: ready.key.clone(),
         offline: all_stand_ins(&ready.loaded),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        tools: Some(tools(&ready.loaded).id),
+        rules: rules::RULES,
     }
 }
 
@@ -339,20 +344,6 @@ fn started(id: &RunId, ready: &Ready) -> Started {
 fn all_stand_ins(loaded: &Loaded) -> bool {
     let kinds = loaded.providers.values().map(|table| ProviderKind::parse(&table.kind));
     kinds.into_iter().all(|kind| kind.is_ok_and(|kind| kind.is_stand_in()))
-}
-
-fn cap_text(started: &Started) -> String {
-    match (started.caps.usd, started.caps.tokens) {
-        (Some(usd), _) => crate::cli::screen::cap(usd),
-        (None, Some(tokens)) => format!("{tokens} tok"),
-        (None, None) => "none".to_owned(),
-    }
-}
-
-fn first_row(id: &RunId, event: Event, at_ms: u64) -> Row {
-    let (kind, payload) = (event.kind(), event.encode());
-    let hash = chain::link(&chain::genesis(id), Seq(1), at_ms, kind, &payload);
-    Row { seq: Seq(1), at_ms, kind: kind.to_owned(), payload: payload.into(), hash }
 }
 
 /// Running time so far: between each start and the last entry before the next one, on the clock of
@@ -368,21 +359,4 @@ fn running_ms(rows: &[Row]) -> u64 {
         last = row.at_ms;
     }
     total.saturating_add(from.map_or(0, |from| last.saturating_sub(from)))
-}
-
-/// A provider as its adapter takes it.
-pub fn provider(name: &Name, table: &ProviderTable, root: &Path) -> Result<ProviderSpec, Failure> {
-    let kind = ProviderKind::parse(&table.kind).map_err(|why| Failure::new(Exit::Crew, why))?;
-    let mut spec = ProviderSpec::new(name.clone(), kind);
-    spec.base_url = table.base_url.clone().or(spec.base_url);
-    spec.key = match (&table.api_key_env, &table.api_key_file) {
-        (Some(variable), _) => KeySource::Env(variable.clone()),
-        (None, Some(path)) => KeySource::File(root.join(path)),
-        (None, None) => spec.key,
-    };
-    spec.timeout_ms = table.timeout_ms.unwrap_or(spec.timeout_ms);
-    spec.max_concurrency =
-        table.max_concurrency.map_or(spec.max_concurrency, |n| usize::try_from(n).unwrap_or(usize::MAX));
-    spec.script = table.file.as_ref().map(|path| root.join(path)).or(spec.script);
-    Ok(spec)
 }

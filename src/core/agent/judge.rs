@@ -26,7 +26,7 @@ impl Agent {
         };
         let unusable = |why: &str| Ok(self.fail_attempt(job, spec, ErrorClass::Unusable, why));
         match finish {
-            Finish::Malformed => return unusable("the body of the reply was not an answer"),
+            Finish::Malformed => return unusable(&crate::core::malformed::words(content)),
             Finish::Length => return unusable("the answer was cut off at `max_output`"),
             Finish::Refusal => return unusable(&format!("the model refused: {}", clip(content))),
             Finish::Filter => return unusable("the provider's content filter stopped the answer"),

@@ -10,10 +10,10 @@ use crate::core::money::Tokens;
 
 /// Tokens a provider may add to a message (role, separators), and to a request. OpenAI documents 3
 /// a message and 3 a reply; doubled, because other vendors' templates are not public.
-const PER_MESSAGE: u64 = 8;
-const PER_REQUEST: u64 = 32;
+const PER_MESSAGE: u64 = crate::core::rules::ONE.per_message;
+const PER_REQUEST: u64 = crate::core::rules::ONE.per_request;
 /// What a tool costs beside its JSON.
-const PER_TOOL: u64 = 32;
+const PER_TOOL: u64 = crate::core::rules::ONE.per_tool;
 
 /// What an agent's `decide` comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]

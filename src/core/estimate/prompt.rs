@@ -220,7 +220,7 @@ impl Sizes<'_> {
         let mut found = std::collections::BTreeSet::new();
         for (index, row) in rows.iter().enumerate() {
             let mut scope = Scope::default();
-            scope.json("item", row.item.clone());
+            scope.shared("item", row.item.clone());
             scope.json("index", serde_json::Value::from(index + 1));
             scope.json("key", serde_json::Value::from(row.key.as_str()));
             let name =

@@ -9,6 +9,7 @@ use crate::core::crew::Overrides;
 use crate::core::ids::{BlobId, Name, RunId, Step};
 use crate::core::ledger::SetAside;
 use crate::core::money::{Caps, Price};
+use crate::core::rules;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type")]
@@ -62,6 +63,13 @@ pub struct Started {
     pub offline: bool,
     /// Of the program that started it.
     pub version: String,
+    /// The tools that were there without a table of the crew: a JSON list of their specs. Absent in runs
+    /// of before it was pinned, which take those of the program that reads them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<BlobId>,
+    /// Number of the constants in force ([`rules`]).
+    #[serde(default = "rules::first")]
+    pub rules: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -60,6 +60,7 @@ impl Plan {
         if let (Kind::List { .. }, Some(repeat)) = (&unit.kind, &task.repeat) {
             return self.start_list(world, step, unit, repeat);
         }
+        self.may_be_written(world, unit, task)?;
         match &task.who {
             Who::Agent(name) => self.assign(world, step, unit, name),
             Who::Crew(name) => self.start_crew(world, step, unit, name),
@@ -177,7 +178,7 @@ impl Plan {
                 None => number.to_string(),
                 Some(template) => {
                     scope.json("item", value.clone());
-                    scope.json("index", serde_json::Value::from(number));
+                    scope.json("index", number.into());
                     self.crew.templates.render(template, &scope)?
                 }
             };

@@ -6,6 +6,7 @@ use crate::core::chat::Message;
 use crate::core::crew::{self, Task, TaskPrompt, ToolArg};
 use crate::core::event::{Retold, Work};
 use crate::core::machine::{Decided, MissingText, World};
+use crate::core::place;
 use crate::core::template::{ResultView, Scope, TemplateError, TemplateName, fence};
 
 /// Why a prompt cannot be made.
@@ -86,6 +87,11 @@ impl Plan {
             scope.items(name.to_owned(), result.status.as_str(), items);
             return Ok(());
         }
+        let typed = dep.result.as_ref().filter(|result| result.typed && result.status.has_result());
+        if let Some((result, id)) = typed.and_then(|result| Some((result, result.text.as_ref()?))) {
+            scope.typed(name.to_owned(), result.status.as_str(), world.texts.text(id)?);
+            return Ok(());
+        }
         match view(world, dep.result.as_ref())? {
             Some(view) => scope.result(name.to_owned(), view),
             None => scope.none(name.to_owned()),
@@ -95,8 +101,8 @@ impl Plan {
 
     fn put_item(&self, world: World<'_>, scope: &mut Scope, task: usize, item: usize) -> Result<(), MissingText> {
         let key = self.keys(task).and_then(|keys| keys.get(item));
-        scope.json("item", self.item_value(world, task, item)?);
-        scope.json("index", serde_json::Value::from(item + 1));
+        scope.shared("item", self.item_value(world, task, item)?);
+        scope.json("index", (item + 1).into());
         scope.json("key", key.map_or(serde_json::Value::Null, |key| key.as_str().into()));
         let tokens = self.crew.tasks[task].repeat.as_ref().and_then(|repeat| repeat.window);
         if let Some(tokens) = tokens {
@@ -116,9 +122,7 @@ impl Plan {
         }
         let list = self.unit(&self.address(task, None)).map(|unit| &unit.kind);
         let Some(Kind::List { items: Some(items), .. }) = list else { return Ok(Arc::default()) };
-        let text = world.texts.text(items)?;
-        let values: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap_or_default();
-        Ok(values.into_iter().nth(item).unwrap_or_default().into())
+        Ok(self.lists.items(world.texts, items)?.get(item).cloned().unwrap_or_default())
     }
 
     /// The tail of the results so far, at most `tokens`, cut at a paragraph, else at a sentence.
@@ -145,7 +149,7 @@ impl Plan {
 
     /// `previous` (the unit's own last result) and `feedback` (the judge's of the last round).
     fn put_round(&self, world: World<'_>, scope: &mut Scope, unit: &Unit) -> Result<(), MissingText> {
-        scope.json("round", serde_json::Value::from(unit.round));
+        scope.json("round", unit.round.into());
         match view(world, unit.previous.as_ref())? {
             Some(view) => scope.result("previous", view),
             None => scope.none("previous"),
@@ -194,7 +198,7 @@ impl Plan {
             let crew::Agent { name, role, goal, backstory, .. } = &*about;
             serde_json::json!({ "name": name.as_str(), "role": role, "goal": goal, "backstory": backstory })
         });
-        scope.json("attempt", serde_json::Value::from(1));
+        scope.json("attempt", 1.into());
         let system = self.crew.templates.render(&role.system, &scope)?;
         let mut told = Vec::new();
         let user = match (&unit.kind, unit.task.map(|index| &self.crew.tasks[index as usize])) {
@@ -310,6 +314,18 @@ impl Plan {
             fields.insert(name.clone(), value);
         }
         Ok(serde_json::Value::Object(fields))
+    }
+
+    /// Is the place of the unit's `output_file` below the root? Asked before anything is paid for it.
+    pub(super) fn may_be_written(&self, world: World<'_>, unit: &Unit, task: &Task) -> Result<(), NoPrompt> {
+        let Some(template) = task.output_file.as_ref().filter(|_| unit.round <= 1) else { return Ok(()) };
+        // What a later round says is not known before the first.
+        let of_rounds = |name: &String| matches!(name.as_str(), "previous" | "feedback" | "round");
+        if task.in_loop.is_some() && self.crew.templates.names(template).iter().any(of_rounds) {
+            return Ok(());
+        }
+        let path = self.crew.templates.render(template, &self.scope_of(world, unit)?)?;
+        place::output(path.trim()).map_err(|why| NoPrompt::Wrong(format!("output_file: {why}")))
     }
 
     /// Path and text of a unit's output file.

@@ -152,3 +152,37 @@ fn lists_are_found_in_results() {
 fn open() -> Typing {
     Typing { names: [("critique".to_owned(), Ty::Result(Box::new(Ty::Any)))].into(), bare: None }
 }
+
+#[test]
+fn a_typed_result_reads_the_same_parsed_early_or_late() {
+    for value in [
+        json!({"verdict": "revise", "issues": ["too long", "no source"], "score": 7, "more": {"b": 1, "a": [true, null]}}),
+        json!([{"id": "x"}, {"id": "y"}]),
+        json!("a word"),
+        json!(7),
+        json!([]),
+        json!({}),
+    ] {
+        let text: Arc<str> = value.to_string().into();
+        let (mut early, mut late) = (scope(), scope());
+        early.result("critique", ResultView { status: "done".into(), text: text.clone(), value: Some(value) });
+        late.typed("critique", "done", text);
+        for source in [
+            "{{ critique }}",
+            "{{ critique.text }} {{ critique.status }}",
+            "{% if critique %}yes{% else %}no{% endif %}",
+            "{{ critique | length }}",
+            "{{ critique.score + 1 }} {{ critique.more.a[0] }} {{ critique.issues | bullets }}",
+            "{% for one in critique %}{{ one }},{% endfor %}",
+            "{{ critique[0].id }} {{ critique[1] }}",
+            "{{ critique | json }} {{ critique == critique }}",
+            "{{ critique.missing }}",
+            "{{ critique is mapping }} {{ critique is sequence }} {{ critique is string }}",
+        ] {
+            let (early, late) = (render(source, &early), render(source, &late));
+            assert_eq!(early.is_ok(), late.is_ok(), "{source}: {early:?} {late:?}");
+            assert_eq!(early.ok(), late.ok(), "{source}");
+        }
+        assert_eq!(early.plain("critique"), late.plain("critique"));
+    }
+}

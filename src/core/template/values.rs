@@ -205,6 +205,7 @@ impl Seen {
             Seen::Text(text) => Value::from(text.clone()),
             Seen::None => Value::from(()),
             Seen::Result(view) => one(view),
+            Seen::Typed { json, .. } => parsed(json),
             Seen::Items { items, .. } => {
                 let none = || Value::from(());
                 let items = items.iter().map(|(key, view)| (key.clone(), view.as_ref().map_or_else(none, one)));
@@ -218,6 +219,7 @@ impl Seen {
             Seen::Text(text) => Some(Value::from(text.clone())),
             Seen::None => Some(Value::from(())),
             Seen::Result(view) => Some(Value::from(view.text.clone())),
+            Seen::Typed { json, .. } => Some(Value::from(json.clone())),
             Seen::Items { items, .. } => {
                 let texts = items.iter().filter_map(|(key, view)| Some(format!("## {key}\n\n{}", view.as_ref()?.text)));
                 Some(Value::from(texts.collect::<Vec<_>>().join("\n\n")))
@@ -229,7 +231,7 @@ impl Seen {
             Seen::Json(_) | Seen::Late(_) | Seen::Text(_) => None,
             Seen::None => Some(Value::from("none")),
             Seen::Result(view) => Some(Value::from(&*view.status)),
-            Seen::Items { status, .. } => Some(Value::from(status.as_str())),
+            Seen::Typed { status, .. } | Seen::Items { status, .. } => Some(Value::from(status.as_str())),
         }
     }
 }
@@ -239,6 +241,10 @@ fn one(view: &ResultView) -> Value {
         Some(value) => from_json(value),
         None => Value::from(view.text.clone()),
     }
+}
+
+fn parsed(json: &Arc<str>) -> Value {
+    serde_json::from_str(json).map_or_else(|_| Value::from(json.clone()), |value| from_json(&value))
 }
 
 /// A list whose items are also found by key.

@@ -99,6 +99,8 @@ impl Mini {
             key: None,
             offline: false,
             version: "0.1.0".into(),
+            tools: None,
+            rules: 1,
         };
         mini.push(Event::Run(RunEvent::Started(Box::new(started))));
         mini

@@ -109,7 +109,7 @@ fn events_are_gapless_json_lines_or_words() {
     assert_eq!(events.last().unwrap()["type"], "run.finished");
     let words = place.run(&["show", "--events"]).out;
     assert_eq!(words.lines().count(), events.len());
-    assert!(words.contains("done draft_review#1 critic 1 call") && words.contains("verdict=revise"), "{words}");
+    assert!(words.contains("task.finished       draft_review#1 done · verdict=revise · 1 call"), "{words}");
     let some = place.run(&["show", "latest", "draft", "--events", "--json"]).out;
     assert!(some.lines().count() > 4 && some.lines().all(|line| line.contains(":\"draft")), "{some}");
 }

@@ -58,6 +58,7 @@ pub fn crew(files: &[(&str, &str)]) -> Arc<Crew> {
         providers: &providers,
         limits: Caps::default(),
         limits_from: "",
+        pinned: false,
     };
     let loaded = load(&source, files[0].0, &options);
     let problems = &loaded.problems;

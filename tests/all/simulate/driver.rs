@@ -122,6 +122,8 @@ impl Sim {
             key: None,
             offline: false,
             version: "test".into(),
+            tools: None,
+            rules: 1,
         }))));
         sim
     }

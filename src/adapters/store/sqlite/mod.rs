@@ -101,6 +101,8 @@ fn gone() -> StoreError {
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
+        // First the readers: while one is open, the writer is not the last and its log stays.
+        self.readers.close();
         let _ = self.jobs.send(Job::Stop);
         if let Some(thread) = self.thread.take()
             // The last handle may be dropped by a `done`, which runs on that thread.
@@ -155,6 +157,10 @@ impl Store for SqliteStore {
 
     fn read(&self, run: &RunId, from: Seq) -> Result<Vec<Row>, StoreError> {
         self.readers.rows(run, from)
+    }
+
+    fn last_of(&self, run: &RunId, kind: &str) -> Result<Option<Row>, StoreError> {
+        self.readers.last_of(run, kind)
     }
 
     fn blob(&self, id: &BlobId) -> Result<Option<Arc<str>>, StoreError> {

@@ -33,6 +33,11 @@ impl Readers {
         outcome
     }
 
+    /// Closes the connections that nobody reads with.
+    pub fn close(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn sql(&self, error: rusqlite::Error) -> StoreError {
         unusable(&self.folder, &error)
     }
@@ -59,6 +64,18 @@ impl Readers {
                 at = seq.next();
             }
             Ok(rows)
+        })
+    }
+
+    pub fn last_of(&self, run: &RunId, kind: &str) -> Result<Option<Row>, StoreError> {
+        self.with(|conn| {
+            let id = self.id_of(conn, run)?;
+            let sql = "SELECT id, at, kind, payload, hash FROM events WHERE id BETWEEN ?1 AND ?2 AND kind = ?3
+                ORDER BY id DESC LIMIT 1";
+            let mut select = conn.prepare_cached(sql).map_err(|e| self.sql(e))?;
+            let values = (event_id(id, 1), event_id(id, u64::from(u32::MAX)), kind);
+            let read = |row: &rusqlite::Row| stored(row, Seq(seq_of(row.get(0)?)));
+            select.query_row(values, read).optional().map_err(|e| self.sql(e))
         })
     }
 

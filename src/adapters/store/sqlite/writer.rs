@@ -104,7 +104,7 @@ impl Writer {
         let mut pace = Pace::default();
         while let Some(job) = kept_back.take().or_else(|| self.wait(&jobs)) {
             match job {
-                Job::Stop => return,
+                Job::Stop => return self.leave(),
                 Job::Call(call) => call(&mut self),
                 Job::Append(batch, done) => {
                     let mut rows = batch.rows.len();
@@ -145,6 +145,21 @@ impl Writer {
         if let Err(error) = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
             tracing::debug!(%error, "checkpoint put off");
         }
+    }
+
+    /// The last act: what was written moves into the file, and the log is emptied. Whoever reads at this
+    /// moment is not waited for; the log is then left to the next process.
+    fn leave(&mut self) {
+        if self.unmoved {
+            let emptied = self.conn.busy_timeout(Duration::ZERO).and_then(|()| self.truncate());
+            if let Err(error) = emptied {
+                tracing::debug!(%error, "the log is left for the next process");
+            }
+        }
+    }
+
+    fn truncate(&self) -> Result<(), rusqlite::Error> {
+        self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     }
 
     fn commit(&mut self, group: &mut Vec<(Batch, Done)>) {

@@ -7,7 +7,8 @@ use cap_std::fs::Dir;
 use regex::Regex;
 
 use super::Stop;
-use crate::adapters::files::{explain, is_own};
+use crate::adapters::files::explain;
+use crate::core::place::is_own;
 
 /// Most entries that a walk looks at.
 const MOST: usize = 100_000;

@@ -1,21 +1,9 @@
-//! What the journal has ordered and not yet given to the store. Invariant: a text is left out of a batch
-//! only if an earlier batch of the same run carried it; the store writes batches in their order.
+//! Texts that the store was given lately. Invariant: a text is left out of a batch only if an
+//! earlier batch of the same run carried it; the store writes batches in their order.
 
 use std::collections::{HashSet, VecDeque};
 
-use crate::core::chat::Blob;
 use crate::core::ids::BlobId;
-use crate::core::money::Amount;
-use crate::ports::store::{Row, RunState};
-
-/// Rows that are ordered and not yet with the store.
-#[derive(Default)]
-pub struct Pending {
-    pub rows: Vec<Row>,
-    pub blobs: Vec<Blob>,
-    pub spent: Amount,
-    pub state: Option<RunState>,
-}
 
 /// The latest texts, so many that what repeats is among them.
 #[derive(Default)]
