@@ -388,3 +388,32 @@ fn a_forecast_says_what_the_rest_will_cost_at_this_rate() {
     let alert = ran.err.lines().find(|line| line.contains("has reached 50 %")).unwrap();
     assert!(alert.contains("; at this rate $"), "{alert}");
 }
+
+/// The smallest course used to count four bytes a token where a hold counts each: a run with long prompts
+/// began, and paused at its first call.
+#[test]
+fn a_run_whose_first_hold_does_not_fit_is_refused_before_it_starts() {
+    let provider = Provider::start();
+    provider.server.respond(|_, _| (Duration::ZERO, Behaviour::Answer("Fine.".into())));
+    let tables = provider.tables("");
+    let long = "All of this is to be taken to heart, word by word. ".repeat(400);
+    let crew = |cap: &str| {
+        format!(
+            "schema = 1\n[budget]\nmax_usd = {cap}\n{tables}[agents.a]\nmodel = \"m\"\n\
+             [tasks.t]\nagent = \"a\"\ndescription = \"{long}\"\n"
+        )
+    };
+    let folder = Folder::new(&crew("0.015"));
+    let refused = folder.bosun(&["run", "crew.toml", "-q"]).expect(3);
+    assert!(refused.err.contains("the smallest possible course"), "{}", refused.err);
+    assert_eq!(provider.requests(), 0);
+    let planned = folder.bosun(&["plan", "crew.toml", "--json"]).expect(0);
+    let planned: serde_json::Value = serde_json::from_str(&planned.out).unwrap();
+    let needed: NanoUsd = planned["smallest"]["usd"].as_str().unwrap().parse().unwrap();
+    // With exactly that it runs; with a nano-dollar less it is refused.
+    let least = Folder::new(&crew(&NanoUsd(needed.0 - 1).to_string()));
+    least.bosun(&["run", "crew.toml", "-q"]).expect(3);
+    let enough = Folder::new(&crew(&needed.to_string()));
+    enough.bosun(&["run", "crew.toml", "-q"]).expect(0);
+    enough.verify();
+}

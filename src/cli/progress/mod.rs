@@ -69,15 +69,10 @@ impl Progress {
         Progress { out, mode, texts, zone: TimeZone::system(), tally, region, spoke_ms: 0 }
     }
 
-    /// What is shown may speak of what is still to come.
-    pub fn of(mut self, crew: Arc<Crew>) -> Progress {
-        self.tally.crew = Some(crew);
-        self
-    }
-
-    /// Says where the providers' keys come from, for the words about one that is refused.
-    pub fn knowing(mut self, keys: BTreeMap<String, String>) -> Progress {
-        self.tally.keys = keys;
+    /// What is shown may speak of what is still to come, and of where the providers' keys come from, for the
+    /// words about one that is refused.
+    pub fn of(mut self, crew: Arc<Crew>, keys: BTreeMap<String, String>) -> Progress {
+        (self.tally.crew, self.tally.keys) = (Some(crew), keys);
         self
     }
 

@@ -56,6 +56,13 @@ impl Plan {
         }
     }
 
+    /// The plan of a crew that has just begun, by itself.
+    pub fn at_start(crew: &Arc<Crew>, inputs: BTreeMap<Name, serde_json::Value>) -> Plan {
+        let mut plan = Plan::new(Step::root(), crew.clone());
+        plan.begin(inputs);
+        plan
+    }
+
     fn begin(&mut self, inputs: BTreeMap<Name, serde_json::Value>) {
         self.state.inputs = inputs;
         for index in 0..self.crew.tasks.len() {
