@@ -100,7 +100,7 @@ impl Inbox {
 /// `true` once the event is on disk, or void.
 async fn record(root: &ActorRef<RunMsg>, event: Event) -> bool {
     let (durable, answer) = oneshot::channel();
-    root.cast(RunMsg::Take { event, durable }).is_ok() && answer.await.is_ok()
+    root.cast(RunMsg::Take { event: Box::new(event), durable }).is_ok() && answer.await.is_ok()
 }
 
 type Found = (Option<u64>, Vec<(Root, Vec<InboxRow>)>);

@@ -36,7 +36,7 @@ pub enum RunMsg {
     Record(Vec<Event>),
     /// A command of another process; replies once it is durable. A settlement closes an ambiguous hold:
     /// the ledger looks whether there still is one.
-    Take { event: Event, durable: oneshot::Sender<()> },
+    Take { event: Box<Event>, durable: oneshot::Sender<()> },
     /// A second Ctrl-C, a deadline: calls in flight are dropped and recorded as ambiguous.
     DropCalls,
     /// The table of work under way has emptied while somebody waited for it.
@@ -180,7 +180,7 @@ impl Actor for Root {
             RunMsg::Record(events) => {
                 state.context.journal.record(Decided { events, blobs: Vec::new() }).await.ok_or(Fatal::NoJournal)?;
             }
-            RunMsg::Take { event, durable } => state.take(event, durable).await?,
+            RunMsg::Take { event, durable } => state.take(*event, durable).await?,
             RunMsg::DropCalls => state.drop_calls().await?,
             RunMsg::Drained => {
                 let _ = state.coordinator.cast(CoordinatorMsg::Wake);
@@ -289,7 +289,7 @@ impl RootState {
     async fn take(&self, event: Event, reply: oneshot::Sender<()>) -> Result<(), Fatal> {
         let (booked, at) = oneshot::channel();
         if matches!(event, Event::Call(_)) {
-            let _ = self.ledger.cast(LedgerMsg::Settle { event, booked });
+            let _ = self.ledger.cast(LedgerMsg::Settle { event: Box::new(event), booked });
         } else {
             let seq = self.context.journal.record(Decided::one(event)).await.ok_or(Fatal::NoJournal)?;
             let _ = booked.send(seq);

@@ -407,6 +407,8 @@ fn a_run_whose_first_hold_does_not_fit_is_refused_before_it_starts() {
     let refused = folder.bosun(&["run", "crew.toml", "-q"]).expect(3);
     assert!(refused.err.contains("the smallest possible course"), "{}", refused.err);
     assert_eq!(provider.requests(), 0);
+    let checked = folder.bosun(&["check", "crew.toml"]).expect(3);
+    assert!(format!("{}{}", checked.out, checked.err).contains("$0.015 allowed"), "{} {}", checked.out, checked.err);
     let planned = folder.bosun(&["plan", "crew.toml", "--json"]).expect(0);
     let planned: serde_json::Value = serde_json::from_str(&planned.out).unwrap();
     let needed: NanoUsd = planned["smallest"]["usd"].as_str().unwrap().parse().unwrap();
@@ -416,4 +418,40 @@ fn a_run_whose_first_hold_does_not_fit_is_refused_before_it_starts() {
     let enough = Folder::new(&crew(&needed.to_string()));
     enough.bosun(&["run", "crew.toml", "-q"]).expect(0);
     enough.verify();
+}
+
+/// Ledger 9 through the program: tools are asked for without end, the cap is twice the endings, and there is
+/// a result without a pause.
+#[test]
+fn a_run_that_finishes_at_its_limit_has_a_result() {
+    let provider = Provider::start();
+    random_latency(&provider, 3);
+    let tables = provider.tables("");
+    let crew = |cap: &str| {
+        format!(
+            "schema = 1\n[crew]\nmax_parallel = 3\n[budget]\nmax_usd = {cap}\non_exhausted = \"finish\"\nmax_calls = 100000\n{tables}\
+             [agents.a]\nmodel = \"m\"\ntools = [\"files.search\"]\nmax_turns = 200\ncontext_tokens = 100000\n\
+             [tasks.t]\nagent = \"a\"\nfor_each = \"rows.csv\"\nkey = \"id\"\ndescription = \"Search {{{{ item.id }}}}\"\n\
+             [tasks.end]\nagent = \"a\"\ndescription = \"Sum up\"\ncontext = [\"t\"]\n"
+        )
+    };
+    let folder = Folder::new(&crew("0.20"));
+    folder.file("rows.csv", "id\none\ntwo\nthree\nfour\n");
+    folder.file("notes.txt", "Nothing here.\n");
+    let ran = folder.bosun(&["run", "crew.toml"]).expect(0);
+    assert_eq!(ran.out.trim(), "Enough.");
+    let events = folder.events();
+    let endings = events.iter().filter(|event| matches!(event, Event::Call(CallEvent::Exhausted { finish: true, .. })));
+    assert!(endings.count() > 0, "some task went to its ending: {}", ran.err);
+    assert!(ran.err.contains("it goes to its ending"), "{}", ran.err);
+    assert!(!events.iter().any(|event| matches!(event, Event::Ledger(LedgerEvent::Unguaranteed { .. }))));
+    let figures = folder.verify().remove(0);
+    assert!(figures.sums.settled.usd <= root_cap(&events));
+    // A cap that never covered the endings says so at once, and goes on as far as it goes.
+    let folder = Folder::new(&crew("0.03"));
+    folder.file("rows.csv", "id\none\ntwo\nthree\nfour\n");
+    folder.file("notes.txt", "Nothing here.\n");
+    let ran = folder.bosun(&["run", "crew.toml"]);
+    assert!(ran.err.contains("a result is not guaranteed"), "{}", ran.err);
+    folder.verify();
 }
