@@ -15,13 +15,7 @@ struct UpperCase;
 
 impl UpperCase {
     fn answer(request: &ModelRequest) -> Result<ModelAnswer, CallFailure> {
-        let broken = |why: String| CallFailure {
-            class: FailureClass::OurFault,
-            status: None,
-            message: why,
-            retry_after_ms: None,
-            param: None,
-        };
+        let broken = |why: String| CallFailure::of(FailureClass::OurFault, why);
         let last = request.messages.last().ok_or_else(|| broken("there is no message".to_owned()))?;
         let message = Message::decode(last).map_err(|error| broken(error.to_string()))?;
         let words = message.content().split_whitespace().count() as u64;

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 
 use super::ledger::LedgerMsg;
 use super::shell::{Commit, Fatal, Shell};
-use super::throttle::Permit;
+use super::throttle::{Ask, Permit, TooLong};
 use super::work::{Call, Context, ToolRun, Work, start_call, start_tool};
 use crate::core::agent::{Agent, AgentStep, Decision, Phase, Spec};
 use crate::core::chat::{CallFailure, FailureClass};
@@ -18,14 +18,15 @@ use crate::core::event::{CallEvent, Event, Subject, TaskEvent};
 use crate::core::ids::{CallId, Name, Seq};
 use crate::core::ledger::HoldRequest;
 use crate::core::machine::{Decided, Refusal};
+use crate::core::rates::Need;
 use crate::core::run::Entry;
 
 pub enum AgentMsg {
     Committed(Arc<Entry>),
     /// Look again at what is due.
     Wake,
-    /// The throttle lets one call through.
-    Admitted(Option<Permit>),
+    /// The throttle lets one call through, or will not for too long.
+    Admitted(Result<Permit, TooLong>),
     /// Replies when everything before it has been handled.
     Quiet(oneshot::Sender<()>),
     /// Panics, on purpose: a drill of supervision.
@@ -97,7 +98,10 @@ impl Actor for AgentActor {
             AgentMsg::Wake => {}
             AgentMsg::Admitted(permit) => {
                 state.admitting = false;
-                state.permit = permit;
+                match permit {
+                    Ok(permit) => state.permit = Some(permit),
+                    Err(long) => drop(state.context.journal.record(long.pauses()).await.ok_or(Fatal::NoJournal)?),
+                }
             }
             AgentMsg::Quiet(reply) => {
                 let _ = reply.send(());
@@ -148,7 +152,7 @@ impl AgentState {
             return Ok(());
         }
         let (class, message) = (FailureClass::NotSent, "its task had ended".to_owned());
-        let failure = CallFailure { class, status: None, message, retry_after_ms: None, param: None };
+        let failure = CallFailure::of(class, message);
         let (call, agent) = (held.call.clone(), held.agent.clone());
         let event = Event::Call(CallEvent::Failed { call, agent, failure, elapsed_ms: 0 });
         self.context.journal.record(Decided::one(event)).await.ok_or(Fatal::NoJournal).map(drop)
@@ -181,13 +185,16 @@ impl AgentState {
             // While it waits for budget others may use the provider.
             self.permit = None;
         } else if self.permit.is_none() {
-            let provider = provider_of(&request.model);
-            self.permit = self.context.throttle.try_admit(&*self.context.ports.models, &provider);
+            let (provider, model) = names_of(&request.model);
+            let need = Need { input: request.input.0, output: request.settings.max_output };
+            let ask = Ask { provider: &provider, model, need };
+            self.permit = self.context.throttle.try_admit(&*self.context.ports.models, &ask);
             if self.permit.is_none() {
                 self.admitting = true;
-                let (context, mailbox) = (self.context.clone(), myself.clone());
+                let (context, mailbox, model) = (self.context.clone(), myself.clone(), model.to_owned());
                 tokio::spawn(async move {
-                    let permit = context.throttle.admit(&*context.ports.models, &provider).await;
+                    let ask = Ask { provider: &provider, model: &model, need };
+                    let permit = context.throttle.admit(&*context.ports.models, &ask).await;
                     // An agent that has ended needs no leave: the permit goes back with the message.
                     let _ = mailbox.cast(AgentMsg::Admitted(permit));
                 });
@@ -214,7 +221,7 @@ impl AgentState {
         let call = Call {
             held: held.clone(),
             seq: self.shell.last,
-            provider: provider_of(&held.model),
+            provider: names_of(&held.model).0,
             request,
             permit: self.permit.take(),
             time: Duration::from_millis(spec.timeout_ms.saturating_sub(job.active_ms)),
@@ -267,8 +274,8 @@ impl AgentState {
     }
 }
 
-/// The provider of `provider/model-id`. Names were checked when the crew was compiled.
-fn provider_of(model: &str) -> Name {
-    let provider = model.split_once('/').map_or(model, |(provider, _)| provider);
-    provider.parse().unwrap_or_else(|_| Name::unnamed())
+/// Both parts of `provider/model-id`. Names were checked when the crew was compiled.
+fn names_of(model: &str) -> (Name, &str) {
+    let (provider, model) = model.split_once('/').unwrap_or((model, model));
+    (provider.parse().unwrap_or_else(|_| Name::unnamed()), model)
 }

@@ -13,13 +13,15 @@ use super::Ports;
 use super::crash::crash_point;
 use super::keeper::{Keeper, Up};
 use super::run::{Drill, Outcome, RunMsg};
+use super::streams::{Streams, Writing};
 use super::texts::TextCache;
-use super::throttle::Throttle;
+use super::throttle::{NearLimit, Throttle, Waiting};
 use crate::core::chain;
 use crate::core::crew::Crew;
 use crate::core::event::{Event, PauseCause, RunEvent};
 use crate::core::ids::{RunId, Seq};
 use crate::core::run::Entry;
+use crate::ports::rates::SharedRates;
 use crate::ports::store::{Epoch, Row, StoreError};
 
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,7 @@ pub enum LaunchError {
 /// One per process.
 pub struct Host {
     pub(super) throttle: Arc<Throttle>,
+    pub(super) streams: Streams,
     pub(super) live: DashMap<RunId, ActorRef<RunMsg>>,
     polling: AtomicU64,
 }
@@ -71,7 +74,31 @@ impl Default for Host {
 
 impl Host {
     pub fn new() -> Host {
-        Host { throttle: Arc::default(), live: DashMap::new(), polling: AtomicU64::new(0) }
+        Host::sharing(None)
+    }
+
+    /// With `rates`, providers' limits are shared with the other processes of this host.
+    pub fn sharing(rates: Option<Arc<dyn SharedRates>>) -> Host {
+        Host {
+            throttle: Arc::new(Throttle::new(rates)),
+            streams: Streams::default(),
+            live: DashMap::new(),
+            polling: AtomicU64::new(0),
+        }
+    }
+
+    /// Answers that are coming as they are written.
+    pub fn writing(&self) -> Vec<Writing> {
+        self.streams.writing()
+    }
+
+    /// Calls that wait for a provider's limits, in any run of this process.
+    pub fn waiting(&self) -> Vec<Waiting> {
+        self.throttle.waiting()
+    }
+    /// Limits that were nearly used up since this was asked last.
+    pub fn near(&self) -> Vec<NearLimit> {
+        self.throttle.near()
     }
 
     /// Takes a run up and stays with it: whatever holds it together may fail a few times. `watcher` gets

@@ -163,6 +163,7 @@ impl Keeper {
             hash,
             ports: self.ports.clone(),
             throttle: self.host.throttle.clone(),
+            streams: self.host.streams.clone(),
             texts: self.texts.clone(),
             outcome,
             watcher: self.watcher.clone(),

@@ -1,5 +1,6 @@
 //! The ledger's shell. Invariant: a hold is decided on everything that was booked before it, and on
 //! the state of the agent that asks; whoever waits is tried again whenever something settles.
+//! Money of a day is asked of the store first (`day`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,13 +8,17 @@ use std::sync::Arc;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
+use self::day::{DayWork, Purpose};
 use super::shell::{Commit, Fatal, Shell};
 use super::work::Context;
 use crate::core::event::{CallEvent, Event, Subject};
 use crate::core::ids::{CallId, Seq};
-use crate::core::ledger::{HoldRequest, Ledger, LedgerStep};
+use crate::core::ledger::{DayAsk, HoldRequest, Ledger, LedgerStep};
 use crate::core::machine::{Decided, Refusal};
 use crate::core::run::Entry;
+use crate::ports::store::{Epoch, PotShare, StoreError};
+
+mod day;
 
 pub enum LedgerMsg {
     /// `as_of`: the last entry the agent has folded. If it has moved, the request is void.
@@ -28,7 +33,15 @@ pub enum LedgerMsg {
         booked: oneshot::Sender<Seq>,
     },
     Committed(Arc<Entry>),
-    /// Replies when everything before it has been handled.
+    /// What the store says of the day's money.
+    Pot {
+        purpose: Purpose,
+        ask: DayAsk,
+        answer: Result<PotShare, StoreError>,
+    },
+    /// Time to look after the day's money again.
+    Look,
+    /// Replies when everything before it has been handled, and the day's money is where it belongs.
     Quiet(oneshot::Sender<()>),
     /// Fails, on purpose: a drill of supervision.
     Drill,
@@ -44,23 +57,27 @@ pub struct LedgerState {
     stale: Vec<CallId>,
     /// Settlements that met a ledger that had moved.
     settles: Vec<(Event, oneshot::Sender<Seq>)>,
+    day: DayWork,
+    myself: ActorRef<LedgerMsg>,
 }
 
 impl Actor for LedgerActor {
     type Msg = LedgerMsg;
     type State = LedgerState;
-    type Arguments = (Arc<Context>, Ledger, Seq);
+    type Arguments = (Arc<Context>, Epoch, Ledger, Seq);
 
     async fn pre_start(
         &self,
         myself: ActorRef<LedgerMsg>,
-        (context, machine, last): Self::Arguments,
+        (context, epoch, machine, last): Self::Arguments,
     ) -> Result<LedgerState, ActorProcessingErr> {
-        let deliver = Arc::new(move |entry| drop(myself.cast(LedgerMsg::Committed(entry))));
+        let mailbox = myself.clone();
+        let deliver = Arc::new(move |entry| drop(mailbox.cast(LedgerMsg::Committed(entry))));
         let subject = Subject::Ledger;
         context.journal.subscribe(subject.clone(), Some(last), deliver).await.ok_or(Fatal::NoJournal)?;
         let shell = Shell { machine, last, subject, journal: context.journal.clone() };
-        Ok(LedgerState { shell, context, asked: BTreeMap::new(), stale: Vec::new(), settles: Vec::new() })
+        let (asked, stale, settles) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Ok(LedgerState { shell, context, asked, stale, settles, day: DayWork::new(epoch), myself })
     }
 
     async fn handle(
@@ -77,6 +94,7 @@ impl Actor for LedgerActor {
             }
             LedgerMsg::Committed(entry) => {
                 state.shell.fold(&entry)?;
+                state.day_moved(&entry).await?;
                 state.settle().await?;
                 for call in std::mem::take(&mut state.stale) {
                     state.hold(&call).await?;
@@ -88,7 +106,9 @@ impl Actor for LedgerActor {
                 state.settle().await?;
                 state.try_waiting().await?;
             }
-            LedgerMsg::Quiet(reply) => drop(reply.send(())),
+            LedgerMsg::Pot { purpose, ask, answer } => state.pot(purpose, ask, answer).await?,
+            LedgerMsg::Look => state.look().await?,
+            LedgerMsg::Quiet(reply) => state.quiet(reply),
             LedgerMsg::Drill => return Err("drill: the ledger was told to fail".into()),
         }
         Ok(())
@@ -117,10 +137,19 @@ impl LedgerState {
 
     async fn hold(&mut self, call: &CallId) -> Result<(), Fatal> {
         let Some((request, as_of)) = self.asked.get(call) else { return Ok(()) };
+        if let Some(ask) = self.shell.machine.day_ask(&self.context.crew, request, self.today())
+            && self.day.answered.as_ref() != Some(call)
+        {
+            self.ask_day(call, ask);
+            return Ok(());
+        }
         let decided = match self.shell.machine.decide(self.context.world(), request) {
             Ok(decided) => decided,
             // It keeps its place in the queue; a settlement tries it again.
-            Err(Refusal::Waiting) => return Ok(()),
+            Err(Refusal::Waiting) => {
+                self.wait_for_day();
+                return Ok(());
+            }
             Err(Refusal::Paused | Refusal::NotDue(_) | Refusal::Missing(_)) => {
                 self.asked.remove(call);
                 return Ok(());
@@ -135,6 +164,7 @@ impl LedgerState {
                 if let Some((_, as_of)) = self.asked.get_mut(call) {
                     *as_of = last;
                 }
+                self.wait_for_day();
             }
             Commit::Done => drop(self.asked.remove(call)),
             Commit::Stale(Subject::Agent(_)) => drop(self.asked.remove(call)),
@@ -148,7 +178,10 @@ impl LedgerState {
         loop {
             let before = self.shell.last;
             for LedgerStep::Try(call) in self.shell.machine.next() {
-                self.hold(&call).await?;
+                // Beyond the grant the store is asked at intervals, not at every entry.
+                if !self.beyond_the_day(&call) {
+                    self.hold(&call).await?;
+                }
             }
             if self.shell.last == before {
                 return Ok(());

@@ -23,6 +23,7 @@ mod keeper;
 pub mod ledger;
 pub mod run;
 pub mod shell;
+pub mod streams;
 pub mod texts;
 pub mod throttle;
 pub mod work;

@@ -19,6 +19,7 @@ use super::journal::{Journal, JournalArgs, JournalHandle};
 use super::keeper::Rationed;
 use super::ledger::LedgerMsg;
 use super::shell::Fatal;
+use super::streams::Streams;
 use super::texts::TextCache;
 use super::throttle::Throttle;
 use super::work::{Context, Flights};
@@ -90,6 +91,7 @@ pub struct RootArgs {
     pub hash: chain::Hash,
     pub ports: Ports,
     pub throttle: Arc<Throttle>,
+    pub streams: Streams,
     pub texts: Arc<TextCache>,
     pub outcome: oneshot::Sender<Outcome>,
     pub watcher: Option<mpsc::UnboundedSender<Arc<Entry>>>,
@@ -103,6 +105,7 @@ pub struct RootArgs {
 
 pub struct RootState {
     context: Arc<Context>,
+    epoch: Epoch,
     ledger: ActorRef<LedgerMsg>,
     coordinator: ActorRef<CoordinatorMsg>,
     outcome: Option<oneshot::Sender<Outcome>>,
@@ -125,7 +128,21 @@ impl Actor for Root {
     type Arguments = RootArgs;
 
     async fn pre_start(&self, myself: ActorRef<RunMsg>, args: RootArgs) -> Result<RootState, ActorProcessingErr> {
-        let RootArgs { id, epoch, run, hash, ports, throttle, texts, outcome, watcher, time_left, ready, gone } = args;
+        let RootArgs {
+            id,
+            epoch,
+            run,
+            hash,
+            ports,
+            throttle,
+            streams,
+            texts,
+            outcome,
+            watcher,
+            time_left,
+            ready,
+            gone,
+        } = args;
         let durable = Arc::new(Durable::new(run.last));
         let mailbox = myself.clone();
         let journal_args = JournalArgs {
@@ -154,6 +171,7 @@ impl Actor for Root {
             texts,
             journal: journal.clone(),
             throttle,
+            streams,
             flights: flights.clone(),
             span,
         });
@@ -161,12 +179,12 @@ impl Actor for Root {
         let mailbox = myself.clone();
         let deliver = Arc::new(move |entry| drop(mailbox.cast(RunMsg::Committed(entry))));
         journal.subscribe(Subject::All, Some(run.last), deliver).await.ok_or(Fatal::NoJournal)?;
-        let (coordinator, ledger) = start_machines(&myself, &context, run).await?;
+        let (coordinator, ledger) = start_machines(&myself, &context, epoch, run).await?;
         let mut watches = vec![watch_flights(&myself, flights)];
         watches.extend(time_left.map(|time| watch_deadline(&myself, time)));
         let (journal, restarts) = (journal_id, Rationed::default());
         let outcome = Some(outcome);
-        Ok(RootState { context, ledger, coordinator, outcome, parked: None, watches, journal, restarts })
+        Ok(RootState { context, epoch, ledger, coordinator, outcome, parked: None, watches, journal, restarts })
     }
 
     async fn handle(
@@ -245,13 +263,26 @@ impl RootState {
             }
             RunEvent::Finished { status, result } => {
                 let (status, result) = (*status, result.clone());
-                self.context.flights.drop_all();
+                // A cancelled call or one of an agent that was given up: its hold has an end as well.
+                let events = self.context.flights.drop_all();
+                let last = match events.is_empty() {
+                    true => Some(entry.seq),
+                    false => self.context.journal.record(Decided { events, blobs: Vec::new() }).await,
+                };
                 crash_point!(self.context.ports.crash, "finished");
-                if self.context.journal.durable.wait(entry.seq).await.is_err() {
+                let Some(last) = last else { return drop(myself.cast(RunMsg::Broken)) };
+                if self.context.journal.durable.wait(last).await.is_err() {
                     let _ = myself.cast(RunMsg::Broken);
                     return;
                 }
                 crash_point!(self.context.ports.crash, "finished_durable");
+                if self.context.crew.budget.per_day.is_some() {
+                    // What it did not use of the day is the other runs'.
+                    let (ask, answer) = oneshot::channel();
+                    let _ = self.ledger.cast(LedgerMsg::Quiet(ask));
+                    let _ = answer.await;
+                }
+                crash_point!(self.context.ports.crash, "finished_at_rest");
                 let head = self.head().await;
                 self.end(myself, Outcome::Finished { status, result, head });
             }
@@ -280,7 +311,7 @@ impl RootState {
         let (store, id, crew) = (self.context.ports.store.clone(), self.context.run.clone(), self.context.crew.clone());
         let folded = tokio::task::spawn_blocking(move || super::coordinator::fold(&*store, &id, crew));
         let run = folded.await.ok().flatten().ok_or_else(|| gone("the journal cannot be followed"))?;
-        let started = start_machines(myself, &self.context, run).await;
+        let started = start_machines(myself, &self.context, self.epoch, run).await;
         (self.coordinator, self.ledger) = started.map_err(|error| Outcome::Crashed(format!("{why}; {error}")))?;
         self.parked = None;
         Ok(())

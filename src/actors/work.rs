@@ -19,15 +19,17 @@ use super::Ports;
 use super::crash::crash_point;
 use super::durable::Broken;
 use super::journal::JournalHandle;
+use super::streams::{Stream, Streams};
 use super::texts::TextCache;
-use super::throttle::{Permit, Throttle};
-use crate::core::chat::{CallFailure, Message, ModelAnswer, ModelRequest};
+use super::throttle::{Ask, Outcome, Permit, Throttle, TooLong};
+use crate::core::chat::{CallFailure, FailureClass, Message, ModelAnswer, ModelRequest};
 use crate::core::crew::Crew;
 use crate::core::event::{Answered, CallEvent, Event, Held, LostCause, OwnTurn};
 use crate::core::ids::{AgentRef, BlobId, CallId, Name, RunId, Seq, Step};
 use crate::core::ledger::settlement;
 use crate::core::machine::{Decided, World};
-use crate::ports::model::Unwatched;
+use crate::core::rates::{Limits, Need};
+use crate::ports::model::Watch;
 
 /// What every actor of a run shares.
 pub struct Context {
@@ -37,6 +39,7 @@ pub struct Context {
     pub texts: Arc<TextCache>,
     pub journal: JournalHandle,
     pub throttle: Arc<Throttle>,
+    pub streams: Streams,
     pub flights: Arc<Flights>,
     /// The run's span: those of its tasks, attempts and calls stand below it.
     pub span: Span,
@@ -195,13 +198,15 @@ pub fn start_call(context: &Arc<Context>, call: Call) {
     let (shared, key) = (context.clone(), work.clone());
     context.flights.start(work, Some(agent), async move {
         let span = shared.call_span(&call.held.call, Some(call.held.attempt));
-        let ended = make_call(&shared, &call).instrument(span).await;
+        let ended = make_call(&shared, call).instrument(span).await;
         let Ok((decided, permit)) = ended else {
             // The journal is broken: nothing was sent, nothing can be recorded.
             shared.flights.finish(&key);
             return;
         };
-        drop(permit);
+        if let Some((permit, outcome)) = permit {
+            permit.ended(outcome);
+        }
         if shared.flights.claim(&key) {
             shared.journal.record(decided).await;
             crash_point!(shared.ports.crash, "call_recorded");
@@ -210,46 +215,89 @@ pub fn start_call(context: &Arc<Context>, call: Call) {
     });
 }
 
-async fn make_call(context: &Context, call: &Call) -> Result<(Decided, Option<Permit>), Broken> {
+/// What a call tells while it runs: limits to the gate it went through, its text to who looks.
+struct Told<'a> {
+    permit: &'a Permit,
+    stream: Stream,
+}
+
+impl Watch for Told<'_> {
+    fn text(&self, piece: &str) {
+        self.stream.came(piece);
+    }
+    fn limits(&self, limits: Limits) {
+        self.permit.limits(limits);
+    }
+}
+
+/// Leave to send now: what the agent had, or anew.
+async fn leave(context: &Context, call: &mut Call) -> Result<Permit, TooLong> {
+    let permit = match call.permit.take() {
+        Some(permit) => permit,
+        None => {
+            let model = call.held.model.split_once('/').map_or(call.held.model.as_str(), |(_, model)| model);
+            let total = call.held.amount.tokens.0;
+            let output = call.request.settings.max_output;
+            let need = Need { input: total.saturating_sub(output), output };
+            let ask = Ask { provider: &call.provider, model, need };
+            context.throttle.admit(&*context.ports.models, &ask).await?
+        }
+    };
+    permit.sending().await
+}
+
+async fn make_call(context: &Context, mut call: Call) -> Result<(Decided, Option<(Permit, Outcome)>), Broken> {
     context.journal.durable.wait(call.seq).await?;
     let models = &*context.ports.models;
-    let permit = match call.permit {
-        Some(_) => None,
-        None => context.throttle.admit(models, &call.provider).await,
+    let (id, agent) = (call.held.call.clone(), call.held.agent.clone());
+    let permit = match leave(context, &mut call).await {
+        Ok(permit) => permit,
+        Err(long) => {
+            let (class, message) = (FailureClass::NotSent, long.to_string());
+            let failure = CallFailure::of(class, message);
+            let mut decided = failed(id, agent, failure, 0);
+            decided.events.extend(long.pauses().events);
+            return Ok((decided, None));
+        }
     };
     let started = Instant::now();
-    let (id, agent) = (call.held.call.clone(), call.held.agent.clone());
     let Some(model) = models.provider(&call.provider) else {
         let failure = CallFailure {
-            class: crate::core::chat::FailureClass::NotFound,
+            class: FailureClass::NotFound,
             status: None,
             message: format!("there is no provider `{}`", call.provider),
             retry_after_ms: None,
+            usage: None,
             param: None,
         };
-        return Ok((failed(id, agent, failure, 0), permit));
+        return Ok((failed(id, agent, failure, 0), Some((permit, Outcome::NotSent))));
     };
     tracing::debug!(model = %call.held.model, held = %call.held.amount.usd, "sent");
     crash_point!(context.ports.crash, "call_send");
-    let answer = tokio::time::timeout(call.time, model.call(&call.request, &Unwatched)).await;
+    let told = Told { permit: &permit, stream: context.streams.of(&context.run, &id) };
+    let answer = tokio::time::timeout(call.time, model.call(&call.request, &told)).await;
+    drop(told);
     crash_point!(context.ports.crash, "call_answer");
     let elapsed_ms = millis(started.elapsed());
-    let decided = match answer {
+    let (decided, outcome) = match answer {
         Ok(Ok(answer)) => {
             tracing::info!(elapsed_ms, finish = ?answer.finish, "answered");
-            answered(&call.held, answer, elapsed_ms)
+            let outcome = Outcome::answered(&answer.usage);
+            (answered(&call.held, answer, elapsed_ms), outcome)
         }
         Ok(Err(failure)) => {
             tracing::warn!(elapsed_ms, class = ?failure.class, status = failure.status, "failed");
-            failed(id, agent, failure, elapsed_ms)
+            let outcome = Outcome::of(&failure);
+            (failed(id, agent, failure, elapsed_ms), outcome)
         }
         Err(_) => {
             tracing::warn!(elapsed_ms, "lost: the attempt's time is over");
             let cause = LostCause::Timeout;
-            Decided::one(Event::Call(CallEvent::Lost { call: id, agent, cause, elapsed_ms }))
+            let lost = CallEvent::Lost { call: id, agent, cause, elapsed_ms };
+            (Decided::one(Event::Call(lost)), Outcome::Failed)
         }
     };
-    Ok((decided, permit))
+    Ok((decided, Some((permit, outcome))))
 }
 
 fn failed(call: CallId, agent: AgentRef, failure: CallFailure, elapsed_ms: u64) -> Decided {

@@ -7,6 +7,7 @@ pub mod files;
 pub mod models;
 pub mod notify;
 pub mod prices;
+pub mod rates;
 pub mod settings;
 pub mod sizes;
 pub mod store;

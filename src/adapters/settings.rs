@@ -2,6 +2,7 @@
 //! every value knows the layer it is from; of a limit the smallest layer counts, of all else the last.
 
 mod layers;
+mod prices;
 mod providers;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ pub use self::layers::{Flags, user_file};
 use crate::adapters::models::ProviderSpec;
 use crate::adapters::models::secrets::Env;
 use crate::core::ids::Name;
-use crate::core::money::NanoUsd;
+use crate::core::money::{NanoUsd, Price};
 
 /// The file in a project's root.
 pub const PROJECT_FILE: &str = "bosun.toml";
@@ -77,6 +78,8 @@ pub struct Settings {
     pub offline_delay: Duration,
     /// The built-in providers and those of `[providers.N]`. A crew file's tables come before these.
     pub providers: BTreeMap<Name, ProviderSpec>,
+    /// `[prices]`, by `provider/model-id`: before the price table, behind a crew file's own.
+    pub prices: BTreeMap<String, Stated<Price>>,
     /// The layer of each value that is in force, by dotted key (`providers.acme.base_url`).
     pub origins: BTreeMap<String, String>,
     /// Variables that look like a misspelt setting.
@@ -115,6 +118,7 @@ pub fn load(root: &Path, env: &Env, flags: &Flags) -> Result<Settings, BadSettin
     let mut read = Reader { layers: &layers, problems };
     let limits = read.limits();
     let providers = providers::all(&layers, &mut read.problems);
+    let prices = prices::all(&layers, &mut read.problems);
     let log_format = match read.text("log_format").as_deref() {
         None | Some("text") => LogFormat::Text,
         Some("json") => LogFormat::Json,
@@ -136,6 +140,7 @@ pub fn load(root: &Path, env: &Env, flags: &Flags) -> Result<Settings, BadSettin
         offline: read.last("offline", layers::switch).unwrap_or(false),
         offline_delay: Duration::from_millis(read.last("offline_delay_ms", layers::count).unwrap_or(0)),
         providers,
+        prices,
         origins,
         notes,
     };

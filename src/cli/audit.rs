@@ -163,6 +163,7 @@ fn deed(entry: &Entry) -> Option<(String, String)> {
                     PauseCause::Terminated => "paused by a signal",
                     PauseCause::Asked => "paused",
                     PauseCause::Deadline => "paused at the deadline",
+                    PauseCause::RateLimited(_) => "paused by a rate limit",
                 };
                 Some((by.clone(), how.to_owned()))
             }

@@ -50,6 +50,12 @@ fn table(spec: &ProviderSpec) -> ProviderTable {
         file: spec.script.as_ref().map(|path| path.display().to_string()),
         max_concurrency: Some(spec.max_concurrency as u64),
         timeout_ms: Some(spec.timeout_ms),
+        rpm: spec.rpm,
+        tpm: spec.tpm,
+        rpd: spec.rpd,
+        tier: spec.tier.clone(),
+        max_wait_ms: Some(spec.max_wait_ms),
+        stream: Some(spec.stream),
     }
 }
 
@@ -63,10 +69,21 @@ pub fn caps(settings: &Settings) -> Caps {
     }
 }
 
-/// The built-in table's price and window.
-pub fn listed(provider: &str, model: &str) -> Option<ListedPrice> {
-    let listed = prices::lookup(provider, model)?;
-    Some(ListedPrice { price: listed.price, context_window: Some(listed.context_window) })
+/// The price and window of the settings, else of the built-in table. Of a model for which neither has
+/// a price there is none, whatever else is known of it.
+pub fn listed(settings: &Settings, provider: &str, model: &str) -> Option<ListedPrice> {
+    let row = prices::lookup(provider, model);
+    let context_window = row.as_ref().and_then(|row| row.window);
+    if let Some(stated) = settings.prices.get(&format!("{provider}/{model}")) {
+        return Some(ListedPrice { price: stated.value, context_window, from: stated.origin.clone() });
+    }
+    let price = row?.price(&today())?;
+    Some(ListedPrice { price, context_window, from: prices::source().to_string() })
+}
+
+/// The day in UTC, `2026-11-20`: by it prices and day caps change.
+pub fn today() -> String {
+    super::screen::rfc3339(super::open::now_ms()).chars().take(10).collect()
 }
 
 /// Reads a crew of `project` from disk with the machine's providers and limits. `path` is relative to
@@ -95,7 +112,7 @@ fn from_disk(
     let options = LoadOptions {
         overrides,
         builtin_tools: &builtin_tools,
-        price: &listed,
+        price: &|provider, model| listed(&project.settings, provider, model),
         providers: &providers,
         limits,
         limits_from: from,
@@ -164,7 +181,8 @@ pub fn load_pinned(project: &Project, store: &dyn Store, started: &Started) -> R
     let price = |provider: &str, model: &str| {
         let price = *started.prices.get(&format!("{provider}/{model}"))?;
         let context_window = started.windows.get(&format!("{provider}/{model}")).copied();
-        Some(ListedPrice { price, context_window })
+        let from = started.price_from.get(&format!("{provider}/{model}")).cloned().unwrap_or_default();
+        Some(ListedPrice { price, context_window, from })
     };
     if rules::table(started.rules).is_none() {
         let (found, known) = (started.rules, rules::RULES);

@@ -64,6 +64,13 @@ impl Signals {
     }
 }
 
+/// What moves on without an event: elapsed times, waits for rates.
+fn beat(engine: &Engine, progress: &mut Progress) {
+    progress.rates(engine.host.waiting(), &engine.host.near(), now_ms());
+    progress.writing(engine.host.writing());
+    progress.tick(now_ms());
+}
+
 /// Stays with a run until it leaves this process.
 pub async fn drive(
     context: &Context,
@@ -113,7 +120,7 @@ pub async fn drive(
                 }
             }
             outcome = live.wait() => break outcome,
-            _ = tick.tick() => progress.tick(now_ms()),
+            _ = tick.tick() => beat(engine, &mut progress),
             () = until(give_up) => {
                 give_up = None;
                 live.drop_calls();

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::failure::Exit;
-use super::screen::{cap, clean, usd};
+use super::screen::{cap, clean, rfc3339, usd};
 use super::tally::{RunStand, StepState, Tally};
-use crate::core::event::{ParkCause, RunEnd};
+use crate::core::event::{ParkCause, RateLimited, RunEnd};
 use crate::core::ids::Step;
 use crate::core::ledger::NodeId;
 use crate::core::money::{Amount, Limit, NANO, NanoUsd, grouped};
@@ -92,6 +92,7 @@ fn exit_of(cause: &ParkCause) -> Exit {
         ParkCause::Credentials { .. } => Exit::Credentials,
         ParkCause::Quota { .. } | ParkCause::Budget { .. } => Exit::Budget,
         ParkCause::Deadline => Exit::Deadline,
+        ParkCause::Rate(_) => Exit::Rate,
         ParkCause::Review { .. } => Exit::Review,
         ParkCause::Interrupted | ParkCause::Asked => Exit::Interrupted,
         ParkCause::Terminated => Exit::Terminated,
@@ -106,13 +107,20 @@ fn words(tally: &Tally, cause: &ParkCause) -> String {
         }
         ParkCause::Quota { message } => format!("paused: the provider refuses: {}", clean(message)),
         ParkCause::Deadline => "paused: the crew's deadline has passed".to_owned(),
+        ParkCause::Rate(RateLimited { provider, until_ms, why }) => {
+            format!("paused: {provider} lets nothing through until {}: {}", rfc3339(*until_ms), why.words())
+        }
         ParkCause::Interrupted => "paused by Ctrl-C".to_owned(),
         ParkCause::Terminated => "paused by SIGTERM or SIGHUP".to_owned(),
         ParkCause::Asked => "paused as asked".to_owned(),
         ParkCause::Budget { step } => match tally.no_budget.get(step) {
             Some(why) => {
                 let (need, left) = (in_unit(why.limit, why.need), in_unit(why.limit, why.left));
-                format!("paused by budget before {step}: needs {need} {}, {left} left at {}", why.limit, why.node)
+                let ends = match why.node {
+                    NodeId::Day(_) => " (`per_day_usd` of all runs of the crew), which ends at 00:00 UTC",
+                    NodeId::Crew(_) | NodeId::Task(_) | NodeId::Agent(..) => "",
+                };
+                format!("paused by budget before {step}: needs {need} {}, {left} left at {}{ends}", why.limit, why.node)
             }
             None => format!("paused by budget before {step}"),
         },

@@ -51,8 +51,11 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("BOSUN_LOG_FILE", "log to this file, a new one each day (--log-file)"),
     ("NO_COLOR", "no colors (--color)"),
     ("COLUMNS", "width of tables where stdout is no terminal"),
-    ("OPENAI_API_KEY", "the key of the built-in provider `openai`; others name theirs in api_key_env"),
+    ("OPENAI_API_KEY", "the key of the built-in providers `openai` and `openai_responses`"),
+    ("ANTHROPIC_API_KEY", "the key of the built-in provider `anthropic`"),
+    ("GEMINI_API_KEY", "the key of the built-in provider `gemini`; others name theirs in api_key_env"),
     ("OPENAI_BASE_URL", "another address for the built-in provider `openai`"),
+    ("ANTHROPIC_BASE_URL", "another address for the built-in provider `anthropic`"),
     ("XDG_CONFIG_HOME", "bosun/config.toml below it is the user's settings file (else ~/.config)"),
 ];
 
@@ -142,7 +145,7 @@ fn exit_code(context: &Context, row: &super::failure::Row) {
 
 fn all(context: &Context, command: &clap::Command) {
     let groups: [(&str, &[&str]); 6] = [
-        ("start", &["demo", "new"]),
+        ("start", &["demo", "new", "doctor"]),
         ("define", &["check", "plan", "prompts"]),
         ("run", &["run", "resume", "pause", "cancel", "replay"]),
         ("look", &["runs", "show", "cost"]),

@@ -10,6 +10,7 @@ pub mod control;
 pub mod cost;
 pub mod crew;
 pub mod demo;
+pub mod doctor;
 pub mod drive;
 pub mod embed;
 pub mod ends;
@@ -160,9 +161,12 @@ enum Command {
     /// The settings in force and where each is from
     #[command(hide = true)]
     Config(config::ListArgs),
-    /// The built-in price table
+    /// Is this machine fit to run crews, and this crew in particular
     #[command(hide = true)]
-    Prices(config::ListArgs),
+    Doctor(doctor::DoctorArgs),
+    /// What models cost, and who says so
+    #[command(hide = true)]
+    Prices(config::PricesArgs),
     /// Remove runs that are over and old
     #[command(hide = true)]
     Gc(gc::GcArgs),
@@ -190,6 +194,7 @@ impl Command {
             Command::Audit(command) => audit::audit(context, command),
             Command::Prompts(command) => prompts::prompts(context, command),
             Command::Config(args) => config::config(context, args),
+            Command::Doctor(args) => doctor::doctor(context, args),
             Command::Prices(args) => config::prices(context, args),
             Command::Gc(args) => gc::gc(context, args),
             Command::Help(args) => help::help(context, args, Cli::command()),

@@ -69,7 +69,8 @@ pub fn of(tally: &Tally, entry: &Entry) -> Option<Notice> {
                 format!("{node}: a result is no longer guaranteed: the endings ahead may need {}", usd(aside.usd));
             ("alert", text)
         }
-        Event::Call(_) | Event::Tool(_) | Event::Ledger(LedgerEvent::Raised { .. }) => return None,
+        Event::Ledger(LedgerEvent::Raised { .. } | LedgerEvent::Day { .. }) => return None,
+        Event::Call(_) | Event::Tool(_) => return None,
     };
     let started = tally.started.as_deref()?;
     let id = format!("{}:{}", started.run, entry.seq);

@@ -170,9 +170,8 @@ impl Tally {
                 }
             }
             Event::Tool(ToolEvent::Refused { .. }) => {}
-            Event::Ledger(
-                LedgerEvent::Alert { .. } | LedgerEvent::Unguaranteed { .. } | LedgerEvent::Raised { .. },
-            ) => {}
+            Event::Ledger(LedgerEvent::Alert { .. } | LedgerEvent::Unguaranteed { .. }) => {}
+            Event::Ledger(LedgerEvent::Raised { .. } | LedgerEvent::Day { .. }) => {}
         }
         self.last_ms = at;
     }

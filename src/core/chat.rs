@@ -276,9 +276,19 @@ pub struct CallFailure {
     pub message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// What a stream had reported before it broke off: kept for whoever reconciles the call, never booked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Box<Usage>>,
     /// The parameter of the request that the provider names as what is wrong with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub param: Option<Parameter>,
+}
+
+impl CallFailure {
+    /// Nothing known but the class and the words.
+    pub fn of(class: FailureClass, message: String) -> CallFailure {
+        CallFailure { class, status: None, message, retry_after_ms: None, usage: None, param: None }
+    }
 }
 
 /// Rows of the failure table that a client can tell apart. What each does to money and attempts is in

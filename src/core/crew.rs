@@ -4,13 +4,6 @@
 //!
 //! Built by `adapters::crewfile`, which reports every problem of all files in one pass.
 
-mod bind;
-mod overrides;
-mod repeat;
-
-pub use overrides::Overrides;
-pub use repeat::{Loop, OnLimit, Over, Repeat, Row};
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,6 +12,12 @@ use super::ids::{Name, Step};
 use super::money::{Caps, NanoUsd, Price};
 use super::schema::Schema;
 use super::template::{Condition, TemplateName, Templates};
+
+mod bind;
+mod overrides;
+mod repeat;
+pub use overrides::Overrides;
+pub use repeat::{Loop, OnLimit, Over, Repeat, Row};
 
 /// Budget a crew has where nobody states one.
 pub const DEFAULT_CAPS: Caps =
@@ -75,13 +74,15 @@ pub enum InputKind {
 #[derive(Clone, Debug)]
 pub struct Budget {
     pub caps: Caps,
-    /// Names where the caps come from, for the first line of `run`: `default`, `crews/x.toml`, `--max-usd`.
+    /// Where the caps come from, for the first line of `run`: `default`, `crews/x.toml`, `--max-usd`.
     pub origin: String,
     /// Thousandths of each cap at which an alert is raised, ascending.
     pub warn_at: Vec<u32>,
     /// Amounts at which an alert is raised, ascending.
     pub alert_usd: Vec<NanoUsd>,
     pub on_exhausted: OnExhausted,
+    /// Money of a UTC day over all runs of the (top) crew in a state folder.
+    pub per_day: Option<NanoUsd>,
     /// Models without a price may be called (then only tokens and calls bound them).
     pub allow_unpriced: bool,
 }

@@ -15,7 +15,7 @@ mod task;
 
 pub use call::{AlertAt, Answered, CallEvent, Held, LedgerEvent, LostCause, Outcome, ToolEvent, ToolRefusal};
 pub use codec::BadEvent;
-pub use run::{ParkCause, PauseCause, RunEnd, RunEvent, Started};
+pub use run::{ParkCause, PauseCause, RateLimited, RunEnd, RunEvent, Started};
 pub use subjects::Scopes;
 pub use task::{
     ErrorClass, Msg, OwnTurn, Replaced, Retold, RoundOutcome, TaskError, TaskEvent, TaskResult, TaskStatus, Variation,

@@ -23,10 +23,12 @@ use super::machine::{Control, IllegalEvent};
 use super::money::{Amount, Caps, NanoUsd};
 
 mod aside;
+mod day;
 mod decide;
 mod path;
 mod settle;
 pub use aside::{Asides, SetAside};
+pub use day::{Day, DayAsk, DayShare, PotRow, divide};
 pub use decide::HoldRequest;
 pub use path::path;
 pub use settle::{Settlement, settlement};
@@ -40,6 +42,8 @@ pub enum NodeId {
     Task(Step),
     /// An agent of a scope over all its tasks.
     Agent(Step, Name),
+    /// A day of the top crew, over all its runs.
+    Day(Day),
 }
 
 impl fmt::Display for NodeId {
@@ -50,17 +54,22 @@ impl fmt::Display for NodeId {
             NodeId::Task(step) => write!(f, "task {step}"),
             NodeId::Agent(scope, name) if scope.is_root() => write!(f, "agent {name}"),
             NodeId::Agent(scope, name) => write!(f, "agent {scope}:{name}"),
+            NodeId::Day(day) => write!(f, "day {day}"),
         }
     }
 }
 impl FromStr for NodeId {
     type Err = BadId;
     fn from_str(text: &str) -> Result<NodeId, BadId> {
-        let wrong =
-            || BadId { what: "budget node", found: text.to_owned(), expected: "crew, crew S, task S or agent S:N" };
+        let wrong = || BadId {
+            what: "budget node",
+            found: text.to_owned(),
+            expected: "crew, crew S, task S, agent S:N or day D",
+        };
         match text.split_once(' ') {
             None if text == "crew" => Ok(NodeId::Crew(Step::root())),
             Some(("crew", step)) => Ok(NodeId::Crew(step.parse()?)),
+            Some(("day", day)) => Ok(NodeId::Day(day.parse()?)),
             Some(("task", step)) => Ok(NodeId::Task(step.parse()?)),
             Some(("agent", who)) => {
                 let (scope, name) = who.rsplit_once(':').unwrap_or(("", who));
@@ -129,6 +138,8 @@ pub struct Ledger {
     /// Crews in which a provider billed beyond its bound: no new holds until the budget is raised.
     stopped: BTreeSet<Step>,
     asides: Asides,
+    /// What the run has of the latest day it asked for.
+    day: Option<DayShare>,
     control: Control,
 }
 
@@ -144,9 +155,16 @@ impl Ledger {
         match event {
             Event::Run(event) => {
                 self.control.apply(event);
-                if let RunEvent::Started(started) = event {
-                    self.caps = started.caps;
-                    self.asides.begin(&started.aside);
+                match event {
+                    RunEvent::Started(started) => {
+                        self.caps = started.caps;
+                        self.asides.begin(&started.aside);
+                    }
+                    // At rest it gives back what it did not use.
+                    RunEvent::Parked { .. } | RunEvent::Resumed { .. } | RunEvent::Finished { .. } => {
+                        self.day = self.day.map(|share| DayShare { open: false, ..share });
+                    }
+                    RunEvent::PauseAsked { .. } | RunEvent::CancelAsked { .. } => {}
                 }
                 Ok(())
             }
@@ -155,6 +173,10 @@ impl Ledger {
                 self.caps = *caps;
                 self.stopped.clear();
                 self.asides.raised();
+                Ok(())
+            }
+            Event::Ledger(LedgerEvent::Day { day, granted, most, .. }) => {
+                self.day = Some(DayShare { day: *day, granted: *granted, most: *most, open: true });
                 Ok(())
             }
             Event::Ledger(LedgerEvent::Alert { node, alert, .. }) => {

@@ -17,6 +17,7 @@ pub mod money;
 pub mod nearest;
 pub mod place;
 pub mod plan;
+pub mod rates;
 pub mod rules;
 pub mod run;
 pub mod schema;

@@ -2,6 +2,7 @@
 //! known is never zero.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -167,25 +168,54 @@ pub struct Price {
     /// Of input that came from the provider's cache; the input price where none is stated.
     pub cache_read: u64,
     pub cache_write: u64,
+    /// What a call with a longer prompt costs, all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<Above>,
+}
+
+/// The dearer tier of prompts of more than `tokens` tokens, cached ones included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Above {
+    pub tokens: NonZeroU64,
+    pub input: u64,
+    pub output: u64,
+    pub cache_read: u64,
+    pub cache_write: u64,
 }
 
 impl Price {
-    pub const FREE: Price = Price { input: 0, output: 0, cache_read: 0, cache_write: 0 };
+    pub const FREE: Price = Price { input: 0, output: 0, cache_read: 0, cache_write: 0, above: None };
 
-    /// Price of `usage`, rounded up once. `None` where the usage is not known ([`Usage::known`]).
+    /// The price of a prompt of `input` tokens, without tiers.
+    fn tier(&self, input: u64) -> Price {
+        match self.above.filter(|above| input > above.tokens.get()) {
+            Some(Above { input, output, cache_read, cache_write, .. }) => {
+                Price { input, output, cache_read, cache_write, above: None }
+            }
+            None => Price { above: None, ..*self },
+        }
+    }
+
+    /// Price of `usage` in the tier of the input that was reported, rounded up once. `None` where the
+    /// usage is not known ([`Usage::known`]).
     pub fn cost(&self, usage: &Usage) -> Option<NanoUsd> {
         let (input, output) = usage.known()?;
+        let price = self.tier(input);
         let read = usage.cache_read.reported().unwrap_or(0);
         let write = usage.cache_write.reported().unwrap_or(0);
         let plain = input.saturating_sub(read).saturating_sub(write);
-        let sum = [(plain, self.input), (read, self.cache_read), (write, self.cache_write), (output, self.output)];
+        let sum = [(plain, price.input), (read, price.cache_read), (write, price.cache_write), (output, price.output)];
         Some(priced(sum))
     }
 
-    /// The most that `input` and `output` tokens can cost: every input token at the dearest input price.
+    /// The most that `input` and `output` tokens can cost: every input token at the dearest input
+    /// price, in the dearer of the tiers that a prompt of at most `input` tokens may be served by.
     pub fn worst(&self, input: Tokens, output: Tokens) -> NanoUsd {
-        let dearest = self.input.max(self.cache_write).max(self.cache_read);
-        priced([(input.0, dearest), (output.0, self.output)])
+        let of = |price: Price| {
+            let dearest = price.input.max(price.cache_write).max(price.cache_read);
+            priced([(input.0, dearest), (output.0, price.output)])
+        };
+        of(self.tier(0)).max(of(self.tier(input.0)))
     }
 }
 
@@ -292,8 +322,13 @@ impl fmt::Display for Limit {
 mod tests {
     use super::*;
 
-    const PRICE: Price =
-        Price { input: 400_000_000, output: 1_600_000_000, cache_read: 100_000_000, cache_write: 400_000_000 };
+    const PRICE: Price = Price {
+        input: 400_000_000,
+        output: 1_600_000_000,
+        cache_read: 100_000_000,
+        cache_write: 400_000_000,
+        above: None,
+    };
 
     #[test]
     fn dollars_round_trip_and_never_through_floats() {
@@ -322,6 +357,20 @@ mod tests {
         // 400 x 0.4 + 600 x 0.1 + 100 x 1.6 per million = 0.00038 USD
         assert_eq!(PRICE.cost(&usage), Some(NanoUsd(380_000)));
         assert_eq!(Price { input: 1, ..Price::FREE }.cost(&Usage::reported(1, 0)), Some(NanoUsd(1)));
+    }
+
+    #[test]
+    fn a_long_prompt_is_held_at_the_dearest_tier_and_settled_at_the_reported_one() {
+        let tokens = NonZeroU64::new(200_000).unwrap();
+        let above = Above { tokens, input: 6, output: 22, cache_read: 1, cache_write: 8 };
+        let price = Price { input: 3, output: 15, cache_read: 1, cache_write: 4, above: Some(above) };
+        let million = |n: u64| Tokens(n * 1_000_000);
+        assert_eq!(price.worst(Tokens(200_000), million(1)), NanoUsd(16), "at most 200,000 tokens: the lower tier");
+        assert_eq!(price.worst(million(1), million(1)), NanoUsd(30));
+        assert_eq!(price.cost(&Usage::reported(1_000_000, 1_000_000)), Some(NanoUsd(28)));
+        assert_eq!(price.cost(&Usage::reported(200_000, 1_000_000)), Some(NanoUsd(16)));
+        let discount = Price { above: Some(Above { input: 1, output: 1, cache_write: 1, ..above }), ..price };
+        assert_eq!(discount.worst(million(1), million(1)), NanoUsd(19), "a bound may be served by the lower tier");
     }
 
     #[test]

@@ -104,12 +104,13 @@ fn run_state(event: &Event) -> Option<RunState> {
 fn parked_state(causes: &[ParkCause]) -> RunState {
     let state = |cause: &ParkCause| match cause {
         ParkCause::Budget { .. } => RunState::WaitingBudget,
+        ParkCause::Rate(_) => RunState::WaitingRate,
         ParkCause::Review { .. } => RunState::NeedsReview,
         ParkCause::Credentials { .. } | ParkCause::Quota { .. } | ParkCause::Deadline => RunState::Paused,
         ParkCause::Interrupted | ParkCause::Terminated | ParkCause::Asked => RunState::Paused,
     };
     let states: Vec<RunState> = causes.iter().map(state).collect();
-    let order = [RunState::Paused, RunState::WaitingBudget, RunState::NeedsReview];
+    let order = [RunState::Paused, RunState::WaitingBudget, RunState::WaitingRate, RunState::NeedsReview];
     order.into_iter().find(|state| states.contains(state)).unwrap_or(RunState::Paused)
 }
 

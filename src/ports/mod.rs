@@ -5,6 +5,7 @@ pub mod author;
 pub mod clock;
 pub mod files;
 pub mod model;
+pub mod rates;
 pub mod store;
 pub mod tool;
 

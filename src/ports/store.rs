@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::core::chain::Entry;
 use crate::core::chat::Blob;
 use crate::core::ids::{BlobId, RunId, Seq};
-use crate::core::money::Amount;
+use crate::core::ledger::DayAsk;
+use crate::core::money::{Amount, NanoUsd};
 
 /// Raised by each claim of a run; an append that carries an older one is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,6 +144,27 @@ pub struct Garbage {
     pub bytes: u64,
 }
 
+/// A run asks for its part of a day's pot: the money that all runs of a crew share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PotAsk {
+    pub crew: String,
+    pub run: RunId,
+    /// As for an append: an older claim's ask is refused.
+    pub epoch: Epoch,
+    /// The entry up to which the run's ledger had folded. Less than before is taken only from an ask that
+    /// comes later in the journal than every one before it.
+    pub as_of: Seq,
+    pub ask: DayAsk,
+}
+
+/// What a run has of a pot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PotShare {
+    pub granted: NanoUsd,
+    /// What it could have at most if the other runs' open holds settled at zero.
+    pub most: NanoUsd,
+}
+
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The state folder or file cannot be used (permissions, read-only, not a database, locked).
@@ -203,6 +225,9 @@ pub trait Store: Send + Sync {
     fn inbox_put(&self, run: &RunId, kind: &str, payload: &str, by: &str, at_ms: u64) -> Result<u64, StoreError>;
     /// Commands not yet taken, oldest first. They stay until [`Store::inbox_done`].
     fn inbox(&self, run: &RunId) -> Result<Vec<InboxRow>, StoreError>;
+    /// Divides a pot (`core::ledger::divide`): sets the run's row if the pot allows it, in one transaction
+    /// over all processes, durable on return. Refused money is not an error: the share says less than was asked.
+    fn pot(&self, ask: &PotAsk) -> Result<PotShare, StoreError>;
     /// Forget command `id`, once its event is durable, and no other.
     fn inbox_done(&self, run: &RunId, id: u64) -> Result<(), StoreError>;
     /// Changes whenever another process has written (`PRAGMA data_version`): cheap to poll.

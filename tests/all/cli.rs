@@ -1,8 +1,10 @@
 //! The command line as people meet it: the real binary, in folders of its own.
 
+mod doctor;
 mod engine;
 mod look;
 mod mishaps;
+mod prices;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

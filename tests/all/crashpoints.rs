@@ -8,20 +8,21 @@ use super::support::{Folder, until, wait};
 use super::whole_crew;
 
 /// What sends, commits or acts. Each needs a crash point nearby: a new one without fails here.
-const BOUNDARIES: [&str; 9] = [
+const BOUNDARIES: [&str; 10] = [
     ".append(batch",
     "model.call(",
     "try_tool(&*tool",
     "files.write(",
     "store.create(",
     "store.claim(",
+    "store.pot(",
     "inbox_done(",
     "Outcome::Parked { causes, head }",
     "Outcome::Finished { status, result, head }",
 ];
 /// Lines between a boundary and its point.
 const NEAR: usize = 6;
-const SOURCES: [&str; 3] = ["src/actors", "src/actors/work", "src/cli/wiring"];
+const SOURCES: [&str; 4] = ["src/actors", "src/actors/ledger", "src/actors/work", "src/cli/wiring"];
 
 fn sources() -> Vec<(String, Vec<String>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -16,7 +16,7 @@ use boatswain::core::template::{ResultView, Scope};
 use serde_json::json;
 
 const PRICE: Price =
-    Price { input: 400_000_000, output: 1_600_000_000, cache_read: 100_000_000, cache_write: 400_000_000 };
+    Price { input: 400_000_000, output: 1_600_000_000, cache_read: 100_000_000, cache_write: 400_000_000, above: None };
 
 fn tool(name: &str, required: &[&str]) -> ToolSpec {
     let fields: serde_json::Map<_, _> =
@@ -44,6 +44,7 @@ fn with<T>(overrides: &Overrides, run: impl FnOnce(&LoadOptions<'_>) -> T) -> T 
     };
     let providers: BTreeMap<Name, ProviderTable> = [
         ("openai", provider("openai", Some("OPENAI_API_KEY"))),
+        ("anthropic", provider("anthropic", Some("ANTHROPIC_API_KEY"))),
         ("ollama", provider("ollama", None)),
         ("offline", provider("offline", None)),
     ]
@@ -57,7 +58,7 @@ fn with<T>(overrides: &Overrides, run: impl FnOnce(&LoadOptions<'_>) -> T) -> T 
     ];
     let price = |provider: &str, id: &str| {
         let known = provider == "openai" && id.starts_with("gpt-4.1");
-        known.then_some(ListedPrice { price: PRICE, context_window: Some(1_000_000) })
+        known.then_some(ListedPrice { price: PRICE, context_window: Some(1_000_000), from: "a test".into() })
     };
     run(&LoadOptions {
         overrides,
@@ -301,6 +302,23 @@ fn a_crew_is_compiled_again_from_what_was_pinned() {
         assert!(again.crew.is_some(), "{}", shown(&again));
     }
     assert!(read(&pins, "launch.toml", &Overrides::default()).crew.is_some());
+}
+
+#[test]
+fn what_a_model_refuses_is_said_and_what_its_cache_costs_is_held() {
+    let text = "schema = 1\n[models.m]\nid = 'anthropic/claude-sonnet-4-5'\nprice = { input = 3, output = 15 }\n\
+        temperature = 0.2\nreasoning = 'xhigh'\n[providers.anthropic]\nstream = false\n\
+        [agents.a]\nmodel = 'm'\n[tasks.t]\nagent = 'a'\ndescription = 'Say'\n";
+    let loaded = read(&files(&[("a.toml", text)]), "a.toml", &Overrides::default());
+    assert!(loaded.crew.is_some(), "{}", shown(&loaded));
+    let notes = loaded.notes.join("\n");
+    for words in ["`temperature` is not sent", "takes none, low, medium, high", "ANTHROPIC_API_KEY goes to"] {
+        assert!(notes.contains(words), "{words}\nis not in\n{notes}");
+    }
+    assert_eq!(loaded.notes.len(), 3, "{notes}");
+    let Pricing::Priced(price) = loaded.prices["anthropic/claude-sonnet-4-5"] else { panic!("no price") };
+    assert_eq!((price.cache_read, price.cache_write), (3_000_000_000, 3_750_000_000));
+    assert_eq!(loaded.providers[&Name::new("anthropic").unwrap()].stream, Some(false));
 }
 
 #[test]

@@ -11,23 +11,23 @@ use super::support::{Figures, Folder, Provider, size};
 
 /// What a row must come to.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Seen {
-    exit: i32,
-    requests: usize,
+pub struct Seen {
+    pub exit: i32,
+    pub requests: usize,
     /// Of counted attempts that were followed by another.
-    attempts: Vec<ErrorClass>,
-    review: Option<ErrorClass>,
-    answered: u64,
+    pub attempts: Vec<ErrorClass>,
+    pub review: Option<ErrorClass>,
+    pub answered: u64,
     /// Calls whose hold was given back, and whose hold stays.
-    released: u64,
-    doubtful: u64,
+    pub released: u64,
+    pub doubtful: u64,
     /// Waits that were no attempt.
-    waits: usize,
+    pub waits: usize,
 }
 
-struct Row {
-    provider: Provider,
-    folder: Folder,
+pub struct Row {
+    pub provider: Provider,
+    pub folder: Folder,
 }
 
 /// One agent, one task; `task`, `agent` and `more` are further lines.
@@ -46,11 +46,11 @@ fn row(behaviours: &[Behaviour], agent: &str, task: &str, more: &str) -> Row {
 
 impl Row {
     #[track_caller]
-    fn run(&self) -> Seen {
+    pub fn run(&self) -> Seen {
         self.seen(&["run", "crew.toml", "-q"])
     }
     #[track_caller]
-    fn seen(&self, args: &[&str]) -> Seen {
+    pub fn seen(&self, args: &[&str]) -> Seen {
         let ran = self.folder.bosun(args);
         let figures = self.folder.verify().pop().unwrap_or_default();
         let mut seen = self.of(&figures, &self.folder.events());
@@ -90,12 +90,12 @@ impl Row {
         seen
     }
     /// The body of request `n`, from 1.
-    fn body(&self, n: usize) -> String {
+    pub fn body(&self, n: usize) -> String {
         self.provider.seen()[n - 1].body.clone()
     }
 }
 
-fn done(requests: usize, answered: u64) -> Seen {
+pub fn done(requests: usize, answered: u64) -> Seen {
     Seen { requests, answered, ..Seen::default() }
 }
 

@@ -737,8 +737,8 @@ impl Models for One {
     fn provider(&self, _: &Name) -> Option<Arc<dyn Model>> {
         Some(self.0.clone())
     }
-    fn concurrency(&self, _: &Name) -> usize {
-        4
+    fn tier(&self, _: &Name, _: &str) -> Arc<boatswain::ports::model::Tier> {
+        Arc::new(boatswain::ports::model::Tier::at_once("one", 4))
     }
 }
 struct Says;
@@ -773,6 +773,7 @@ fn a_clock_that_runs_backwards_changes_no_decision() {
         inputs: BTreeMap::new(),
         overrides: Overrides::default(),
         prices: BTreeMap::new(),
+        price_from: Default::default(),
         windows: BTreeMap::new(),
         caps: Caps { ..crew.budget.caps },
         aside: Vec::new(),

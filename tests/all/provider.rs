@@ -29,6 +29,7 @@ fn spec(base_url: String, dialect: Dialect) -> OpenAiSpec {
         timeout: Duration::from_secs(20),
         connections: 4,
         dialect,
+        stream: false,
         secrets: Arc::default(),
     }
 }
@@ -95,7 +96,9 @@ async fn the_body_is_these_bytes() {
         plain,
         r#"{"model":"gpt-4.1-mini","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Say \"é\"\n"}],"max_completion_tokens":64}"#
     );
+    // A model that the capability table does not know is passed everything.
     let full = ModelRequest {
+        model: "gpt-99".into(),
         tools: vec![tool("files.read")].into(),
         settings: Settings {
             max_output: 64,

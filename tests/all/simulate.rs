@@ -2,12 +2,12 @@
 //! fails, crashes and changes its mind. Invariant of each run: it ends or parks with a cause, replay
 //! derives every byte again, the budget holds at every prefix, and every delegation comes back.
 
-mod crews;
-mod driver;
+pub mod crews;
+pub mod driver;
 mod finish;
 mod random;
 mod retry;
-mod script;
+pub mod script;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

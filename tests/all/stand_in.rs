@@ -29,11 +29,16 @@ pub enum Behaviour {
     Cut(String),
     /// Billed, never answered.
     Hang,
+    /// Billed; the connection is closed without a word.
+    Reset,
+    /// A 200 with this stream of events in pieces of so many bytes; then it ends, or the connection breaks.
+    Events { text: String, piece: usize, cut: bool },
 }
 
 /// What one request was.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    /// With the query, if there is one.
     pub path: String,
     pub headers: HeaderMap,
     pub body: String,
@@ -135,7 +140,8 @@ async fn serve(
             (None, Some(respond)) => respond(&body, number),
             (None, None) => (inner.latency, Behaviour::Answer(format!("Answer {number}."))),
         };
-        inner.seen.push(Seen { path: uri.path().to_owned(), headers, body });
+        let path = uri.path_and_query().map_or_else(|| uri.path().to_owned(), ToString::to_string);
+        inner.seen.push(Seen { path, headers, body });
         if !matches!(behaviour, Behaviour::Status(..)) {
             let Billed { requests, input: before, output } = inner.billed;
             inner.billed = Billed { requests: requests + 1, input: before + input, output: output + OUTPUT };
@@ -158,30 +164,42 @@ async fn serve(
             start.body(body.into()).unwrap()
         }
         Behaviour::Cut(body) => {
-            good().body(Body::from_stream(Broken { bytes: Some(body.into()), flushed: false })).unwrap()
+            let stream = Pieces { bytes: body.into(), piece: usize::MAX, cut: true, flushed: true };
+            good().body(Body::from_stream(stream)).unwrap()
         }
         Behaviour::Hang => std::future::pending().await,
+        // The connection's task ends with it; no hook prints anything.
+        Behaviour::Reset => std::panic::resume_unwind(Box::new("as told")),
+        Behaviour::Events { text, piece, cut } => {
+            let stream = Pieces { bytes: text.into(), piece: piece.max(1), cut, flushed: true };
+            let answer = Response::builder().header("content-type", "text/event-stream; charset=utf-8");
+            answer.header("x-request-id", format!("req_{number}")).body(Body::from_stream(stream)).unwrap()
+        }
     }
 }
 
-/// A body that gives its bytes, waits until they are on the wire, and then fails, upon which the
-/// server drops the connection.
-struct Broken {
-    bytes: Option<Bytes>,
+/// A body that gives its bytes piece by piece, each on the wire before the next, and then ends or fails,
+/// upon which the server drops the connection.
+struct Pieces {
+    bytes: Bytes,
+    piece: usize,
+    cut: bool,
     flushed: bool,
 }
 
-impl futures_core::Stream for Broken {
+impl futures_core::Stream for Pieces {
     type Item = Result<Bytes, std::io::Error>;
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(bytes) = self.bytes.take() {
-            return Poll::Ready(Some(Ok(bytes)));
-        }
         // The server flushes what it has when a body has nothing to give yet.
         if !std::mem::replace(&mut self.flushed, true) {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        Poll::Ready(Some(Err(std::io::Error::other("as told"))))
+        if !self.bytes.is_empty() {
+            let piece = self.piece.min(self.bytes.len());
+            self.flushed = false;
+            return Poll::Ready(Some(Ok(self.bytes.split_to(piece))));
+        }
+        if self.cut { Poll::Ready(Some(Err(std::io::Error::other("as told")))) } else { Poll::Ready(None) }
     }
 }

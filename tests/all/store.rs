@@ -4,6 +4,7 @@
 mod damage;
 mod exit;
 mod full;
+mod pots;
 mod process;
 
 use std::sync::mpsc;
@@ -90,6 +91,7 @@ pub fn conformance(make: impl Fn() -> Box<dyn Store>) {
     one_owner(&*a, &*b);
     a_later_claim_fences_the_earlier(&*a, &*b);
     commands_reach_the_owner(&*a, &*b);
+    pots::a_pot_is_divided_and_never_beyond_its_cap(&*a, &*b);
     a_clock_that_jumps_back_is_stored_as_is(&*a);
     texts_are_stored_once_and_gc_takes_what_nobody_needs(&*a, &*b);
     // Last: it closes both.

@@ -8,12 +8,15 @@ schema = 1
 [crew]
 output = "whole"
 [budget]
+max_usd = 1
+per_day_usd = 0.9
 max_tokens = 1000000
 [providers.s]
 kind = "scripted"
 file = "script.toml"
-[models]
-m = "s/m"
+[models.m]
+id = "s/m"
+price = { input = 1, output = 1 }
 [crews.legal]
 file = "legal.toml"
 [agents.researcher]
@@ -67,8 +70,9 @@ max_tokens = 500000
 [providers.s]
 kind = "scripted"
 file = "script.toml"
-[models]
-m = "s/m"
+[models.m]
+id = "s/m"
+price = { input = 1, output = 1 }
 [agents.counsel]
 model = "m"
 [tasks.claims]

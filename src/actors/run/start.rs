@@ -13,14 +13,16 @@ use crate::actors::shell::Fatal;
 use crate::actors::work::{Context, Flights};
 use crate::core::event::{Event, PauseCause, RunEvent};
 use crate::core::run::Run;
+use crate::ports::store::Epoch;
 
 pub(super) async fn start_machines(
     myself: &ActorRef<RunMsg>,
     context: &Arc<Context>,
+    epoch: Epoch,
     run: Run,
 ) -> Result<(ActorRef<CoordinatorMsg>, ActorRef<LedgerMsg>), ActorProcessingErr> {
     let last = run.last;
-    let args = (context.clone(), run.ledger, last);
+    let args = (context.clone(), epoch, run.ledger, last);
     let (ledger, _) = LedgerActor::spawn_linked(None, LedgerActor, args, myself.get_cell()).await?;
     let mut plans = run.plans;
     let root = plans.remove(&crate::core::ids::Step::root()).ok_or(Fatal::NoJournal)?;

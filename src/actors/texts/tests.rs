@@ -1,6 +1,7 @@
 use super::*;
 use crate::core::ids::RunId;
 use crate::ports::store as port;
+use crate::ports::store::{PotAsk, PotShare};
 use port::StoreError;
 
 /// Has nothing and takes nothing.
@@ -31,6 +32,9 @@ impl Store for Empty {
     }
     fn inbox(&self, _: &RunId) -> Result<Vec<port::InboxRow>, StoreError> {
         Ok(Vec::new())
+    }
+    fn pot(&self, ask: &PotAsk) -> Result<PotShare, StoreError> {
+        Err(StoreError::NoRun { run: ask.run.to_string() })
     }
     fn inbox_done(&self, _: &RunId, _: u64) -> Result<(), StoreError> {
         Ok(())

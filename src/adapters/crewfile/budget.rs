@@ -45,8 +45,14 @@ pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str, top: bool) 
     let mut alert_usd: Vec<NanoUsd> = list("alert_usd").unwrap_or_default().iter().filter_map(money).collect();
     alert_usd.sort_unstable();
     alert_usd.dedup();
+    let per_day = table.and_then(|table| table.get("per_day_usd"));
+    if let Some(node) = per_day.filter(|_| !top) {
+        let problem = Problem::error("E0107", &node.at, "not supported yet: `per_day_usd` of a sub-crew");
+        loader.report(problem.help("state it in the crew that is run; its cap covers the sub-crews"));
+    }
     Budget {
         caps,
+        per_day: per_day.and_then(money),
         origin,
         warn_at,
         alert_usd,

@@ -119,6 +119,9 @@ impl Table {
         self.get(key).and_then(Node::int)
     }
     /// The strings of a list, each with its place.
+    pub fn flag(&self, key: &str) -> Option<bool> {
+        self.get(key)?.flag()
+    }
     pub fn texts(&self, key: &str) -> Vec<(&str, &At)> {
         let list = self.get(key).and_then(Node::list).unwrap_or_default();
         list.iter().filter_map(|node| Some((node.text()?, &node.at))).collect()

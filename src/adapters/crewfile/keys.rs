@@ -1,6 +1,9 @@
 //! Every key of a crew file, as data. Invariant: what is not in these tables is refused; what is in
 //! them and not built yet is refused by name.
 
+mod habits;
+pub use habits::HABITS;
+
 /// What a key takes.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
@@ -123,8 +126,8 @@ pub static BUDGET: Spec = Spec {
         key("warn_at", Kind::Shares, "[0.5, 0.8, 0.9]", "alerts, as parts of a limit"),
         key("alert_usd", Kind::Moneys, "[]", "alerts, as amounts"),
         key("on_exhausted", Kind::Choice(&["pause", "finish", "fail"], &[]), "pause", "what happens at the limit"),
+        key("per_day_usd", Kind::Money, "", "money of a UTC day, over all runs of the crew in the state folder"),
         key("unpriced", Kind::Choice(&["deny", "allow"], &[]), "deny", "models without a price"),
-        later("per_day_usd", "money per day"),
         later("degrade", "what to give up first"),
     ],
 };
@@ -139,27 +142,57 @@ pub static NODE_BUDGET: Spec = Spec {
     ],
 };
 
+/// The names in `models/tiers.toml`.
+pub const TIERS: &[&str] = &[
+    "anthropic/1",
+    "anthropic/2",
+    "anthropic/3",
+    "anthropic/4",
+    "openai/1",
+    "openai/2",
+    "openai/3",
+    "openai/4",
+    "openai/5",
+];
+
 pub static PROVIDER: Spec = Spec {
     name: "[providers.N]",
     keys: &[
         key(
             "kind",
             Kind::Choice(
-                &["openai", "ollama", "openai-compatible", "offline", "scripted"],
-                &["openai-responses", "anthropic", "gemini"],
+                &[
+                    "openai",
+                    "openai-responses",
+                    "anthropic",
+                    "gemini",
+                    "ollama",
+                    "openai-compatible",
+                    "offline",
+                    "scripted",
+                ],
+                &[],
             ),
             "",
             "protocol",
         ),
-        key("base_url", Kind::Text, "the kind's own", "address, with /v1 for OpenAI and compatible ones"),
+        key(
+            "base_url",
+            Kind::Text,
+            "the kind's own",
+            "address, with /v1 for OpenAI and compatible ones, without for Anthropic and Gemini",
+        ),
         key("api_key_env", Kind::Text, "", "environment variable that holds the key"),
         key("api_key_file", Kind::Text, "", "file that holds the key"),
         key("file", Kind::Text, "", "file of replies, of the kind scripted"),
         key("max_concurrency", Kind::Int(1, 10_000), "8", "requests at once"),
         key("timeout", Kind::Time, "120s", "of one request"),
-        later("rpm", "requests per minute"),
-        later("tpm", "tokens per minute"),
-        later("max_wait", "longest wait for a rate"),
+        key("rpm", Kind::Int(1, MANY), "", "requests per minute"),
+        key("tpm", Kind::Int(1, MANY), "", "tokens per minute, input and output"),
+        key("rpd", Kind::Int(1, MANY), "", "requests per day"),
+        key("tier", Kind::Choice(TIERS, &[]), "", "preset of these limits"),
+        key("max_wait", Kind::Time, "10m", "longest wait for a rate"),
+        key("stream", Kind::Flag, "true at the vendors' own kinds", "answers come as they are written"),
     ],
 };
 
@@ -350,28 +383,3 @@ pub static FRONT: Spec = Spec {
         key("max_output", Kind::Int(1, MANY), "", "the agent's"),
     ],
 };
-
-/// Words of other tools: table (empty: any), word, what to write here.
-pub static HABITS: &[(&str, &str, &str)] = &[
-    ("", "process", "order comes from `context` and `after` of the tasks; a lead is `lead` in [crew]"),
-    ("", "max_iter", "write `max_turns` in [agents.N]"),
-    ("", "max_iterations", "write `max_turns` in [agents.N], or `max_rounds` of a `review`"),
-    ("", "depends_on", "write `context = [...]` (gets the results) or `after = [...]` (only waits)"),
-    ("", "needs", "write `context = [...]` (gets the results) or `after = [...]` (only waits)"),
-    ("", "instructions", "write `description` in the task, or a role prompt in prompts/"),
-    ("", "system_prompt", "write a role prompt in prompts/ and name it with `prompt`"),
-    ("", "llm", "write `model`: an alias of [models] or `provider/model-id`"),
-    ("", "human_input", "write `approval` in the task (not supported yet)"),
-    ("", "manager_agent", "write `lead` in [crew]"),
-    ("", "manager_llm", "write `lead` in [crew]; the lead is an agent with a `model`"),
-    ("", "allow_delegation", "write `delegates = [...]` in [agents.N]"),
-    ("", "output_json", "write `output_schema`"),
-    ("", "output_pydantic", "write `output_schema`"),
-    ("", "guardrail", "write `guardrails = [...]`"),
-    ("", "max_rpm", "write `rpm` in [providers.N] (not supported yet)"),
-    ("", "verbose", "use the flag `-v`; every event is in the journal anyway"),
-    ("", "async_execution", "leave it out: tasks that do not wait for each other run at once"),
-    ("models", "max_tokens", "write `max_output` (of one call); `max_tokens` is a total of a budget"),
-    ("agents", "max_tokens", "write `max_output` (of one call); a total is `budget = { max_tokens = … }`"),
-    ("tasks", "max_tokens", "write `max_output` (of one call); a total is `budget = { max_tokens = … }`"),
-];

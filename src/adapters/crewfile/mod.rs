@@ -38,7 +38,7 @@ use crate::core::money::{Caps, Price};
 
 pub use keys::{
     AGENT, BUDGET, CREW, FRONT, GUARDRAIL, INPUT, Key, Kind, MODEL, NODE_BUDGET, NOTIFY, PRICE, PROVIDER, REVIEW,
-    REVISE, ROOT, SUB_CREW, Spec, TASK, TOOL, WINDOW,
+    REVISE, ROOT, SUB_CREW, Spec, TASK, TIERS, TOOL, WINDOW,
 };
 pub use places::{OutputAt, misplaced};
 pub use problem::{At, Bytes, CODES, Problem, Severity};
@@ -48,16 +48,18 @@ pub use source::{DiskSource, FILE_MAX, Pin, PinnedSource, ROWS_MAX, Source, proj
 pub use values::time;
 
 /// A price that was looked up, and the model's window where the list knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedPrice {
     pub price: Price,
     pub context_window: Option<u64>,
+    /// Who states the price: a settings file, or the price table with its version and day.
+    pub from: String,
 }
 
 /// A provider as a crew file or the machine's settings state it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProviderTable {
-    /// `openai`, `ollama`, `openai-compatible`, `offline`, `scripted`.
+    /// `openai`, `openai-responses`, `anthropic`, `gemini`, `ollama`, `openai-compatible`, `offline`, `scripted`.
     pub kind: String,
     pub base_url: Option<String>,
     pub api_key_env: Option<String>,
@@ -66,6 +68,15 @@ pub struct ProviderTable {
     pub file: Option<String>,
     pub max_concurrency: Option<u64>,
     pub timeout_ms: Option<u64>,
+    /// Requests and tokens per minute, requests per day.
+    pub rpm: Option<u64>,
+    pub tpm: Option<u64>,
+    pub rpd: Option<u64>,
+    /// A preset of `models/tiers.toml`.
+    pub tier: Option<String>,
+    pub max_wait_ms: Option<u64>,
+    /// Whether answers are streamed; `None`: as the kind has it.
+    pub stream: Option<bool>,
 }
 
 /// What the crew's files are read with.
@@ -102,6 +113,8 @@ pub struct Loaded {
     pub providers: BTreeMap<Name, ProviderTable>,
     /// Prices that were used, by `provider/model-id`.
     pub prices: BTreeMap<String, Pricing>,
+    /// Who states each of them: a crew file, a settings file, or the price table with its version and day.
+    pub price_from: BTreeMap<String, String>,
     /// Context windows that were looked up, by `provider/model-id`.
     pub windows: BTreeMap<String, u64>,
     /// What `check` says besides: which key goes to which host.
@@ -127,6 +140,7 @@ pub(crate) struct Loader<'a> {
     problems: Vec<Problem>,
     providers: BTreeMap<Name, ProviderTable>,
     prices: BTreeMap<String, Pricing>,
+    price_from: BTreeMap<String, String>,
     windows: BTreeMap<String, u64>,
     notes: BTreeSet<String>,
     outputs: Vec<OutputAt>,
@@ -144,6 +158,7 @@ impl<'a> Loader<'a> {
             problems: Vec::new(),
             providers: BTreeMap::new(),
             prices: BTreeMap::new(),
+            price_from: BTreeMap::new(),
             windows: BTreeMap::new(),
             notes: BTreeSet::new(),
             outputs: Vec::new(),
@@ -178,6 +193,7 @@ impl<'a> Loader<'a> {
             pins: self.files.pins(),
             providers: self.providers,
             prices: self.prices,
+            price_from: self.price_from,
             windows: self.windows,
             notes: self.notes.into_iter().collect(),
             tools: self.options.builtin_tools.to_vec(),

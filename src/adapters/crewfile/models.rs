@@ -9,6 +9,8 @@ use super::form::pasted;
 use super::problem::{At, Problem};
 use super::values::{milli, time};
 use super::{GONE, Loader, ProviderTable, budget};
+use crate::adapters::models::ProviderKind;
+use crate::adapters::models::capabilities::{Api, Known};
 use crate::adapters::models::secrets::{has_login, is_variable};
 use crate::core::chat::Settings;
 use crate::core::crew::{Model, Pricing};
@@ -18,8 +20,7 @@ use crate::core::nearest::nearest;
 
 /// Most tokens of one call where nobody says.
 const MAX_OUTPUT: u64 = 4096;
-/// Providers that are known and not built yet.
-const LATER: [&str; 2] = ["anthropic", "gemini"];
+
 /// Reports a key where its variable's name belongs, and a login in an address; neither is ever printed.
 fn no_secrets(loader: &mut Loader<'_>, table: &Table) {
     let text = |key: &str| table.get(key).and_then(|node| Some((node.text()?, &node.at)));
@@ -64,6 +65,7 @@ pub(super) struct Models<'d> {
     aliases: Option<&'d Table>,
     providers: BTreeMap<Name, ProviderTable>,
     allow_unpriced: bool,
+    known: BTreeMap<Api, Known>,
 }
 
 impl<'d> Models<'d> {
@@ -75,7 +77,8 @@ impl<'d> Models<'d> {
             let pinned = loader.options.pinned;
             if table.get("kind").is_none() && known.is_none() && !pinned {
                 let message = format!("the provider `{name}` has no `kind`");
-                let help = "one of: openai, ollama, openai-compatible, offline, scripted";
+                let help =
+                    "one of: openai, openai-responses, anthropic, gemini, ollama, openai-compatible, offline, scripted";
                 loader.report(Problem::error("E0106", &entry.key_at, message).help(help));
             }
             no_secrets(loader, table);
@@ -88,7 +91,8 @@ impl<'d> Models<'d> {
                 }
             }
         }
-        let models = Models { aliases: doc.table("models"), providers, allow_unpriced };
+        let known = [Api::OpenAi, Api::Anthropic, Api::Gemini].map(|api| (api, Known::new(Some(api)))).into();
+        let models = Models { aliases: doc.table("models"), providers, allow_unpriced, known };
         models.check_aliases(loader);
         models
     }
@@ -155,6 +159,8 @@ impl<'d> Models<'d> {
         }
         model.fallback = others.into_iter().map(Arc::new).collect();
         lay(layers, most, &mut model.settings);
+        self.note_left_out(loader, &model);
+        model.fallback.iter().for_each(|other| self.note_left_out(loader, other));
         Some(Arc::new(model))
     }
 
@@ -173,6 +179,15 @@ impl<'d> Models<'d> {
             }
         }
         out
+    }
+
+    /// What this model refuses is not sent to it, and whoever wrote it is told.
+    fn note_left_out(&self, loader: &mut Loader<'_>, model: &Model) {
+        let kind = loader.providers.get(&model.provider).and_then(|table| ProviderKind::parse(&table.kind).ok());
+        if let Some(known) = kind.and_then(ProviderKind::api).and_then(|api| self.known.get(&api)) {
+            let lines = known.of(&model.id).left_out(&model.full_id(), &model.settings);
+            loader.notes.extend(lines);
+        }
     }
 
     /// Reports a name that no alias has; `provider/model-id` is taken as it is.
@@ -210,11 +225,13 @@ impl<'d> Models<'d> {
         let provider_table = self.provider(loader, provider, &at)?;
         let provider = Name::new(provider).ok()?;
         let listed = (loader.options.price)(provider.as_str(), id);
-        if let Some(window) = listed.and_then(|listed| listed.context_window) {
+        let listed_window = listed.as_ref().and_then(|listed| listed.context_window);
+        if let Some(window) = listed_window {
             loader.windows.insert(full.clone(), window);
         }
-        let stated = table.and_then(|table| table.table("price")).and_then(price);
-        let price = match (stated, provider_table.kind.as_str(), listed) {
+        let stated = table.and_then(|table| table.table("price"));
+        let stated = stated.and_then(|table| price(table, &provider_table.kind));
+        let price = match (stated, provider_table.kind.as_str(), &listed) {
             (Some(price), _, _) => Pricing::Priced(price),
             // What a run was started with counts, whatever its provider has become since.
             (None, _, Some(listed)) if loader.options.pinned => Pricing::Priced(listed.price),
@@ -232,24 +249,22 @@ impl<'d> Models<'d> {
             }
         };
         loader.prices.insert(full.clone(), price);
-        let place = match (&provider_table.base_url, &provider_table.kind) {
-            (Some(url), _) => url.clone(),
-            (None, kind) => format!("the address of `{kind}`"),
-        };
-        let key = provider_table.api_key_env.as_ref().or(provider_table.api_key_file.as_ref());
-        // What is no variable's name may be a key: it has been reported, and is not printed.
-        let named = |key: &&String| provider_table.api_key_env.is_none() || is_variable(key);
-        if let Some(key) = key.filter(|key| named(key) && !has_login(&place)) {
-            loader.notes.insert(format!("the key in {key} goes to {place} (provider `{provider}`)"));
+        if let Pricing::Priced(_) = price {
+            let from = if stated.is_some() { at.file.to_string() } else { listed.map(|l| l.from).unwrap_or_default() };
+            loader.price_from.insert(full.clone(), from);
         }
+        loader.notes.extend(key_note(&provider_table, &provider));
         loader.providers.insert(provider.clone(), provider_table);
         let window = table.and_then(|table| table.int("context_window"));
+        if let Some(node) = table.and_then(|table| table.get("extra")) {
+            self.check_extra(loader, node, &provider);
+        }
         Some(Model {
             name: spec.to_owned(),
             provider,
             id: id.into(),
             price,
-            context_window: window.or(listed.and_then(|listed| listed.context_window)),
+            context_window: window.or(listed_window),
             settings: settings(table),
             fallback: Vec::new(),
             extra: Arc::new(match table.and_then(|table| table.get("extra")).map(Node::json) {
@@ -259,6 +274,15 @@ impl<'d> Models<'d> {
         })
     }
 
+    fn check_extra(&self, loader: &mut Loader<'_>, node: &Node, provider: &Name) {
+        let kind = loader.providers.get(provider).and_then(|table| ProviderKind::parse(&table.kind).ok());
+        if let (Some(kind), serde_json::Value::Object(extra)) = (kind, node.json()) {
+            for why in kind.refused_extra(&extra) {
+                loader.report(Problem::error("E0111", &node.at, why));
+            }
+        }
+    }
+
     fn provider(&self, loader: &mut Loader<'_>, name: &str, at: &At) -> Option<ProviderTable> {
         if let Some(table) = self.providers.get(name) {
             return Some(table.clone());
@@ -266,17 +290,12 @@ impl<'d> Models<'d> {
         if loader.options.pinned {
             return Some(ProviderTable { kind: GONE.to_owned(), ..ProviderTable::default() });
         }
-        let problem = if LATER.contains(&name) {
-            let help = "an openai-compatible address of it works: `[providers.NAME]` with `kind` and `base_url`";
-            Problem::error("E0107", at, format!("not supported yet: the provider `{name}`")).help(help)
-        } else {
-            let all = self.providers.keys().map(Name::as_str).collect::<Vec<_>>();
-            let help = match nearest(name, all.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known: {}; write `[providers.{name}]` for another", all.join(", ")),
-            };
-            Problem::error("E0204", at, format!("there is no provider `{name}`")).help(help)
+        let all = self.providers.keys().map(Name::as_str).collect::<Vec<_>>();
+        let help = match nearest(name, all.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known: {}; write `[providers.{name}]` for another", all.join(", ")),
         };
+        let problem = Problem::error("E0204", at, format!("there is no provider `{name}`")).help(help);
         loader.report(problem);
         None
     }
@@ -292,7 +311,11 @@ fn lay(layers: &[&Layer], most: Option<u64>, settings: &mut Settings) {
 }
 
 fn merged(known: ProviderTable, table: &Table) -> ProviderTable {
+    // Whether to stream is the kind's business: another kind has its own usual way.
+    let same = table.text("kind").is_none_or(|kind| kind == known.kind);
     let text = |key: &str, known: Option<String>| table.text(key).map(str::to_owned).or(known);
+    // Of limits the smallest that is stated counts.
+    let least = |key: &str, known: Option<u64>| table.int(key).into_iter().chain(known).min();
     ProviderTable {
         kind: table.text("kind").map_or(known.kind, str::to_owned),
         base_url: text("base_url", known.base_url),
@@ -301,14 +324,34 @@ fn merged(known: ProviderTable, table: &Table) -> ProviderTable {
         file: text("file", known.file),
         max_concurrency: table.int("max_concurrency").or(known.max_concurrency),
         timeout_ms: table.text("timeout").and_then(|text| time(text).ok()).or(known.timeout_ms),
+        rpm: least("rpm", known.rpm),
+        tpm: least("tpm", known.tpm),
+        rpd: least("rpd", known.rpd),
+        tier: text("tier", known.tier),
+        max_wait_ms: table.text("max_wait").and_then(|text| time(text).ok()).or(known.max_wait_ms),
+        stream: table.flag("stream").or(known.stream.filter(|_| same)),
     }
 }
 
-fn price(table: &Table) -> Option<Price> {
+fn price(table: &Table, kind: &str) -> Option<Price> {
     let of = |key: &str| table.get(key).and_then(budget::money).map(|money| money.0);
     let (input, output) = (of("input")?, of("output")?);
-    let (read, write) = (of("cache_read").unwrap_or(input), of("cache_write").unwrap_or(input));
-    Some(Price { input, output, cache_read: read, cache_write: write })
+    // Stable prefixes are marked for Anthropic's cache, and what is written there for 5 minutes costs 1.25 x input.
+    let usual = if kind == "anthropic" { input.saturating_add(input.div_ceil(4)) } else { input };
+    let (read, write) = (of("cache_read").unwrap_or(input), of("cache_write").unwrap_or(usual));
+    Some(Price { input, output, cache_read: read, cache_write: write, above: None })
+}
+
+/// Which key goes to which host: a crew file is trusted like a Makefile, and says so.
+fn key_note(table: &ProviderTable, provider: &Name) -> Option<String> {
+    let place = match (&table.base_url, &table.kind) {
+        (Some(url), _) => url.clone(),
+        (None, kind) => format!("the address of `{kind}`"),
+    };
+    // What is no variable's name may be a key: it has been reported, and is not printed.
+    let named = |key: &&String| table.api_key_env.is_none() || is_variable(key);
+    let key = table.api_key_env.as_ref().or(table.api_key_file.as_ref()).filter(named)?;
+    (!has_login(&place)).then(|| format!("the key in {key} goes to {place} (provider `{provider}`)"))
 }
 
 fn settings(table: Option<&Table>) -> Settings {

@@ -6,29 +6,41 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::core::chat::{CallFailure, FailureClass};
+use crate::core::chat::{CallFailure, FailureClass, ModelAnswer};
 use crate::core::failure::Parameter;
 
+/// Bytes of a body that is no answer that are kept.
+const MALFORMED_MAX: usize = 2048;
 /// Characters of a provider's words that a failure keeps.
 pub const WORDS_MAX: usize = 500;
 
-/// Codes that mean "no money left", whatever status they come with (OpenAI error guide, Nov 2026).
-const QUOTA_CODES: [&str; 5] = [
+/// Codes that mean "no money left", whatever status they come with (OpenAI's error guide; Anthropic's SDK
+/// 2.11.0, `error.details.error_code`; Nov 2026).
+const QUOTA_CODES: [&str; 10] = [
     "credit_balance_exhausted",
     "organization_spend_limit_exceeded",
     "project_spend_limit_exceeded",
     "organization_usage_limit_exceeded",
     "insufficient_quota",
+    "enforced_spend_limit_reached",
+    "contract_spend_limit_reached",
+    "linked_organization_spend_limit_reached",
+    "linked_organization_billing_unavailable",
+    "billing_error",
 ];
-/// The one code that means the prompt is too long.
-const TOO_LONG: &str = "context_length_exceeded";
+/// Codes that mean the prompt is too long.
+const TOO_LONG: [&str; 2] = ["context_length_exceeded", "request_too_large"];
+
+/// Google's reason for a key that is none, which comes as a 400.
+const NO_KEY: &str = "API_KEY_INVALID";
 
 /// The row for a non-2xx status. `codes` are the body's `error.code` and `error.type`.
 pub fn classify(status: u16, codes: &[&str]) -> FailureClass {
     let has = |wanted: &[&str]| codes.iter().any(|code| wanted.contains(code));
     match status {
         400..=499 if has(&QUOTA_CODES) => FailureClass::Quota,
-        400 | 413 if has(&[TOO_LONG]) => FailureClass::TooLong,
+        400 | 413 if has(&TOO_LONG) => FailureClass::TooLong,
+        400 if has(&[NO_KEY]) => FailureClass::Credentials,
         401 | 403 => FailureClass::Credentials,
         402 => FailureClass::Quota,
         404 => FailureClass::NotFound,
@@ -45,6 +57,8 @@ pub struct Said {
     pub param: Option<String>,
     pub code: Option<String>,
     pub kind: Option<String>,
+    /// How long to wait, where the body says it.
+    pub retry_after_ms: Option<u64>,
 }
 
 impl Said {
@@ -58,13 +72,26 @@ impl Said {
             Some(Value::Number(number)) => Some(number.to_string()),
             Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => None,
         };
+        // Google's streams put an error into a list of one.
+        let value = match value {
+            Value::Array(mut all) if all.len() == 1 => all.remove(0),
+            value => value,
+        };
         match value.get("error") {
             Some(Value::String(message)) => Said { message: message.clone(), ..Said::default() },
             Some(error @ Value::Object(_)) => Said {
                 message: field(error, "message").unwrap_or_else(|| error.to_string()),
                 param: field(error, "param"),
-                code: field(error, "code"),
-                kind: field(error, "type"),
+                // Anthropic's codes stand one level deeper, Google's in a list.
+                code: error
+                    .get("details")
+                    .and_then(|of| field(of, "error_code").or_else(|| detail(of, "reason").map(str::to_owned)))
+                    .or_else(|| field(error, "code")),
+                kind: field(error, "type").or_else(|| field(error, "status")),
+                retry_after_ms: error
+                    .get("details")
+                    .and_then(|of| detail(of, "retryDelay"))
+                    .and_then(|text| retry_after(None, text.strip_suffix('s'), UNIX_EPOCH)),
             },
             Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_)) | None => words(),
         }
@@ -85,11 +112,25 @@ impl Said {
         if !named.is_empty() {
             message = format!("{message} ({})", capped(&hide(&named.join(", "))));
         }
+        let retry_after_ms = retry_after_ms.or(self.retry_after_ms);
         let ours = class == FailureClass::OurFault;
         let param =
             ours.then(|| self.param.as_deref().and_then(Parameter::of).or(Parameter::in_words(words))).flatten();
-        CallFailure { class, status: Some(status), message: capped(&message), retry_after_ms, param }
+        CallFailure { status: Some(status), retry_after_ms, param, ..CallFailure::of(class, capped(&message)) }
     }
+}
+
+/// A text of one of Google's error details (`google.rpc.ErrorInfo`, `google.rpc.RetryInfo`).
+fn detail<'a>(details: &'a Value, key: &str) -> Option<&'a str> {
+    details.as_array()?.iter().find_map(|detail| detail.get(key)?.as_str())
+}
+
+/// A 2xx that is no answer: kept in part, for the person who has to find out why.
+pub fn malformed(body: &[u8], request_id: Option<String>, hide: impl Fn(&str) -> String) -> ModelAnswer {
+    // Hidden before the cut: half a key is not found by value.
+    let clean = hide(&String::from_utf8_lossy(body));
+    let text = clean[..clean.floor_char_boundary(MALFORMED_MAX)].to_owned();
+    ModelAnswer { text, ..ModelAnswer::unusable(request_id) }
 }
 
 /// At most [`WORDS_MAX`] characters, on one line.

@@ -1,20 +1,18 @@
 //! One HTTP request. Invariant: exactly one request leaves per call, to the host that was
 //! configured; nothing is retried and no redirect is followed.
 
+mod tls;
+
 use std::error::Error;
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Request, Response, Url};
-use rustls::DigitallySignedStruct;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::adapters::models::failure;
+use crate::adapters::models::sse::{Event, Parser};
 
 /// To an address that does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,11 +21,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of an answer, beyond which it is not read on.
 pub const ANSWER_MAX: usize = 8 << 20;
+/// Bytes of a stream, likewise: each token comes in some 300 bytes of its own.
+pub const STREAM_MAX: usize = 64 << 20;
+/// How long a stream that has said its last word may take to end: then its connection can be used again.
+const LINGER: Duration = Duration::from_millis(100);
 /// Bytes of an error's body that are read.
 const ERROR_MAX: usize = 64 << 10;
 
 pub struct Client {
     http: reqwest::Client,
+    base: String,
     url: Url,
     headers: HeaderMap,
     timeout: Duration,
@@ -38,7 +41,39 @@ pub struct Reply {
     pub status: u16,
     pub request_id: Option<String>,
     pub retry_after_ms: Option<u64>,
+    pub headers: HeaderMap,
     pub body: Body,
+}
+
+/// What came back to a request that asked for a stream.
+pub enum Streamed {
+    /// An error, or a server that answers whole although it was asked to stream.
+    Whole(Reply),
+    Events(Box<Events>),
+}
+
+/// A stream of events under way.
+pub struct Events {
+    pub status: u16,
+    pub request_id: Option<String>,
+    pub headers: HeaderMap,
+    response: Response,
+    parser: Parser,
+    read: usize,
+    ended: bool,
+    timeout: Duration,
+}
+
+/// What a stream gives next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    Event(Event),
+    /// The body ended as a body ends. Whether the answer did, its events say.
+    End,
+    /// The connection ended or time ran out first; why.
+    Cut(String),
+    /// More than [`STREAM_MAX`], or one event of more than [`crate::adapters::models::sse::EVENT_MAX`].
+    TooLarge,
 }
 
 pub enum Body {
@@ -60,7 +95,7 @@ impl Client {
     /// `path` is appended to `base`. Fails in words on an address that cannot be used.
     pub fn new(base: &str, path: &str, timeout: Duration, connections: usize) -> Result<Client, String> {
         let url = endpoint(base, path)?;
-        let tls = tls().map_err(|why| format!("TLS cannot be set up: {why}"))?;
+        let tls = tls::config().map_err(|why| format!("TLS cannot be set up: {why}"))?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(reqwest::redirect::Policy::none())
@@ -74,7 +109,7 @@ impl Client {
             .build()
             .map_err(|why| format!("the HTTP client cannot be built: {}", chain(&why)))?;
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-        Ok(Client { http, url, headers, timeout })
+        Ok(Client { http, base: base.to_owned(), url, headers, timeout })
     }
 
     /// `Authorization: Bearer KEY`.
@@ -96,24 +131,68 @@ impl Client {
         self
     }
 
+    /// The same client for another path and query (`alt=sse`) of the same base.
+    pub fn at(&self, path: &str, query: Option<&str>) -> Result<Client, String> {
+        let mut url = endpoint(&self.base, path)?;
+        if query.is_some() {
+            url.set_query(query);
+        }
+        let (http, base, headers) = (self.http.clone(), self.base.clone(), self.headers.clone());
+        Ok(Client { http, base, url, headers, timeout: self.timeout })
+    }
+
     pub async fn send(&self, body: Vec<u8>) -> Result<Reply, Trouble> {
-        let mut request = Request::new(Method::POST, self.url.clone());
+        let response = self.execute(Method::POST, body).await?;
+        Ok(self.whole(response).await)
+    }
+
+    /// Asks what stands at this address: never a call of a model, and never billed.
+    pub async fn get(&self) -> Result<Reply, Trouble> {
+        let response = self.execute(Method::GET, Vec::new()).await?;
+        Ok(self.whole(response).await)
+    }
+
+    /// Sends a request that asks for a stream. Whatever comes back that is no stream is read whole.
+    pub async fn stream(&self, body: Vec<u8>) -> Result<Streamed, Trouble> {
+        let mut response = self.execute(Method::POST, body).await?;
+        let kind = response.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        let events = kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
+        if !events || !response.status().is_success() {
+            return Ok(Streamed::Whole(self.whole(response).await));
+        }
+        let headers = std::mem::take(response.headers_mut());
+        Ok(Streamed::Events(Box::new(Events {
+            status: response.status().as_u16(),
+            request_id: request_id(&headers),
+            headers,
+            response,
+            parser: Parser::default(),
+            read: 0,
+            ended: false,
+            timeout: self.timeout,
+        })))
+    }
+
+    async fn execute(&self, method: Method, body: Vec<u8>) -> Result<Response, Trouble> {
+        let mut request = Request::new(method, self.url.clone());
         *request.headers_mut() = self.headers.clone();
         *request.body_mut() = Some(body.into());
-        let mut response = self.http.execute(request).await.map_err(|error| self.trouble(error))?;
+        self.http.execute(request).await.map_err(|error| trouble(error, &self.url, self.timeout))
+    }
+
+    async fn whole(&self, mut response: Response) -> Reply {
+        let headers = std::mem::take(response.headers_mut());
         let status = response.status().as_u16();
         let good = response.status().is_success();
-        let header = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let request_id = header(HeaderName::from_static("x-request-id")).map(failure::capped);
         let retry_after_ms = match good {
             true => None,
             false => {
-                let ms = header(HeaderName::from_static("retry-after-ms"));
-                failure::retry_after(ms, header(RETRY_AFTER), SystemTime::now())
+                let (ms, wait) = (text(&headers, "retry-after-ms"), text(&headers, RETRY_AFTER.as_str()));
+                failure::retry_after(ms, wait, SystemTime::now())
             }
         };
         let body = self.read(&mut response, if good { ANSWER_MAX } else { ERROR_MAX }).await;
-        Ok(Reply { status, request_id, retry_after_ms, body })
+        Reply { status, request_id: request_id(&headers), retry_after_ms, headers, body }
     }
 
     async fn read(&self, response: &mut Response, limit: usize) -> Body {
@@ -131,25 +210,73 @@ impl Client {
                 }
                 Ok(None) if all.is_empty() => return Body::Whole(first),
                 Ok(None) => return Body::Whole(all.freeze()),
-                Err(error) => return Body::Cut(self.trouble(error).words),
+                Err(error) => return Body::Cut(trouble(error, &self.url, self.timeout).words),
             }
             if all.len().max(first.len()) > limit {
                 return Body::TooLarge(if all.is_empty() { first } else { all.freeze() });
             }
         }
     }
+}
 
-    fn trouble(&self, error: reqwest::Error) -> Trouble {
-        let not_sent = error.is_connect() || error.is_builder();
-        let host = self.url.host_str().unwrap_or_default();
-        let port = self.url.port_or_known_default().unwrap_or_default();
-        let words = if error.is_timeout() && !not_sent {
-            format!("no complete answer from {host}:{port} within {} ms", self.timeout.as_millis())
-        } else {
-            format!("{host}:{port}: {}", chain(&error.without_url()))
-        };
-        Trouble { not_sent, words }
+impl Events {
+    /// Dropped between two pieces it loses nothing, but the connection.
+    pub async fn next(&mut self) -> Next {
+        loop {
+            if let Some(event) = self.parser.take() {
+                return Next::Event(event);
+            }
+            if self.ended {
+                return Next::End;
+            }
+            match self.response.chunk().await {
+                Ok(Some(chunk)) => {
+                    self.read = self.read.saturating_add(chunk.len());
+                    if self.parser.feed(&chunk).is_err() || self.read > STREAM_MAX {
+                        return Next::TooLarge;
+                    }
+                }
+                Ok(None) => {
+                    self.ended = true;
+                    self.parser.end();
+                }
+                Err(error) => {
+                    let url = self.response.url().clone();
+                    return Next::Cut(trouble(error, &url, self.timeout).words);
+                }
+            }
+        }
     }
+
+    /// After the last event that matters: lets the body end, so that the connection is kept. What still
+    /// comes is not read.
+    pub async fn finish(mut self: Box<Self>) {
+        if !self.ended {
+            let _ =
+                tokio::time::timeout(LINGER, async { while let Ok(Some(_)) = self.response.chunk().await {} }).await;
+        }
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// OpenAI and those who follow it say `x-request-id`, Anthropic says `request-id`.
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    text(headers, "x-request-id").or_else(|| text(headers, "request-id")).map(failure::capped)
+}
+
+fn trouble(error: reqwest::Error, url: &Url, timeout: Duration) -> Trouble {
+    let not_sent = error.is_connect() || error.is_builder();
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or_default();
+    let words = if error.is_timeout() && !not_sent {
+        format!("no complete answer from {host}:{port} within {} ms", timeout.as_millis())
+    } else {
+        format!("{host}:{port}: {}", chain(&error.without_url()))
+    };
+    Trouble { not_sent, words }
 }
 
 /// `BASE/path`, with or without a slash at the end of `BASE`.
@@ -180,64 +307,6 @@ fn chain(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
-}
-
-fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
-    let provider = Arc::new(ring::default_provider());
-    let roots = LateRoots { provider: provider.clone(), verifier: OnceLock::new() };
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(roots))
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-/// The platform's verifier, made at the first handshake: it reads every root of the system.
-#[derive(Debug)]
-struct LateRoots {
-    provider: Arc<CryptoProvider>,
-    verifier: OnceLock<Result<rustls_platform_verifier::Verifier, rustls::Error>>,
-}
-
-impl LateRoots {
-    fn verifier(&self) -> Result<&rustls_platform_verifier::Verifier, rustls::Error> {
-        let make = || rustls_platform_verifier::Verifier::new(self.provider.clone());
-        self.verifier.get_or_init(make).as_ref().map_err(Clone::clone)
-    }
-}
-
-impl ServerCertVerifier for LateRoots {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.verifier()?.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier()?.verify_tls12_signature(message, cert, dss)
-    }
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier()?.verify_tls13_signature(message, cert, dss)
-    }
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,25 @@
 //! Model providers. Invariant: one call is one request; a provider is built at its first use and
 //! says why it cannot be, before anything is sent.
 
+pub mod anthropic;
+pub mod body;
+pub mod capabilities;
+pub mod count;
 pub mod failure;
+pub mod gemini;
 pub mod http;
+pub mod limits;
+pub mod line;
 pub mod offline;
 pub mod openai;
+pub mod probe;
+pub mod responses;
 pub mod scripted;
 pub mod secrets;
+pub mod served;
+pub mod splice;
+pub mod sse;
+pub mod tiers;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,43 +27,52 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use dashmap::DashMap;
+use secrecy::SecretString;
+
+use self::anthropic::{Anthropic, AnthropicSpec};
+use self::capabilities::Api;
+use self::gemini::{Gemini, GeminiSpec};
 use self::offline::Offline;
 use self::openai::{Dialect, OpenAi, OpenAiSpec};
+use self::responses::{Responses, ResponsesSpec};
 use self::scripted::Scripted;
 use self::secrets::{Env, KeySource, SecretInputs};
 use crate::core::chat::{CallFailure, FailureClass, ModelAnswer, ModelRequest};
 use crate::core::ids::Name;
 use crate::ports::BoxFuture;
-use crate::ports::model::{Model, Models, Watch};
+use crate::ports::model::{Model, Models, Tier, Watch};
 
 /// `kind` of a `[providers.N]` table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProviderKind {
     OpenAi,
+    OpenAiResponses,
     OpenAiCompatible,
+    Anthropic,
+    Gemini,
     Ollama,
     Offline,
     Scripted,
 }
 
 /// Kinds by the word in files.
-pub const KINDS: [(&str, ProviderKind); 5] = [
+pub const KINDS: [(&str, ProviderKind); 8] = [
     ("openai", ProviderKind::OpenAi),
+    ("openai-responses", ProviderKind::OpenAiResponses),
     ("openai-compatible", ProviderKind::OpenAiCompatible),
+    ("anthropic", ProviderKind::Anthropic),
+    ("gemini", ProviderKind::Gemini),
     ("ollama", ProviderKind::Ollama),
     ("offline", ProviderKind::Offline),
     ("scripted", ProviderKind::Scripted),
 ];
-const LATER: [&str; 3] = ["openai-responses", "anthropic", "gemini"];
 
 impl ProviderKind {
     /// The kind of that word, or in words what else it may be.
     pub fn parse(text: &str) -> Result<ProviderKind, String> {
         if let Some((_, kind)) = KINDS.iter().find(|(word, _)| *word == text) {
             return Ok(*kind);
-        }
-        if LATER.contains(&text) {
-            return Err(format!("not supported yet: provider kind `{text}`"));
         }
         let known: Vec<&str> = KINDS.iter().map(|(word, _)| *word).collect();
         Err(format!("unknown provider kind `{text}`: expected one of {}", known.join(", ")))
@@ -69,9 +91,49 @@ impl ProviderKind {
     /// `base_url` where none is stated.
     pub fn default_base(self) -> Option<&'static str> {
         match self {
-            ProviderKind::OpenAi => Some("https://api.openai.com/v1"),
+            ProviderKind::OpenAi | ProviderKind::OpenAiResponses => Some("https://api.openai.com/v1"),
+            ProviderKind::Anthropic => Some("https://api.anthropic.com"),
+            ProviderKind::Gemini => Some("https://generativelanguage.googleapis.com"),
             ProviderKind::Ollama => Some("http://localhost:11434/v1"),
             ProviderKind::OpenAiCompatible | ProviderKind::Offline | ProviderKind::Scripted => None,
+        }
+    }
+    /// Whose models these are, for the capability table; of a server that only speaks like one, nothing is known.
+    pub fn api(self) -> Option<Api> {
+        match self {
+            ProviderKind::OpenAi | ProviderKind::OpenAiResponses => Some(Api::OpenAi),
+            ProviderKind::Anthropic => Some(Api::Anthropic),
+            ProviderKind::Gemini => Some(Api::Gemini),
+            ProviderKind::OpenAiCompatible | ProviderKind::Ollama => None,
+            ProviderKind::Offline | ProviderKind::Scripted => None,
+        }
+    }
+    /// Are answers streamed unless the provider's `stream` says otherwise? At the vendors: text is seen as
+    /// it comes, and an answer that dies shows it. Not at compatible servers: some of them drop the usage
+    /// from a stream, or refuse to be asked for it.
+    pub fn streams(self) -> bool {
+        self.api().is_some()
+    }
+    /// Keys of `extra` that a crew may not set, with what to say; empty where all is well.
+    pub fn refused_extra(self, extra: &serde_json::Map<String, serde_json::Value>) -> Vec<String> {
+        match self {
+            ProviderKind::OpenAi | ProviderKind::OpenAiCompatible | ProviderKind::Ollama => {
+                openai::refused_extra(extra)
+            }
+            ProviderKind::OpenAiResponses => responses::refused_extra(extra),
+            ProviderKind::Anthropic => anthropic::refused_extra(extra),
+            ProviderKind::Gemini => gemini::refused_extra(extra),
+            ProviderKind::Offline | ProviderKind::Scripted => Vec::new(),
+        }
+    }
+    /// The variable with the vendor's key, for the built-in provider that has the kind's own name.
+    pub fn usual_key(self) -> Option<&'static str> {
+        match self {
+            ProviderKind::OpenAi | ProviderKind::OpenAiResponses => Some("OPENAI_API_KEY"),
+            ProviderKind::Anthropic => Some("ANTHROPIC_API_KEY"),
+            ProviderKind::Gemini => Some("GEMINI_API_KEY"),
+            ProviderKind::OpenAiCompatible | ProviderKind::Ollama => None,
+            ProviderKind::Offline | ProviderKind::Scripted => None,
         }
     }
 }
@@ -90,12 +152,18 @@ pub struct ProviderSpec {
     pub key: KeySource,
     /// Of one request.
     pub timeout_ms: u64,
+    /// Whether answers are streamed.
+    pub stream: bool,
     /// Calls in flight at once.
     pub max_concurrency: usize,
     /// Requests per minute.
     pub rpm: Option<u64>,
     /// Tokens per minute.
     pub tpm: Option<u64>,
+    /// Requests per day.
+    pub rpd: Option<u64>,
+    /// A row of `tiers.toml`: what it states applies where nothing above is stated.
+    pub tier: Option<String>,
     /// Longest wait for a rate limit.
     pub max_wait_ms: u64,
     /// File of replies of the kind `scripted`.
@@ -104,18 +172,21 @@ pub struct ProviderSpec {
 
 impl ProviderSpec {
     /// With every default: 120 s, 8 at once, no rate limit, 10 minutes of waiting. No key, but for the
-    /// built-in name `openai`: another name may be another host, which is not sent that key unasked.
+    /// built-in names (`openai`): another name may be another host, which is not sent that key unasked.
     pub fn new(name: Name, kind: ProviderKind) -> ProviderSpec {
-        let own = kind == ProviderKind::OpenAi && name.as_str() == "openai";
+        let own = kind.usual_key().filter(|_| name.as_str() == kind.as_str().replace('-', "_"));
         ProviderSpec {
             name,
             kind,
             base_url: None,
-            key: if own { KeySource::Env("OPENAI_API_KEY".to_owned()) } else { KeySource::None },
+            key: own.map_or(KeySource::None, |variable| KeySource::Env(variable.to_owned())),
             timeout_ms: 120_000,
+            stream: kind.streams(),
             max_concurrency: 8,
             rpm: None,
             tpm: None,
+            rpd: None,
+            tier: None,
             max_wait_ms: 600_000,
             script: None,
         }
@@ -142,13 +213,16 @@ pub struct Registry {
 
 struct Entry {
     spec: ProviderSpec,
+    /// By model.
+    tiers: DashMap<String, Arc<Tier>>,
     built: OnceLock<Result<Arc<dyn Model>, CallFailure>>,
 }
 
 impl Registry {
     /// Of two specs with one name the later counts.
     pub fn new(specs: impl IntoIterator<Item = ProviderSpec>, around: Surroundings) -> Registry {
-        let entry = |spec: ProviderSpec| (spec.name.clone(), Entry { spec, built: OnceLock::new() });
+        let entry =
+            |spec: ProviderSpec| (spec.name.clone(), Entry { spec, tiers: DashMap::new(), built: OnceLock::new() });
         Registry { around, entries: specs.into_iter().map(entry).collect() }
     }
 
@@ -172,8 +246,13 @@ impl Models for Registry {
             Err(why) => Arc::new(Refused(why.clone())),
         })
     }
-    fn concurrency(&self, name: &Name) -> usize {
-        self.spec(name).map_or(1, |spec| spec.max_concurrency.max(1))
+    fn tier(&self, provider: &Name, model: &str) -> Arc<Tier> {
+        let Some(entry) = self.entries.get(provider) else { return Arc::new(Tier::at_once(provider.as_str(), 1)) };
+        if let Some(tier) = entry.tiers.get(model) {
+            return tier.clone();
+        }
+        let tier = Arc::new(tiers::tier(&entry.spec, model, &self.around.env));
+        entry.tiers.entry(model.to_owned()).or_insert(tier).clone()
     }
 }
 
@@ -187,33 +266,67 @@ impl Entry {
 fn build(spec: &ProviderSpec, around: &Surroundings) -> Result<Arc<dyn Model>, CallFailure> {
     match spec.kind {
         ProviderKind::OpenAi => openai(spec, around, Dialect::OPENAI),
+        ProviderKind::OpenAiResponses => responses(spec, around),
         ProviderKind::OpenAiCompatible | ProviderKind::Ollama => openai(spec, around, Dialect::COMPATIBLE),
+        ProviderKind::Anthropic => anthropic(spec, around),
+        ProviderKind::Gemini => gemini(spec, around),
         ProviderKind::Offline => Ok(Arc::new(Offline::new(around.offline_delay, around.count_file.clone()))),
         ProviderKind::Scripted => scripted(spec),
     }
 }
 
 fn openai(spec: &ProviderSpec, around: &Surroundings, dialect: Dialect) -> Result<Arc<dyn Model>, CallFailure> {
+    let (base_url, key) = address(spec, around, ", with /v1")?;
+    let (timeout, stream) = (Duration::from_millis(spec.timeout_ms), spec.stream);
+    let (connections, secrets) = (spec.max_concurrency, around.secrets.clone());
+    let client = OpenAi::new(OpenAiSpec { base_url, key, timeout, connections, dialect, stream, secrets });
+    Ok(Arc::new(client.map_err(|why| unusable(spec, &why))?))
+}
+
+fn responses(spec: &ProviderSpec, around: &Surroundings) -> Result<Arc<dyn Model>, CallFailure> {
+    let (base_url, key) = address(spec, around, ", with /v1")?;
+    let (timeout, stream) = (Duration::from_millis(spec.timeout_ms), spec.stream);
+    let (connections, secrets) = (spec.max_concurrency, around.secrets.clone());
+    let client = Responses::new(ResponsesSpec { base_url, key, timeout, connections, stream, secrets });
+    Ok(Arc::new(client.map_err(|why| unusable(spec, &why))?))
+}
+
+fn anthropic(spec: &ProviderSpec, around: &Surroundings) -> Result<Arc<dyn Model>, CallFailure> {
+    let (base_url, key) = address(spec, around, ", without /v1")?;
+    let (timeout, stream) = (Duration::from_millis(spec.timeout_ms), spec.stream);
+    let (connections, secrets) = (spec.max_concurrency, around.secrets.clone());
+    let client = Anthropic::new(AnthropicSpec { base_url, key, timeout, connections, stream, secrets });
+    Ok(Arc::new(client.map_err(|why| unusable(spec, &why))?))
+}
+
+fn gemini(spec: &ProviderSpec, around: &Surroundings) -> Result<Arc<dyn Model>, CallFailure> {
+    let (base_url, key) = address(spec, around, ", without /v1")?;
+    let (timeout, stream) = (Duration::from_millis(spec.timeout_ms), spec.stream);
+    let (connections, secrets) = (spec.max_concurrency, around.secrets.clone());
+    let client = Gemini::new(GeminiSpec { base_url, key, timeout, connections, stream, secrets });
+    Ok(Arc::new(client.map_err(|why| unusable(spec, &why))?))
+}
+
+/// Where a provider is, and its key.
+fn address(
+    spec: &ProviderSpec,
+    around: &Surroundings,
+    form: &str,
+) -> Result<(String, Option<SecretString>), CallFailure> {
     let name = &spec.name;
     let base_url = spec.base_url.clone().or_else(|| spec.kind.default_base().map(str::to_owned)).ok_or_else(|| {
-        let say = format!("provider `{name}` has no base_url: state it in [providers.{name}], with /v1");
+        let say = format!("provider `{name}` has no base_url: state it in [providers.{name}]{form}");
         refused(FailureClass::OurFault, say)
     })?;
     let key = spec
         .key
         .read(&around.env)
         .map_err(|why| refused(FailureClass::Credentials, format!("provider `{name}` has no key: {why}")))?;
-    let spec = OpenAiSpec {
-        base_url,
-        key,
-        timeout: Duration::from_millis(spec.timeout_ms),
-        connections: spec.max_concurrency,
-        dialect,
-        secrets: around.secrets.clone(),
-    };
-    let client = OpenAi::new(spec);
-    let client = client.map_err(|why| refused(FailureClass::OurFault, format!("provider `{name}`: {why}")))?;
-    Ok(Arc::new(client))
+    Ok((base_url, key))
+}
+
+fn unusable(spec: &ProviderSpec, why: &str) -> CallFailure {
+    refused(FailureClass::OurFault, format!("provider `{}`: {why}", spec.name))
 }
 
 fn scripted(spec: &ProviderSpec) -> Result<Arc<dyn Model>, CallFailure> {
@@ -227,7 +340,7 @@ fn scripted(spec: &ProviderSpec) -> Result<Arc<dyn Model>, CallFailure> {
 }
 
 fn refused(class: FailureClass, message: String) -> CallFailure {
-    CallFailure { class, status: None, message, retry_after_ms: None, param: None }
+    CallFailure::of(class, message)
 }
 
 /// A provider that cannot be built: every call fails with the reason, and nothing is sent.

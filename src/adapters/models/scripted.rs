@@ -162,13 +162,7 @@ impl Scripted {
                 "no reply in {} for call {call} of agent {agent} (attempt {attempt}): add a [[reply]] for it, or a [default]",
                 self.path
             );
-            return Err(CallFailure {
-                class: FailureClass::OurFault,
-                status: None,
-                message,
-                retry_after_ms: None,
-                param: None,
-            });
+            return Err(CallFailure::of(FailureClass::OurFault, message));
         };
         if !entry.delay.is_zero() {
             tokio::time::sleep(entry.delay).await;
@@ -275,7 +269,7 @@ fn failure(fail: &Fail, retry_after_ms: Option<u64>) -> CallFailure {
         (class, status) => {
             let by_status = status.map(|status| classify(status, &[]));
             let class = class.or(by_status).unwrap_or(FailureClass::Ambiguous);
-            CallFailure { class, status, message, retry_after_ms, param: None }
+            CallFailure { status, retry_after_ms, ..CallFailure::of(class, message) }
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::core::money::NanoUsd;
 /// Keys with the values that flags give them.
 pub type Flags = BTreeMap<String, String>;
 
-pub const KEYS: [&str; 14] = [
+pub const KEYS: [&str; 15] = [
     "state_dir",
     "model",
     "max_usd",
@@ -27,17 +27,21 @@ pub const KEYS: [&str; 14] = [
     "offline_delay_ms",
     "script",
     "providers",
+    "prices",
 ];
-pub const PROVIDER_KEYS: [&str; 10] = [
+pub const PROVIDER_KEYS: [&str; 13] = [
     "kind",
     "base_url",
     "api_key_env",
     "api_key_file",
     "rpm",
     "tpm",
+    "rpd",
+    "tier",
     "max_concurrency",
     "max_wait",
     "timeout",
+    "stream",
     "script",
 ];
 /// Keys whose value is a path relative to the file that states it.
@@ -121,8 +125,26 @@ pub fn built_in(env: &Env) -> Layer {
     };
     let openai =
         [("kind", "openai", "built-in"), ("base_url", base, from), ("api_key_env", "OPENAI_API_KEY", "built-in")];
+    let responses = [
+        ("kind", "openai-responses", "built-in"),
+        ("base_url", base, from),
+        ("api_key_env", "OPENAI_API_KEY", "built-in"),
+    ];
+    let (claude, claude_from) = match env.get("ANTHROPIC_BASE_URL").filter(|base| !base.trim().is_empty()) {
+        Some(base) => (base.as_str(), "ANTHROPIC_BASE_URL"),
+        None => ("https://api.anthropic.com", "built-in"),
+    };
+    let anthropic = [
+        ("kind", "anthropic", "built-in"),
+        ("base_url", claude, claude_from),
+        ("api_key_env", "ANTHROPIC_API_KEY", "built-in"),
+    ];
+    let gemini = [("kind", "gemini", "built-in"), ("api_key_env", "GEMINI_API_KEY", "built-in")];
     let tables: Map<String, Value> = [
         ("openai".to_owned(), provider(&openai)),
+        ("openai_responses".to_owned(), provider(&responses)),
+        ("anthropic".to_owned(), provider(&anthropic)),
+        ("gemini".to_owned(), provider(&gemini)),
         ("ollama".to_owned(), provider(&[("kind", "ollama", "built-in")])),
         ("offline".to_owned(), provider(&[("kind", "offline", "built-in")])),
         ("scripted".to_owned(), provider(&[("kind", "scripted", "built-in")])),
@@ -171,7 +193,7 @@ fn variable(key: &str) -> String {
 /// problem: whoever set it believes that spending is bounded.
 pub fn environment(env: &Env, problems: &mut Vec<String>) -> (Layer, Vec<String>) {
     let known: Vec<(String, &str)> =
-        KEYS.iter().filter(|key| **key != "providers").map(|key| (variable(key), *key)).collect();
+        KEYS.iter().filter(|key| !["providers", "prices"].contains(key)).map(|key| (variable(key), *key)).collect();
     let is_known = |name: &String| known.iter().any(|(variable, _)| variable == name);
     let (ours, others): (Vec<_>, Vec<_>) =
         env.iter().filter(|(name, _)| name.starts_with(PREFIX)).partition(|(name, _)| is_known(name));

@@ -9,7 +9,7 @@ use config::{Map, Value, ValueKind};
 use super::layers::{self, Layer};
 use crate::adapters::models::scripted::duration;
 use crate::adapters::models::secrets::{KeySource, has_login, is_variable};
-use crate::adapters::models::{ProviderKind, ProviderSpec};
+use crate::adapters::models::{ProviderKind, ProviderSpec, tiers};
 use crate::core::ids::Name;
 
 pub fn all(layers: &[Layer], problems: &mut Vec<String>) -> BTreeMap<Name, ProviderSpec> {
@@ -84,9 +84,12 @@ impl Merge<'_> {
             key: self.key(spec.key),
             timeout_ms: self.last("timeout", span).unwrap_or(spec.timeout_ms),
             max_wait_ms: self.last("max_wait", span).unwrap_or(spec.max_wait_ms),
+            stream: self.last("stream", layers::switch).unwrap_or(spec.stream),
             max_concurrency: self.last("max_concurrency", at_least_one).unwrap_or(spec.max_concurrency),
             rpm: self.last("rpm", layers::count),
             tpm: self.last("tpm", layers::count),
+            rpd: self.last("rpd", layers::count),
+            tier: self.last("tier", tier),
             script: general.or(own_script).map(PathBuf::from),
             ..spec
         }
@@ -136,6 +139,13 @@ fn address(value: &Value) -> Result<String, String> {
         return Err("holds a user name or password: take it out and name a variable in `api_key_env`".to_owned());
     }
     Ok(text)
+}
+
+fn tier(value: &Value) -> Result<String, String> {
+    let text = layers::text(value)?;
+    let known = tiers::names();
+    let wrong = || format!("is no preset: found `{text}`, expected one of {}", known.join(", "));
+    if known.contains(&text.as_str()) { Ok(text) } else { Err(wrong()) }
 }
 
 fn span(value: &Value) -> Result<u64, String> {

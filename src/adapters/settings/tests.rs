@@ -47,6 +47,13 @@ fn with_nothing_stated_the_built_in_layer_is_all() {
     for name in ["ollama", "offline", "scripted"] {
         assert_eq!(provider(&settings, name).key, KeySource::None, "{name}");
     }
+    let responses = provider(&settings, "openai_responses");
+    assert_eq!(
+        (responses.kind, &responses.base_url, &responses.key),
+        (ProviderKind::OpenAiResponses, &openai.base_url, &openai.key)
+    );
+    let gemini = provider(&settings, "gemini");
+    assert_eq!((gemini.kind, &gemini.key), (ProviderKind::Gemini, &KeySource::Env("GEMINI_API_KEY".into())));
     assert_eq!(settings.origins["providers.openai.kind"], "built-in");
 }
 
@@ -59,6 +66,7 @@ fn the_last_layer_counts_and_says_where_it_is_from() {
             ("BOSUN_LOG", "debug"),
             ("BOSUN_OFFLINE", "true"),
             ("OPENAI_BASE_URL", "http://localhost:1/v1"),
+            ("ANTHROPIC_BASE_URL", "http://localhost:2"),
             ("BOSUN_MODEL", ""),
         ],
     );
@@ -80,6 +88,10 @@ fn the_last_layer_counts_and_says_where_it_is_from() {
     assert_eq!(from("providers.acme.timeout"), "/home/bosun/config.toml");
     assert_eq!((from("log"), from("log_format")), ("BOSUN_LOG".to_owned(), "--log-format".to_owned()));
     assert_eq!(from("providers.openai.base_url"), "OPENAI_BASE_URL");
+    let claude = provider(&settings, "anthropic");
+    assert_eq!((claude.base_url.as_deref(), claude.stream), (Some("http://localhost:2"), true));
+    assert_eq!(claude.key, KeySource::Env("ANTHROPIC_API_KEY".into()));
+    assert!(!acme.stream, "a compatible server is asked for whole answers");
 }
 
 #[test]
@@ -104,7 +116,7 @@ fn everything_wrong_is_said_at_once_with_file_and_nearest_key() {
     let machine = Machine::new(
         "max_us = 1\nmax_calls = -3\n",
         "log_format = 'xml'\n[providers.acme]\nkind = 'openai-compatible'\nbase_ur = 'x'\ntimeout = 'soon'\n\
-         [providers.claude]\nkind = 'anthropic'\n[providers.none]\nrpm = 3\n[providers.Bad]\nkind = 'offline'\n",
+         [providers.claude]\nkind = 'claude'\n[providers.none]\nrpm = 3\n[providers.Bad]\nkind = 'offline'\n",
         &[("BOSUN_MAX_TURNS", "many")],
     );
     let text = machine.problems();
@@ -114,7 +126,7 @@ fn everything_wrong_is_said_at_once_with_file_and_nearest_key() {
         "/project/bosun.toml: `log_format` is `xml`",
         "`base_ur` is not a key of [providers.acme]; did you mean `base_url`?",
         "`providers.acme.timeout` is wrong: `soon` is not a duration",
-        "not supported yet: provider kind `anthropic`",
+        "unknown provider kind `claude`",
         "[providers.none] has no kind",
         "[providers.Bad]",
         "BOSUN_MAX_TURNS: `max_turns` is `many`",

@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::lock::this_process;
 use crate::core::ids::{BlobId, RunId, Seq};
+use crate::core::ledger::{Day, PotRow, divide};
 use crate::core::money::Amount;
 use crate::ports::store::{
-    Batch, Done, Epoch, Garbage, InboxRow, NewRun, Owner, Row, RunFilter, RunRow, RunState, Store, StoreError,
+    Batch, Done, Epoch, Garbage, InboxRow, NewRun, Owner, PotAsk, PotShare, Row, RunFilter, RunRow, RunState, Store,
+    StoreError,
 };
 
 #[derive(Default)]
@@ -20,6 +22,8 @@ struct Place {
     keys: HashMap<(String, String), RunId>,
     /// Which opener holds a run.
     held: HashMap<RunId, u64>,
+    /// By crew and day: each run's row, and the entry of its last ask.
+    pots: HashMap<(String, Day), HashMap<RunId, (PotRow, Seq)>>,
     openers: u64,
     created: u64,
     commands: u64,
@@ -255,6 +259,24 @@ impl Store for MemoryStore {
 
     fn inbox(&self, run: &RunId) -> Result<Vec<InboxRow>, StoreError> {
         Ok(self.place().runs.get(run).map(|run| run.inbox.clone()).unwrap_or_default())
+    }
+
+    fn pot(&self, ask: &PotAsk) -> Result<PotShare, StoreError> {
+        self.write(|place| {
+            if place.run(&ask.run)?.epoch != ask.epoch {
+                return Err(StoreError::Fenced { run: ask.run.clone() });
+            }
+            let Place { pots, held, .. } = place;
+            let pot = pots.entry((ask.crew.clone(), ask.ask.day)).or_default();
+            let (own, seq) = pot.get(&ask.run).copied().unwrap_or_default();
+            let others = pot.iter().filter(|(run, _)| **run != ask.run);
+            let others = others.map(|(run, (row, _))| (*row, held.contains_key(run)));
+            let (row, most) = divide(&ask.ask, own, others);
+            let late = row.granted < own.granted && ask.as_of <= seq;
+            let row = if late { own } else { row };
+            pot.insert(ask.run.clone(), (row, seq.max(ask.as_of)));
+            Ok(PotShare { granted: row.granted, most })
+        })
     }
 
     fn inbox_done(&self, run: &RunId, id: u64) -> Result<(), StoreError> {

@@ -54,7 +54,7 @@ pub fn said(tally: &Tally, entry: &Entry, verdict: Option<&str>) -> Vec<Said> {
             }
             ToolEvent::Started { .. } | ToolEvent::Refused { .. } | ToolEvent::Returned { .. } => Vec::new(),
         },
-        Event::Ledger(event) => vec![ledger(tally, event)],
+        Event::Ledger(event) => ledger(tally, event).into_iter().collect(),
     }
 }
 
@@ -249,8 +249,10 @@ fn call(tally: &Tally, event: &CallEvent) -> Option<Said> {
     })
 }
 
-fn ledger(tally: &Tally, event: &LedgerEvent) -> Said {
-    match event {
+fn ledger(tally: &Tally, event: &LedgerEvent) -> Option<Said> {
+    Some(match event {
+        // Part of a hold, which is not told either.
+        LedgerEvent::Day { .. } => return None,
         LedgerEvent::Alert { node, alert, limit, used, .. } => {
             let at = match alert {
                 AlertAt::Share(share) => format!("{} % of {limit}", share / 10),
@@ -282,7 +284,7 @@ fn ledger(tally: &Tally, event: &LedgerEvent) -> Said {
             let all = all.into_iter().flatten().collect::<Vec<_>>().join(", ");
             Said::new("raised", Tone::Strong, format!("cap is now {all}, by {}", clean(by)))
         }
-    }
+    })
 }
 
 /// What is still going on.

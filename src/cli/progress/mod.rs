@@ -3,6 +3,7 @@
 
 mod lines;
 mod region;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use super::failure::Exit;
 use super::out::{Out, Tone};
 use super::screen::{self, clean, count, span, tokens};
 use super::tally::Tally;
+use crate::actors::streams::Writing;
+use crate::actors::throttle::{NearLimit, Waiting};
 use crate::core::chain::Hash;
 use crate::core::crew::Crew;
 use crate::core::event::{Event, TaskEvent};
@@ -23,6 +26,7 @@ use crate::core::run::Entry;
 
 pub use lines::{Said, said};
 use region::Region;
+use waits::Waits;
 
 /// How a run shows itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,14 +63,16 @@ pub struct Progress {
     zone: TimeZone,
     tally: Tally,
     region: Region,
+    waits: Waits,
+    writing: Vec<Writing>,
     /// When the last line was printed.
     spoke_ms: u64,
 }
 
 impl Progress {
     pub fn new(out: Arc<Out>, mode: Mode, texts: Arc<dyn Texts>) -> Progress {
-        let (tally, region) = (Tally::default(), Region::default());
-        Progress { out, mode, texts, zone: TimeZone::system(), tally, region, spoke_ms: 0 }
+        let (tally, region, waits) = (Tally::default(), Region::default(), Waits::default());
+        Progress { out, mode, texts, zone: TimeZone::system(), tally, region, waits, writing: Vec::new(), spoke_ms: 0 }
     }
 
     /// What is shown may speak of what is still to come, and of where the providers' keys come from, for the
@@ -127,13 +133,32 @@ impl Progress {
         }
     }
 
+    /// What waits for a provider's limits now, and which limits are nearly used up.
+    pub fn rates(&mut self, waiting: Vec<Waiting>, near: &[NearLimit], now_ms: u64) {
+        let news = self.waits.look(waiting, near, now_ms, &self.zone);
+        match self.mode {
+            Mode::Live => self.speak(&self.waits.above(near), now_ms),
+            Mode::Plain => {
+                let time = screen::clock(now_ms, &self.zone);
+                let lines: Vec<String> = news.into_iter().map(|line| format!("{time} {line}")).collect();
+                self.speak(&lines, now_ms);
+            }
+            Mode::Json | Mode::Quiet => {}
+        }
+    }
+
+    /// Answers that are coming as they are written: the live region says how far they are.
+    pub fn writing(&mut self, writing: Vec<Writing>) {
+        self.writing = writing;
+    }
+
     fn speak(&mut self, lines: &[String], now_ms: u64) {
         if !lines.is_empty() || self.spoke_ms == 0 {
             self.spoke_ms = now_ms;
         }
         if self.mode == Mode::Live {
             let columns = screen::columns().unwrap_or(80);
-            let rows = region::rows(&self.tally, now_ms, columns);
+            let rows = region::rows(&self.tally, &self.writing, &self.waits.rows(now_ms), now_ms, columns);
             let frame = self.region.frame(lines, &rows, columns);
             return self.out.err(&frame);
         }

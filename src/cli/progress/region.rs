@@ -3,6 +3,7 @@
 //!
 //! No alternate screen, no raw mode, no hidden cursor: a killed process leaves a usable terminal.
 
+use crate::actors::streams::Writing;
 use crate::cli::ends;
 use crate::cli::screen::{clip, count, span, tokens, usd, width};
 use crate::cli::tally::{RunStand, StepState, StepTally, Tally};
@@ -10,6 +11,8 @@ use crate::core::ledger::Ledger;
 
 /// Most rows, the last with money.
 pub const ROWS: usize = 12;
+/// Of them at most so many about waits for rates.
+const WAITS: usize = 3;
 
 /// What is on screen now.
 #[derive(Debug, Default)]
@@ -49,32 +52,39 @@ pub fn active(tally: &Tally) -> impl Iterator<Item = &StepTally> {
     })
 }
 
-/// The rows at a moment.
-pub fn rows(tally: &Tally, now_ms: u64, columns: usize) -> Vec<String> {
+/// The rows at a moment. `waits`: lines about waits for rates, which stand above the money.
+pub fn rows(tally: &Tally, writing: &[Writing], waits: &[String], now_ms: u64, columns: usize) -> Vec<String> {
     // The last column stays free: a terminal that wraps early would add a row.
     let columns = columns.saturating_sub(1).max(1);
     if tally.started.is_none() || matches!(tally.stand, RunStand::Ended(..) | RunStand::Parked(_)) {
         return Vec::new();
     }
     let active: Vec<&StepTally> = active(tally).collect();
-    let shown = if active.len() < ROWS { active.len() } else { ROWS - 2 };
+    let waits = &waits[..waits.len().min(WAITS)];
+    let most = ROWS - waits.len();
+    let shown = if active.len() < most { active.len() } else { most - 2 };
     let mut rows: Vec<String> =
-        active.iter().take(shown).map(|row| step(row, &tally.ledger, now_ms, columns)).collect();
+        active.iter().take(shown).map(|row| step(row, &tally.ledger, writing, now_ms, columns)).collect();
     if active.len() > shown {
         rows.push(clip(&format!("… and {} more", count((active.len() - shown) as u64, "step")), columns));
     }
+    rows.extend(waits.iter().map(|wait| clip(wait, columns)));
     rows.push(clip(&money(tally, now_ms), columns));
     rows
 }
 
-fn step(row: &StepTally, ledger: &Ledger, now_ms: u64, columns: usize) -> String {
+fn step(row: &StepTally, ledger: &Ledger, writing: &[Writing], now_ms: u64, columns: usize) -> String {
     let elapsed = span(now_ms.saturating_sub(row.started_ms));
     let agent = row.agent.as_ref().map(|agent| agent.to_string()).unwrap_or_default();
     let calling = ledger.open().any(|call| call.step == row.step);
     let what = if matches!(row.state, StepState::WaitsBudget) {
         "waits for budget".to_owned()
     } else if calling {
-        format!("calling {}", row.model.as_deref().unwrap_or_default())
+        let model = row.model.as_deref().unwrap_or_default();
+        match writing.iter().find(|one| one.call.step == row.step) {
+            Some(one) => format!("{} from {model}", count(one.characters, "character")),
+            None => format!("calling {model}"),
+        }
     } else {
         row.tool.as_ref().map_or_else(|| "working".to_owned(), |tool| format!("tool {tool}"))
     };

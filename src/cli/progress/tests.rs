@@ -50,6 +50,7 @@ impl Told {
             inputs: Default::default(),
             overrides: Overrides::default(),
             prices: Default::default(),
+            price_from: Default::default(),
             windows: Default::default(),
             caps,
             aside: Vec::new(),
@@ -121,7 +122,7 @@ impl Told {
         self.event(Event::Task(TaskEvent::Finished { step: step(at), agent: Some(agent(who)), result }))
     }
     fn rows(&self, columns: usize) -> String {
-        region::rows(&self.tally, self.at + 13_000, columns).join("\n")
+        region::rows(&self.tally, &[], &[], self.at + 13_000, columns).join("\n")
     }
 }
 
@@ -144,6 +145,16 @@ fn a_plain_log_has_one_line_per_event_that_matters() {
     12:00:25 start draft#1 writer
     12:00:27 start fact_check checker~2
     "#);
+}
+
+#[test]
+fn an_answer_that_comes_as_it_is_written_says_how_far_it_is() {
+    let told = at_work();
+    let call = crate::core::ids::CallId::parse("draft#1.1").unwrap();
+    let writing = [Writing { run: crate::core::ids::RunId::from_random(1), call, characters: 1312 }];
+    let rows = region::rows(&told.tally, &writing, &[], told.at + 13_000, 80);
+    assert!(rows[0].starts_with("* draft#1  writer  1,312 characters from openai/gpt-4.1-mini"), "{rows:?}");
+    assert!(rows[1].contains("working"), "{rows:?}");
 }
 
 #[test]
@@ -173,7 +184,7 @@ fn no_row_is_wider_than_the_terminal_and_there_are_at_most_twelve() {
         told.start(&format!("section[%E6%97%A5%E6%9C%AC{i}]"), &format!("writer~{}", i + 1));
     }
     for columns in [1, 2, 5, 10, 20, 40, 79, 80, 200] {
-        let rows = region::rows(&told.tally, told.at, columns);
+        let rows = region::rows(&told.tally, &[], &[], told.at, columns);
         assert!(rows.len() == region::ROWS, "{} rows", rows.len());
         assert!(rows.iter().all(|row| screen::width(row) < columns.max(2)), "{rows:?} at {columns}");
     }
@@ -248,8 +259,7 @@ fn terminal_sequences_of_a_provider_never_get_through() {
     let mut told = at_work();
     told.said.clear();
     let message = "\x1b[2J\x1b]0;owned\x07no \x1b[31mquota\r\nleft".to_owned();
-    let failure =
-        CallFailure { class: FailureClass::Quota, status: Some(429), message, retry_after_ms: None, param: None };
+    let failure = CallFailure { status: Some(429), ..CallFailure::of(FailureClass::Quota, message) };
     let (id, who) = (call("draft#1.1"), agent("writer"));
     told.event(Event::Call(CallEvent::Failed { call: id, agent: who, failure, elapsed_ms: 1 }));
     assert_eq!(told.said, ["12:00:28 failed draft#1.1 not answered: no quota left"]);

@@ -9,9 +9,10 @@ use crate::cli::ends;
 use crate::cli::failure::{Exit, Outcome};
 use crate::cli::open::{StoreTexts, decode};
 use crate::cli::progress;
-use crate::cli::screen::{cap, caps, clean, clock, count, excerpt, span, tokens, usd, width};
+use crate::cli::screen::{cap, caps, clean, clock, count, excerpt, rfc3339, span, tokens, usd, width};
 use crate::core::event::{
-    AlertAt, Answered, CallEvent, Event, Held, LedgerEvent, ParkCause, RunEvent, TaskEvent, TaskResult, ToolEvent, Work,
+    AlertAt, Answered, CallEvent, Event, Held, LedgerEvent, ParkCause, PauseCause, RateLimited, RunEvent, TaskEvent,
+    TaskResult, ToolEvent, Work,
 };
 use crate::core::ids::Seq;
 use crate::core::money::Usage;
@@ -88,6 +89,9 @@ fn facts(event: &Event) -> (String, Vec<String>) {
             LedgerEvent::Raised { caps: raised, by } => {
                 (String::new(), vec![format!("cap is now {}", caps(*raised)), format!("by {}", clean(by))])
             }
+            LedgerEvent::Day { day, cap: most, granted, .. } => {
+                (format!("day {day}"), vec![format!("{} granted", usd(*granted)), format!("cap {}", cap(*most))])
+            }
         },
     }
 }
@@ -98,12 +102,18 @@ fn word(value: impl serde::Serialize) -> String {
     json.as_str().unwrap_or_default().replace('_', " ")
 }
 
+/// A provider, why it lets nothing through, and until when.
+fn rate(limited: &RateLimited) -> String {
+    format!("{}: {}, until {}", limited.provider, limited.why.words(), rfc3339(limited.until_ms))
+}
+
 fn causes(causes: &[ParkCause]) -> Vec<String> {
     let one = |cause: &ParkCause| match cause {
         ParkCause::Budget { step } => format!("budget: {step}"),
         ParkCause::Review { step } => format!("review: {step}"),
         ParkCause::Credentials { message } => format!("credentials: {}", excerpt(message, MESSAGE)),
         ParkCause::Quota { message } => format!("quota: {}", excerpt(message, MESSAGE)),
+        ParkCause::Rate(limited) => format!("rate: {}", rate(limited)),
         ParkCause::Deadline => "deadline".to_owned(),
         ParkCause::Interrupted => "interrupted".to_owned(),
         ParkCause::Terminated => "terminated".to_owned(),
@@ -120,6 +130,7 @@ fn run(event: &RunEvent) -> Vec<String> {
             vec![name, format!("cap {}", caps(started.caps)), clean(&started.file)]
         }
         RunEvent::Resumed { by } => vec![format!("by {}", clean(by))],
+        RunEvent::PauseAsked { cause: PauseCause::RateLimited(limited), .. } => vec![rate(limited)],
         RunEvent::PauseAsked { cause, by } => vec![word(cause), format!("by {}", clean(by))],
         RunEvent::CancelAsked { by } => vec![format!("by {}", clean(by))],
         RunEvent::Parked { causes: all } => causes(all),

@@ -9,13 +9,13 @@ use crate::adapters::models::Registry;
 use crate::adapters::tools::ToolBoxes;
 use crate::core::chat::ToolSpec;
 use crate::core::ids::Name;
-use crate::ports::model::{Model, Models};
+use crate::ports::model::{Model, Models, Tier};
 use crate::ports::tool::{Tool, Tools};
 
 /// `kind` of a provider that the host program is: its models cost nothing unless the crew states a price.
 pub const KIND: &str = "host";
 /// Calls at once with a hosted model: as many as the crew allows.
-const CONCURRENCY: usize = 1 << 16;
+const CONCURRENCY: u32 = 1 << 16;
 
 /// Tools and models of the host program, by the name that crew files use.
 #[derive(Clone, Default)]
@@ -59,8 +59,11 @@ impl Models for Over<Name, dyn Model, Registry> {
     fn provider(&self, name: &Name) -> Option<Arc<dyn Model>> {
         self.own.get(name).cloned().or_else(|| self.rest.provider(name))
     }
-    fn concurrency(&self, name: &Name) -> usize {
-        if self.own.contains_key(name) { CONCURRENCY } else { self.rest.concurrency(name) }
+    fn tier(&self, provider: &Name, model: &str) -> Arc<Tier> {
+        if !self.own.contains_key(provider) {
+            return self.rest.tier(provider, model);
+        }
+        Arc::new(Tier::at_once(format!("{KIND}-{provider}"), CONCURRENCY))
     }
 }
 

@@ -92,7 +92,7 @@ impl Engine {
         Engine {
             root: project.root.clone(),
             store,
-            host: Arc::new(Host::new()),
+            host: Arc::new(Host::sharing(Some(providers::rates(&project.settings.state_dir)))),
             offline_delay: project.settings.offline_delay,
             count_file: env.get(DEMO_COUNT).map(PathBuf::from),
             drill: env.get(DEMO_DRILL).cloned(),
@@ -328,6 +328,7 @@ fn started(id: &RunId, ready: &Ready) -> Started {
         inputs: ready.inputs.clone(),
         overrides: ready.overrides.clone(),
         prices: prices.collect(),
+        price_from: ready.loaded.price_from.clone(),
         windows: ready.loaded.windows.clone(),
         aside: set_aside(&ready.crew, &ready.inputs),
         caps: ready.crew.budget.caps,

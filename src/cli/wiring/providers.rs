@@ -2,12 +2,15 @@
 //! before anything is sent, and only to who would send.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::adapters::crewfile::{GONE, Loaded, ProviderTable};
 use crate::adapters::models::secrets::KeySource;
 use crate::adapters::models::{ProviderKind, ProviderSpec};
+use crate::adapters::rates::RateFiles;
 use crate::cli::failure::{Exit, Failure};
 use crate::core::ids::Name;
+use crate::ports::rates::SharedRates;
 
 /// A provider of a run that is about to send.
 pub(super) fn of_run(
@@ -41,8 +44,19 @@ pub fn provider(name: &Name, table: &ProviderTable, root: &Path) -> Result<Provi
         (None, None) => spec.key,
     };
     spec.timeout_ms = table.timeout_ms.unwrap_or(spec.timeout_ms);
+    spec.stream = table.stream.unwrap_or(spec.stream);
     spec.max_concurrency =
         table.max_concurrency.map_or(spec.max_concurrency, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    spec.rpm = table.rpm.or(spec.rpm);
+    spec.tpm = table.tpm.or(spec.tpm);
+    spec.rpd = table.rpd.or(spec.rpd);
+    spec.tier = table.tier.clone().or(spec.tier);
+    spec.max_wait_ms = table.max_wait_ms.unwrap_or(spec.max_wait_ms);
     spec.script = table.file.as_ref().map(|path| root.join(path)).or(spec.script);
     Ok(spec)
+}
+
+/// Limits that the processes of this host share, in the state folder.
+pub(super) fn rates(state: &Path) -> Arc<dyn SharedRates> {
+    Arc::new(RateFiles::new(state.join("rates")))
 }

@@ -350,11 +350,15 @@ impl Job {
     fn failed(&mut self, failure: &CallFailure) {
         self.phase = match failure.class.rule().action {
             // Not an attempt: waits and goes on, as long as it takes.
-            Action::Again | Action::WaitThenFallback => {
-                self.refusals += u32::from(failure.class.rule().action == Action::WaitThenFallback);
+            Action::Again => {
                 let wait = failure.retry_after_ms.unwrap_or_else(|| backoff_ms(self.hiccups));
                 self.hiccups += 1;
                 Phase::Backoff { ms: wait }
+            }
+            // It waits at the gate, which is closed for everyone on that key.
+            Action::WaitThenFallback => {
+                self.refusals += 1;
+                Phase::Backoff { ms: 0 }
             }
             // The run pauses; after a resume the same call is made anew.
             Action::PauseRun | Action::NewCall => Phase::Ready,

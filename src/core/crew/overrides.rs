@@ -1,5 +1,5 @@
-//! What a run fixes over its crew's files. Invariant: it is pinned with the run, so that a resume compiles
-//! the same crew.
+//! What the command line changes of a crew. Invariant: pinned with the run, so that it is changed the same
+//! way whenever the run is taken up.
 
 use crate::core::money::Caps;
 

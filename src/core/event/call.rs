@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Msg;
 use crate::core::chat::{CallFailure, Finish, Served, Settings};
 use crate::core::ids::{AgentRef, BlobId, CallId};
-use crate::core::ledger::NodeId;
+use crate::core::ledger::{Day, NodeId};
 use crate::core::money::{Amount, Caps, Limit, NanoUsd, Price, Tokens, Usage};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -180,6 +180,10 @@ pub enum LedgerEvent {
     /// Outside: `--raise-budget`. Only ever looser.
     #[serde(rename = "budget.raised")]
     Raised { caps: Caps, by: String },
+    /// Outside: what the store grants this run of a day's cap, in all; a hold relies on it only after this
+    /// event. `most`: what it could be at most if the other runs' open holds settled at zero.
+    #[serde(rename = "budget.day")]
+    Day { day: Day, cap: NanoUsd, granted: NanoUsd, most: NanoUsd },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -67,6 +67,7 @@ impl Event {
                 LedgerEvent::Alert { .. } => "budget.alert",
                 LedgerEvent::Raised { .. } => "budget.raised",
                 LedgerEvent::Unguaranteed { .. } => "budget.unguaranteed",
+                LedgerEvent::Day { .. } => "budget.day",
             },
         }
     }

@@ -9,6 +9,7 @@ use crate::core::crew::Overrides;
 use crate::core::ids::{BlobId, Name, RunId, Step};
 use crate::core::ledger::SetAside;
 use crate::core::money::{Caps, Price};
+use crate::core::rates::Cause as WaitCause;
 use crate::core::rules;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -44,8 +45,11 @@ pub struct Started {
     /// Values by name; a secret's value is its mark.
     pub inputs: BTreeMap<Name, serde_json::Value>,
     pub overrides: Overrides,
-    /// The prices in force, by `provider/model-id`, and the date of their table.
+    /// The prices in force, by `provider/model-id`.
     pub prices: BTreeMap<String, Price>,
+    /// Who states each of them: a crew file, a settings file, or the price table with its version and day.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub price_from: BTreeMap<String, String>,
     /// Context windows that the table gave, in tokens, by `provider/model-id`: a later table must not
     /// change what is shrunk.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -82,6 +86,17 @@ pub enum PauseCause {
     /// `bosun pause`.
     Asked,
     Deadline,
+    /// No call may leave for longer than the provider's `max_wait`.
+    RateLimited(RateLimited),
+}
+
+/// A provider that lets nothing through.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RateLimited {
+    pub provider: Name,
+    /// Milliseconds since the epoch.
+    pub until_ms: u64,
+    pub why: WaitCause,
 }
 
 /// Why a run waits, each with the words its last line needs.
@@ -91,6 +106,7 @@ pub enum ParkCause {
     Credentials { message: String },
     Quota { message: String },
     Deadline,
+    Rate(RateLimited),
     Budget { step: Step },
     Review { step: Step },
     Interrupted,

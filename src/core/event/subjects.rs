@@ -122,6 +122,7 @@ impl Event {
             },
             Event::Ledger(event) => match event {
                 LedgerEvent::Alert { .. } | LedgerEvent::Unguaranteed { .. } => vec![Subject::Ledger],
+                LedgerEvent::Day { .. } => vec![Subject::Ledger],
                 LedgerEvent::Raised { .. } => vec![Subject::All],
             },
         }
@@ -155,7 +156,7 @@ impl Event {
                 ToolEvent::Started { .. } | ToolEvent::Refused { .. } => false,
             },
             Event::Ledger(event) => match event {
-                LedgerEvent::Raised { .. } => true,
+                LedgerEvent::Raised { .. } | LedgerEvent::Day { .. } => true,
                 LedgerEvent::Alert { .. } | LedgerEvent::Unguaranteed { .. } => false,
             },
         }

@@ -141,7 +141,6 @@ impl Msg {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "nearly every one is a prompt")]
 pub enum Work {
     Prompt {
         system: Msg,

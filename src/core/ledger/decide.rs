@@ -1,7 +1,7 @@
 //! Deciding a hold: it fits everywhere, waits its turn somewhere, or can never fit.
 
 use super::aside::Reached;
-use super::{Ledger, NodeId, path};
+use super::{DayShare, Ledger, NodeId, Sums, path};
 use crate::core::chat::Settings;
 use crate::core::crew::{OnExhausted, Pricing};
 use crate::core::event::{AlertAt, CallEvent, Event, Held, LedgerEvent};
@@ -56,8 +56,9 @@ impl Ledger {
         let need = request.need();
         let nodes = path(world.crew, self.caps, &request.call.step, &request.agent)
             .ok_or_else(|| Refusal::NotDue(format!("the crew has no step {}", request.call.step)))?;
+        let day = self.day_share(world.crew, need)?;
         let (mut said, nodes) = self.with_asides(nodes, request);
-        let mut decided = self.decide_on(world, request, need, nodes)?;
+        let mut decided = self.decide_on(world, request, need, (nodes, day))?;
         decided.events.append(&mut said);
         Ok(decided)
     }
@@ -67,15 +68,23 @@ impl Ledger {
         world: World<'_>,
         request: &HoldRequest,
         need: Amount,
-        nodes: Vec<Place>,
+        (mut nodes, day): (Vec<Place>, Option<DayShare>),
     ) -> Result<Decided, Refusal> {
-        if let Some((node, limit, left)) = self.never_fits(&nodes, need, request) {
+        let over = self.never_fits(&nodes, need, request).or_else(|| self.day_is_over(day?, need));
+        if let Some((node, limit, left)) = over {
             let policy = world.crew.budget.on_exhausted;
             let (pause, finish) = (policy == OnExhausted::Pause, policy == OnExhausted::Finish);
             let (call, agent) = (request.call.clone(), request.agent.clone());
             let event = CallEvent::Exhausted { call, agent, node, limit, need, left, pause, finish };
             return Ok(Decided::one(Event::Call(event)));
         }
+        // Within the grant: what the other runs have is beyond it. Nothing of it is set aside: what a day
+        // allows comes back tomorrow.
+        nodes.extend(day.map(|share| Place {
+            node: NodeId::Day(share.day),
+            caps: Caps { usd: Some(share.granted), ..Caps::default() },
+            leave: Amount::default(),
+        }));
         let waits_at = nodes.iter().find_map(|place| self.must_wait(place, need, &request.call));
         let waiting = self.waiting.get(&request.call).map(|(node, _)| node);
         match (waits_at, waiting) {
@@ -133,7 +142,8 @@ impl Ledger {
             ending: request.ending && self.asides.is_kept(),
         })))];
         let budget = &world.crew.budget;
-        for Place { node, caps, .. } in &nodes {
+        // A grant is no cap to be warned of: it grows with what is asked.
+        for Place { node, caps, .. } in nodes.iter().filter(|place| !matches!(place.node, NodeId::Day(_))) {
             let before = self.nodes.get(node);
             let used = before.map(|sums| sums.used()).unwrap_or_default().plus(need);
             let old = |at: &AlertAt| before.is_some_and(|sums| sums.alerted.contains(at));
@@ -166,10 +176,20 @@ impl Ledger {
         })
     }
 
+    /// Would the need be over the day's cap even if every open hold, of any run, settled at zero?
+    fn day_is_over(&self, share: DayShare, need: Amount) -> Option<(NodeId, Limit, Amount)> {
+        let node = NodeId::Day(share.day);
+        let firm = self.nodes.get(&node).map(|sums| sums.firm()).unwrap_or_default().usd;
+        let left = share.most.minus(firm);
+        let left = Amount { tokens: Tokens(u64::MAX), usd: left, calls: u64::MAX };
+        (firm.plus(need.usd) > share.most).then_some((node, Limit::Usd, left))
+    }
+
     /// Must the call wait at this node: for open holds to settle lower, or for who came before?
     fn must_wait<'a>(&self, place: &'a Place, need: Amount, call: &CallId) -> Option<(&'a NodeId, Limit)> {
         let Place { node, caps, leave } = place;
-        let sums = self.nodes.get(node)?;
+        let none = Sums::default();
+        let sums = self.nodes.get(node).unwrap_or(&none);
         if let Some(limit) = caps.broken_by(sums.used().plus(*leave).plus(need)) {
             return Some((node, limit));
         }

@@ -1,3 +1,4 @@
+mod day;
 mod property;
 mod tree;
 
@@ -104,7 +105,7 @@ impl Book {
         })))
     }
     fn fail(&mut self, call: &CallId, class: FailureClass) {
-        let failure = CallFailure { class, status: None, message: String::new(), retry_after_ms: None, param: None };
+        let failure = CallFailure::of(class, String::new());
         let agent = self.request(call, 2).agent;
         self.append(Event::Call(CallEvent::Failed { call: call.clone(), agent, failure, elapsed_ms: 1 }));
     }

@@ -356,6 +356,9 @@ impl Plan {
             Control::Pausing(PauseCause::Deadline) => {
                 causes.insert(ParkCause::Deadline);
             }
+            Control::Pausing(PauseCause::RateLimited(limited)) => {
+                causes.insert(ParkCause::Rate(limited.clone()));
+            }
             Control::Refused { quota: true, message } => {
                 causes.insert(ParkCause::Quota { message: message.clone() });
             }

@@ -103,7 +103,7 @@ impl<'a> Replay<'a> {
             Event::Ledger(event) => match event {
                 LedgerEvent::Alert { .. } => Err(Refusal::NotDue("an alert follows its hold".into())),
                 LedgerEvent::Unguaranteed { .. } => Err(Refusal::NotDue("it follows the ledger's decision".into())),
-                LedgerEvent::Raised { .. } => Err(outside()),
+                LedgerEvent::Raised { .. } | LedgerEvent::Day { .. } => Err(outside()),
             },
         }
     }

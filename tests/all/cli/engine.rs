@@ -92,6 +92,7 @@ impl Mini {
             inputs: crew.inputs.iter().filter_map(|i| Some((i.name.clone(), i.default.clone()?))).collect(),
             overrides: Overrides::default(),
             prices: prices.collect(),
+            price_from: Default::default(),
             windows: loaded.windows.clone(),
             caps: crew.budget.caps,
             aside: Vec::new(),

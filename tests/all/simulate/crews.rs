@@ -46,9 +46,14 @@ pub fn crew(files: &[(&str, &str)]) -> Arc<Crew> {
     }
     let source = PinnedSource(pins);
     let overrides = Overrides::default();
-    let price =
-        Price { input: 2_000_000_000, output: 8_000_000_000, cache_read: 2_000_000_000, cache_write: 2_000_000_000 };
-    let listed = |_: &str, _: &str| Some(ListedPrice { price, context_window: None });
+    let price = Price {
+        input: 2_000_000_000,
+        output: 8_000_000_000,
+        cache_read: 2_000_000_000,
+        cache_write: 2_000_000_000,
+        above: None,
+    };
+    let listed = |_: &str, _: &str| Some(ListedPrice { price, context_window: None, from: "a test".into() });
     let table = ProviderTable { kind: "openai".into(), ..ProviderTable::default() };
     let providers = BTreeMap::from([("openai".parse().unwrap(), table)]);
     let options = LoadOptions {

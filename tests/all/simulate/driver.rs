@@ -115,6 +115,7 @@ impl Sim {
             inputs: inputs.collect(),
             overrides: Default::default(),
             prices: BTreeMap::new(),
+            price_from: Default::default(),
             windows: BTreeMap::new(),
             caps: crew.budget.caps,
             aside: set_aside(crew, &BTreeMap::new()),
@@ -417,7 +418,7 @@ impl Sim {
             Reply::Finish(finish) => (message("half an ans".into(), Vec::new()), finish),
             Reply::Refuse(param) => {
                 let (class, message) = (FailureClass::OurFault, "no".to_owned());
-                let failure = CallFailure { class, status: Some(400), message, retry_after_ms: None, param };
+                let failure = CallFailure { status: Some(400), param, ..CallFailure::of(class, message) };
                 let call = call.clone();
                 return self.append(Event::Call(CallEvent::Failed { call, agent, failure, elapsed_ms: 9 }));
             }
@@ -426,7 +427,7 @@ impl Sim {
                 let named =
                     [None, Some(Parameter::Temperature), Some(Parameter::Schema), Some(Parameter::ParallelTools)];
                 let param = if class == FailureClass::OurFault { *self.random.pick(&named) } else { None };
-                let failure = CallFailure { class, status: None, message: "no".into(), retry_after_ms, param };
+                let failure = CallFailure { retry_after_ms, param, ..CallFailure::of(class, "no".into()) };
                 let call = call.clone();
                 return self.append(Event::Call(CallEvent::Failed { call, agent, failure, elapsed_ms: 9 }));
             }
@@ -465,13 +466,7 @@ impl Sim {
 
     fn drop_unsent(&mut self, call: CallId) {
         let agent = self.held[&call].agent.clone();
-        let failure = CallFailure {
-            class: FailureClass::NotSent,
-            status: None,
-            message: "its task is over".into(),
-            retry_after_ms: None,
-            param: None,
-        };
+        let failure = CallFailure::of(FailureClass::NotSent, "its task is over".into());
         self.append(Event::Call(CallEvent::Failed { call, agent, failure, elapsed_ms: 0 }));
     }
 

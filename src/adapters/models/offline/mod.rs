@@ -43,12 +43,9 @@ impl Offline {
         let Some(path) = &self.count_file else { return Ok(()) };
         let file = OpenOptions::new().create(true).append(true).open(path);
         // One write per line: appends of several processes do not mix.
-        file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(|why| CallFailure {
-            class: FailureClass::OurFault,
-            status: None,
-            message: format!("the count file {} cannot be written: {why}", path.display()),
-            retry_after_ms: None,
-            param: None,
+        file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(|why| {
+            let words = format!("the count file {} cannot be written: {why}", path.display());
+            CallFailure::of(FailureClass::OurFault, words)
         })
     }
 

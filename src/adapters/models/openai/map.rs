@@ -1,14 +1,16 @@
 //! Between the core's words and Chat Completions. Invariant: encoded messages go into the body as
 //! the bytes they are; what is stored of a call is what was sent.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::wire::{self, Completion, Turn};
+use crate::adapters::models::body::{self, Body, CannotSay, Encoded};
+use crate::adapters::models::capabilities::{Api, Known};
+use crate::adapters::models::failure::malformed;
 use crate::adapters::models::secrets::{SecretInputs, unmark};
+use crate::adapters::models::served::served;
 use crate::core::chat::{Finish, ModelAnswer, ModelRequest, OutputSchema, ToolAsk, ToolSpec, wire_name};
 use crate::core::failure::Parameter;
 
@@ -19,72 +21,46 @@ pub struct Dialect {
     pub output_cap: &'static str,
     /// Whether `parallel_tool_calls` is a known key.
     pub parallel: bool,
+    /// `stream_options`: usage is asked for.
+    pub stream_options: &'static str,
+    /// Whose models these are, where that is known.
+    pub api: Option<Api>,
 }
 
 impl Dialect {
-    pub const OPENAI: Dialect = Dialect { output_cap: "max_completion_tokens", parallel: true };
-    pub const COMPATIBLE: Dialect = Dialect { output_cap: "max_tokens", parallel: false };
+    pub const OPENAI: Dialect = Dialect {
+        output_cap: "max_completion_tokens",
+        parallel: true,
+        // Padding of every chunk, against whoever counts bytes on an encrypted line: not needed here.
+        stream_options: "{\"include_usage\":true,\"include_obfuscation\":false}",
+        api: Some(Api::OpenAi),
+    };
+    pub const COMPATIBLE: Dialect =
+        Dialect { output_cap: "max_tokens", parallel: false, stream_options: "{\"include_usage\":true}", api: None };
 }
 
 /// Keys that `extra` may not set: the worst case of a call is computed without them.
-pub const FIXED: [&str; 7] = ["model", "messages", "tools", "max_tokens", "max_completion_tokens", "n", "stream"];
-
-/// Bytes of a body that is no answer that are kept.
-const MALFORMED_MAX: usize = 2048;
-
-/// Why a body cannot be built; nothing was sent.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CannotSay {
-    #[error("`extra` sets `{0}`, which Bosun sets itself because the call's worst cost depends on it: remove it")]
-    Fixed(String),
-}
-
-/// JSON of tool sets and schemas, by identity. An agent's set is one `Arc` for its whole life, so it
-/// is encoded once; the entry holds the `Arc`, so its address is not given to another.
-pub struct Encoded<T: ?Sized>(Mutex<Vec<(Arc<T>, Arc<str>)>>);
-
-/// Sets in use at once; beyond it the oldest is encoded again when it comes back.
-const ENCODED_MAX: usize = 64;
-
-impl<T: ?Sized> Default for Encoded<T> {
-    fn default() -> Self {
-        Encoded(Mutex::new(Vec::new()))
-    }
-}
-
-impl<T: ?Sized> Encoded<T> {
-    fn get(&self, of: &Arc<T>, encode: impl FnOnce(&T) -> String) -> Arc<str> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, text)) = known.iter().find(|(held, _)| Arc::ptr_eq(held, of)) {
-            return text.clone();
-        }
-        let text: Arc<str> = encode(of).into();
-        if known.len() == ENCODED_MAX {
-            known.remove(0);
-        }
-        known.push((of.clone(), text.clone()));
-        text
-    }
-}
+pub const FIXED: [&str; 8] =
+    ["model", "messages", "tools", "max_tokens", "max_completion_tokens", "n", "stream", "stream_options"];
 
 /// Writes bodies for one provider.
 pub struct Bodies {
     dialect: Dialect,
+    known: Known,
     tools: Encoded<[ToolSpec]>,
     schemas: Encoded<OutputSchema>,
 }
 
 impl Bodies {
     pub fn new(dialect: Dialect) -> Bodies {
-        Bodies { dialect, tools: Encoded::default(), schemas: Encoded::default() }
+        let known = Known::new(dialect.api);
+        Bodies { dialect, known, tools: Encoded::default(), schemas: Encoded::default() }
     }
 
-    pub fn body(&self, request: &ModelRequest, secrets: &SecretInputs) -> Result<Vec<u8>, CannotSay> {
-        if let Some(key) = FIXED.into_iter().find(|key| request.extra.contains_key(*key)) {
-            return Err(CannotSay::Fixed(key.to_owned()));
-        }
+    pub fn body(&self, request: &ModelRequest, secrets: &SecretInputs, stream: bool) -> Result<Vec<u8>, CannotSay> {
+        let known = self.known.of(&request.model);
         let size: usize = request.messages.iter().map(|message| message.len() + 1).sum();
-        let mut body = Body { out: Vec::with_capacity(size + 512), extra: &request.extra };
+        let mut body = Body::new(size + 512, &request.extra, &FIXED)?;
         body.raw("{\"model\":");
         body.json(&*request.model);
         body.raw(",\"messages\":[");
@@ -99,67 +75,32 @@ impl Bodies {
             body.raw(",\"tools\":");
             body.raw(&self.tools.get(&request.tools, encode_tools));
             let refused = request.settings.without.contains(&Parameter::ParallelTools);
-            if self.dialect.parallel && !is_o_series(&request.model) && !refused {
+            if self.dialect.parallel && known.parallel && !refused {
                 body.put("parallel_tool_calls", &true);
             }
         }
         // What the provider does not enforce is asked for by the prompt and checked here anyway.
         if let Some(schema) = &request.schema
+            && known.schema
             && !request.settings.without.contains(&Parameter::Schema)
             && !request.extra.contains_key("response_format")
         {
             body.raw(",\"response_format\":");
             body.raw(&self.schemas.get(schema, encode_schema));
         }
-        let settings = &request.settings;
+        let settings = known.fit(&request.settings);
         body.put(self.dialect.output_cap, &settings.max_output);
         body.put_some("temperature", &settings.temperature.map(|milli| milli.as_f64()));
         body.put_some("top_p", &settings.top_p.map(|milli| milli.as_f64()));
         body.put_some("seed", &settings.seed);
         body.put_some("reasoning_effort", &settings.reasoning);
-        for (key, value) in request.extra.iter() {
-            body.key(key);
-            body.json(value);
+        if stream {
+            body.raw(",\"stream\":true,\"stream_options\":");
+            body.raw(self.dialect.stream_options);
         }
+        body.extra();
         body.raw("}");
-        Ok(body.out)
-    }
-}
-
-/// OpenAI's reasoning models of that family answer 400 to `parallel_tool_calls`.
-fn is_o_series(model: &str) -> bool {
-    model.strip_prefix('o').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-}
-
-struct Body<'a> {
-    out: Vec<u8>,
-    extra: &'a Map<String, Value>,
-}
-
-impl Body<'_> {
-    fn raw(&mut self, text: &str) {
-        self.out.extend_from_slice(text.as_bytes());
-    }
-    fn json<T: Serialize + ?Sized>(&mut self, value: &T) {
-        // Strings, numbers and JSON values into memory: neither the types nor the sink can fail.
-        let _ = serde_json::to_writer(&mut self.out, value);
-    }
-    fn key(&mut self, key: &str) {
-        self.raw(",");
-        self.json(key);
-        self.raw(":");
-    }
-    /// `extra` has the last word: a key that it sets is not written here.
-    fn put<T: Serialize>(&mut self, key: &str, value: &T) {
-        if !self.extra.contains_key(key) {
-            self.key(key);
-            self.json(value);
-        }
-    }
-    fn put_some<T: Serialize>(&mut self, key: &str, value: &Option<T>) {
-        if let Some(value) = value {
-            self.put(key, value);
-        }
+        Ok(body.into_bytes())
     }
 }
 
@@ -245,7 +186,12 @@ pub fn is_strict(schema: &Value) -> bool {
 }
 
 /// The answer in a 2xx body that was read whole. `hide` takes keys out of a body that is no answer.
-pub fn answer(body: &[u8], request_id: Option<String>, hide: impl Fn(&str) -> String) -> ModelAnswer {
+pub fn answer(
+    body: &[u8],
+    asked: (&str, Option<&str>),
+    request_id: Option<String>,
+    hide: impl Fn(&str) -> String,
+) -> ModelAnswer {
     let parsed = std::str::from_utf8(body).ok().and_then(|text| serde_json::from_str::<Completion<'_>>(text).ok());
     let raw = parsed.as_ref().and_then(|completion| completion.usage);
     let usage = wire::usage(raw);
@@ -256,18 +202,22 @@ pub fn answer(body: &[u8], request_id: Option<String>, hide: impl Fn(&str) -> St
     {
         let (text, tool_calls, finish) = said;
         let native = Some(choice.message.to_owned());
+        let (model, tier) =
+            parsed.as_ref().map(|all| (all.model.clone(), all.service_tier.clone())).unwrap_or_default();
+        let served = served(asked, model, tier, "default");
         // Chat Completions rebuilds a turn from its text and calls: nothing must go back as it came.
-        return ModelAnswer { text, tool_calls, finish, native, usage, raw_usage, ..ModelAnswer::unusable(request_id) };
+        return ModelAnswer {
+            text,
+            tool_calls,
+            finish,
+            native,
+            served,
+            usage,
+            raw_usage,
+            ..ModelAnswer::unusable(request_id)
+        };
     }
     ModelAnswer { usage, raw_usage, ..malformed(body, request_id, hide) }
-}
-
-/// A 2xx that is no answer: kept in part, for the person who has to find out why.
-pub fn malformed(body: &[u8], request_id: Option<String>, hide: impl Fn(&str) -> String) -> ModelAnswer {
-    // Hidden before the cut: half a key is not found by value.
-    let clean = hide(&String::from_utf8_lossy(body));
-    let text = clean[..clean.floor_char_boundary(MALFORMED_MAX)].to_owned();
-    ModelAnswer { text, ..ModelAnswer::unusable(request_id) }
 }
 
 fn turn(message: &RawValue, finish_reason: Option<&str>) -> Option<(String, Vec<ToolAsk>, Finish)> {
@@ -299,6 +249,5 @@ fn turn(message: &RawValue, finish_reason: Option<&str>) -> Option<(String, Vec<
 
 /// Keys of `extra` that a crew may not set, with what to say; empty where all is well.
 pub fn refused_extra(extra: &Map<String, Value>) -> Vec<String> {
-    let found = FIXED.into_iter().filter(|key| extra.contains_key(*key));
-    found.map(|key| CannotSay::Fixed(key.to_owned()).to_string()).collect()
+    body::fixed(extra, &FIXED).map(|why| why.to_string()).collect()
 }

@@ -1,9 +1,10 @@
 //! The Chat Completions answer as it is on the wire. Invariant: nothing is guessed; a field that is
 //! missing, null or of another type stays distinguishable.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::adapters::models::count::Field;
 use crate::core::money::{Count, Usage};
 
 #[derive(Deserialize)]
@@ -12,6 +13,10 @@ pub struct Completion<'a> {
     pub choices: Vec<Choice<'a>>,
     #[serde(borrow, default)]
     pub usage: Option<&'a RawValue>,
+    #[serde(default)]
+    pub model: Option<String>,
+    #[serde(default)]
+    pub service_tier: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -74,33 +79,6 @@ pub fn string_or_raw(raw: Option<&RawValue>) -> String {
     match serde_json::from_str::<String>(raw.get()) {
         Ok(text) => text,
         Err(_) => raw.get().to_owned(),
-    }
-}
-
-/// A field whose null is not its absence.
-#[derive(Clone, Copy, Default)]
-enum Field<'a> {
-    #[default]
-    Absent,
-    Present(&'a str),
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Field<'a> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        <&'de RawValue>::deserialize(from).map(|raw| Field::Present(raw.get()))
-    }
-}
-
-impl Field<'_> {
-    /// Digits only: `"10"`, `-3`, `1e30`, `1.0` and null are not counts.
-    fn count(self) -> Count {
-        match self {
-            Field::Absent => Count::Absent,
-            Field::Present(text) if text.bytes().all(|b| b.is_ascii_digit()) => {
-                text.parse().map_or(Count::Unparsable, Count::Reported)
-            }
-            Field::Present(_) => Count::Unparsable,
-        }
     }
 }
 

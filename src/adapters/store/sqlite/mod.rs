@@ -5,6 +5,7 @@ mod append;
 mod columns;
 mod gc;
 mod open;
+mod pots;
 mod read;
 mod writer;
 
@@ -23,7 +24,8 @@ use self::writer::{Halt, Job, Writer, tell};
 use super::lock::{self, NotTaken, OwnerLock};
 use crate::core::ids::{BlobId, RunId, Seq};
 use crate::ports::store::{
-    Batch, Done, Epoch, Garbage, InboxRow, NewRun, Owner, Row, RunFilter, RunRow, RunState, Store, StoreError,
+    Batch, Done, Epoch, Garbage, InboxRow, NewRun, Owner, PotAsk, PotShare, Row, RunFilter, RunRow, RunState, Store,
+    StoreError,
 };
 
 pub struct SqliteStore {
@@ -47,6 +49,11 @@ impl SqliteStore {
     /// on a full disk: for hosts that ration space, and for tests.
     pub fn open_bounded(folder: &Path, max_pages: u32) -> Result<SqliteStore, StoreError> {
         SqliteStore::start(folder, Some(max_pages))
+    }
+
+    /// The format of the files it writes.
+    pub fn format() -> i64 {
+        open::FORMAT
     }
 
     fn start(folder: &Path, max_pages: Option<u32>) -> Result<SqliteStore, StoreError> {
@@ -186,6 +193,11 @@ impl Store for SqliteStore {
         self.readers.inbox(run)
     }
 
+    fn pot(&self, ask: &PotAsk) -> Result<PotShare, StoreError> {
+        let (ask, owners) = (ask.clone(), self.owners());
+        self.transact(move |writer| pots::divided(&writer.conn, &owners, &ask))
+    }
+
     fn inbox_done(&self, run: &RunId, id: u64) -> Result<(), StoreError> {
         let run = run.clone();
         self.transact(move |writer| {
@@ -228,6 +240,9 @@ impl Store for SqliteStore {
             let free = |(id, run)| OwnerLock::take(&owners, &run).ok().map(|lock| (id, run, lock));
             let doomed: Vec<_> = found.into_iter().filter_map(free).collect();
             let garbage = gc::sweep(&writer.conn, &doomed, dry)?;
+            if !dry {
+                pots::sweep(&writer.conn, signed(before_ms))?;
+            }
             writer.runs.clear();
             Ok((garbage, doomed))
         })

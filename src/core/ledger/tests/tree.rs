@@ -42,7 +42,8 @@ pub fn model() -> Model {
 }
 
 /// A thousandth of a dollar per million tokens: a token is a nano-dollar.
-pub const PRICE: Price = Price { input: 1_000_000, output: 1_000_000, cache_read: 1_000_000, cache_write: 1_000_000 };
+pub const PRICE: Price =
+    Price { input: 1_000_000, output: 1_000_000, cache_read: 1_000_000, cache_write: 1_000_000, above: None };
 
 pub fn agent(who: &str, budget: NodeBudget) -> (Name, Arc<Agent>) {
     let agent = Agent {
@@ -112,6 +113,7 @@ pub fn crew_of(
             warn_at: vec![500, 900],
             alert_usd: vec![NanoUsd(300)],
             on_exhausted: OnExhausted::Pause,
+            per_day: None,
             allow_unpriced: false,
         },
         max_parallel: 9,

@@ -1,0 +1,134 @@
+//! Gemini, by generateContent. Invariant: one call is one request, streamed or not, and both ways make
+//! the same answer; what the SDK would send again by itself (a continuation) is a cut-off answer here.
+
+mod map;
+mod wire;
+
+pub use map::refused_extra;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::HeaderName;
+use secrecy::{ExposeSecret, SecretString};
+
+use self::wire::{End, Step};
+use crate::adapters::models::capabilities::{Api, Known};
+use crate::adapters::models::failure::malformed;
+use crate::adapters::models::http::{Client, Events, Next};
+use crate::adapters::models::line::{Answer, Heard, Line};
+use crate::adapters::models::secrets::SecretInputs;
+use crate::core::chat::{CallFailure, ModelAnswer, ModelRequest};
+use crate::ports::BoxFuture;
+use crate::ports::model::{Model, Watch};
+
+/// Where the key goes.
+pub const GOOGLE_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+
+/// What a client of this kind is made of.
+pub struct GeminiSpec {
+    /// Without `/v1`, as the vendor's SDK takes it.
+    pub base_url: String,
+    /// None sends no `x-goog-api-key`.
+    pub key: Option<SecretString>,
+    /// Of one request, until its last byte.
+    pub timeout: Duration,
+    /// Connections that are kept open.
+    pub connections: usize,
+    pub stream: bool,
+    pub secrets: Arc<SecretInputs>,
+}
+
+pub struct Gemini {
+    line: Line,
+    known: Known,
+    stream: bool,
+}
+
+impl Gemini {
+    /// Fails in words: an address that cannot be used, a key that no header can carry.
+    pub fn new(spec: GeminiSpec) -> Result<Gemini, String> {
+        let mut client = Client::new(&spec.base_url, "v1", spec.timeout, spec.connections)?;
+        if let Some(key) = &spec.key {
+            client = client.with_secret(GOOGLE_KEY, key.expose_secret())?;
+        }
+        let line = Line::new(client, spec.key, spec.secrets);
+        Ok(Gemini { line, known: Known::new(Some(Api::Gemini)), stream: spec.stream })
+    }
+
+    async fn ask(&self, request: &ModelRequest, watch: &dyn Watch) -> Result<ModelAnswer, CallFailure> {
+        let capable = self.known.of(&request.model);
+        let body = map::body(request, &capable, self.line.secrets()).map_err(|why| self.line.cannot_say(&why))?;
+        let query = self.stream.then_some("alt=sse");
+        let line = self.line.at(&map::path(&request.model, self.stream), query);
+        let line = line.map_err(|why| self.line.cannot_say(&why))?;
+        if !self.stream {
+            let answer = line.send(body, watch).await?;
+            return self.whole(request, answer);
+        }
+        match line.stream(body, watch).await? {
+            Heard::Whole(answer) => self.whole(request, answer),
+            Heard::Events(events) => self.events(request, events, watch).await,
+        }
+    }
+
+    fn whole(&self, request: &ModelRequest, answer: Answer) -> Result<ModelAnswer, CallFailure> {
+        let Answer { bytes, whole, request_id, status, .. } = answer;
+        let mut so_far = wire::Answer::default();
+        let text = std::str::from_utf8(&bytes).ok().filter(|_| whole);
+        match text.map_or(Step::Not, |text| so_far.chunk(text)) {
+            Step::On | Step::Text(_) => match so_far.end(&request.model, request_id, true) {
+                End::Answer(answer) => Ok(*answer),
+                End::Cut => Err(self.line.broke_off(status, "it has no finish", None)),
+            },
+            Step::Failed(words) => Err(self.line.broke_off(status, &words, so_far.usage())),
+            Step::Not => Ok(malformed(&bytes, request_id, |text| self.line.hide(text))),
+        }
+    }
+
+    async fn events(
+        &self,
+        request: &ModelRequest,
+        mut events: Box<Events>,
+        watch: &dyn Watch,
+    ) -> Result<ModelAnswer, CallFailure> {
+        let (status, request_id) = (events.status, events.request_id.clone());
+        let mut so_far = wire::Answer::default();
+        // There is no last event on this wire: the usage may come after the finish.
+        let why = loop {
+            match events.next().await {
+                Next::Event(event) => match so_far.chunk(&event.data) {
+                    Step::On => {}
+                    Step::Text(piece) => watch.text(&piece),
+                    Step::Failed(words) => return Err(self.line.broke_off(status, &words, so_far.usage())),
+                    Step::Not => {
+                        let broken = malformed(event.data.as_bytes(), request_id, |text| self.line.hide(text));
+                        return Ok(broken);
+                    }
+                },
+                Next::End => break "the stream ended before the answer did".to_owned(),
+                Next::TooLarge => return Ok(malformed(b"", request_id, str::to_owned)),
+                Next::Cut(why) if so_far.is_over() && so_far.usage().is_some() => break why,
+                Next::Cut(why) => return Err(self.line.broke_off(status, &why, so_far.usage())),
+            }
+        };
+        let usage = so_far.usage();
+        match so_far.end(&request.model, request_id, false) {
+            End::Answer(answer) => Ok(*answer),
+            End::Cut => Err(self.line.broke_off(status, &why, usage)),
+        }
+    }
+}
+
+impl Model for Gemini {
+    fn call<'a>(
+        &'a self,
+        request: &'a ModelRequest,
+        watch: &'a dyn Watch,
+    ) -> BoxFuture<'a, Result<ModelAnswer, CallFailure>> {
+        Box::pin(self.ask(request, watch))
+    }
+}
+
+#[cfg(test)]
+mod tests;

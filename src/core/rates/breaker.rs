@@ -1,0 +1,55 @@
+//! Failures in a row of one model. Invariant: while it is open nobody calls; when its time is over
+//! exactly one call tries, and only that call's end decides.
+
+/// Failures in a row that open it.
+const FAILURES: u32 = 5;
+/// First time it stays open; doubles with every probe that fails.
+const OPEN_MS: u64 = 5_000;
+const OPEN_MAX_MS: u64 = 60_000;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Breaker {
+    failures: u32,
+    /// Open until then.
+    until: Option<u64>,
+    last_ms: u64,
+    /// A probe is under way.
+    probing: bool,
+}
+
+impl Breaker {
+    /// `Err`: not before then; `u64::MAX` while a probe is under way.
+    pub fn may(&self, now: u64) -> Result<(), u64> {
+        match self.until {
+            None => Ok(()),
+            Some(until) if now < until => Err(until),
+            Some(_) if self.probing => Err(u64::MAX),
+            Some(_) => Ok(()),
+        }
+    }
+    /// A call leaves.
+    pub fn left(&mut self, now: u64) {
+        self.probing |= self.until.is_some_and(|until| now >= until);
+    }
+    pub fn answered(&mut self) {
+        *self = Breaker::default();
+    }
+    /// 5xx, 529, timeout, reset.
+    pub fn failed(&mut self, now: u64, random: u64) {
+        self.failures = self.failures.saturating_add(1);
+        // Failures of calls that left before it opened say nothing new.
+        if self.until.is_some_and(|until| now < until) || self.failures < FAILURES {
+            return;
+        }
+        self.last_ms = if self.last_ms == 0 { OPEN_MS } else { (self.last_ms * 2).min(OPEN_MAX_MS) };
+        self.until = Some(now.saturating_add(self.last_ms).saturating_add(random % (self.last_ms / 10 + 1)));
+        self.probing = false;
+    }
+    /// A call ended in a way that says nothing about the model.
+    pub fn unsure(&mut self) {
+        self.probing = false;
+    }
+    pub fn is_open(&self) -> bool {
+        self.until.is_some()
+    }
+}
