@@ -29,7 +29,7 @@ pub enum LedgerMsg {
     /// `call.settled`, from a person. Void unless the call is in doubt. Replies with the entry as of
     /// which it is booked or void.
     Settle {
-        event: Event,
+        event: Box<Event>,
         booked: oneshot::Sender<Seq>,
     },
     Committed(Arc<Entry>),
@@ -102,7 +102,7 @@ impl Actor for LedgerActor {
                 state.try_waiting().await?;
             }
             LedgerMsg::Settle { event, booked } => {
-                state.settles.push((event, booked));
+                state.settles.push((*event, booked));
                 state.settle().await?;
                 state.try_waiting().await?;
             }

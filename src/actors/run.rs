@@ -298,7 +298,7 @@ impl RootState {
     async fn take(&self, event: Event, reply: oneshot::Sender<()>) -> Result<(), Fatal> {
         let (booked, at) = oneshot::channel();
         if matches!(event, Event::Call(_)) {
-            let _ = self.ledger.cast(LedgerMsg::Settle { event, booked });
+            let _ = self.ledger.cast(LedgerMsg::Settle { event: Box::new(event), booked });
         } else {
             let seq = self.context.journal.record(Decided::one(event)).await.ok_or(Fatal::NoJournal)?;
             let _ = booked.send(seq);

@@ -268,6 +268,7 @@ async fn make_call(context: &Context, mut call: Call) -> Result<(Decided, Option
             message: format!("there is no provider `{}`", call.provider),
             retry_after_ms: None,
             usage: None,
+            param: None,
         };
         return Ok((failed(id, agent, failure, 0), Some((permit, Outcome::NotSent))));
     };

@@ -170,6 +170,9 @@ fn deed(entry: &Entry) -> Option<(String, String)> {
             RunEvent::CancelAsked { by } => Some((by.clone(), "cancelled".to_owned())),
             RunEvent::Parked { .. } | RunEvent::Finished { .. } => None,
         },
+        Event::Task(TaskEvent::Accepted { step, attempt, by, .. }) => {
+            Some((by.clone(), format!("took the answer of attempt {attempt} for the result of {step}")))
+        }
         Event::Task(TaskEvent::Retried { step, by, .. }) => Some((by.clone(), format!("let {step} start over"))),
         Event::Call(CallEvent::Settled { call, cost, by }) => {
             Some((by.clone(), format!("settled {call} at {}", usd(cost.usd))))

@@ -1,6 +1,6 @@
 //! `check`: everything that is wrong with crews, at once. Nothing is sent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -8,10 +8,11 @@ use clap::Args;
 use super::failure::{Exit, Failure, Outcome};
 use super::open::Project;
 use super::screen::{clean, count};
-use super::{Context, crew};
-use crate::adapters::crewfile::{self, Loaded, Severity};
+use super::{Context, crew, fit};
+use crate::adapters::crewfile::{self, At, Loaded, Problem, Severity};
 use crate::adapters::settings::Flags;
 use crate::core::crew::Overrides;
+use crate::core::estimate::estimate;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -40,7 +41,8 @@ pub fn check(context: &Context, args: CheckArgs) -> Outcome {
     let (mut files, mut notes) = (BTreeSet::new(), BTreeSet::new());
     let (mut errors, mut warnings) = (0, 0);
     for path in paths {
-        let loaded = load(context, &path)?;
+        let mut loaded = load(context, &path)?;
+        too_small(&mut loaded);
         files.extend(loaded.pins.iter().map(|pin| pin.path.clone()));
         files.extend(loaded.problems.iter().map(|problem| problem.file.to_string()));
         notes.extend(loaded.notes.iter().cloned());
@@ -72,6 +74,21 @@ pub fn check(context: &Context, args: CheckArgs) -> Outcome {
         }
     }
     Ok(if errors > 0 { Exit::Crew } else { Exit::Done })
+}
+
+/// A budget that the crew's smallest course does not fit, where no input is open: `run` would refuse it.
+fn too_small(loaded: &mut Loaded) {
+    let Some(crew) = &loaded.crew else { return };
+    if crew.inputs.iter().any(|input| input.default.is_none()) {
+        return;
+    }
+    let over = fit::over(crew.budget.caps, estimate(crew, &BTreeMap::new()).smallest.amount());
+    if over.is_empty() {
+        return;
+    }
+    let message = format!("the smallest possible course does not fit the budget: {}", fit::words(&over));
+    let help = format!("give it {}, or less to do", fit::enough(&over));
+    loaded.problems.push(Problem::error("E0302", &At::file(&crew.file), message).help(help));
 }
 
 /// Reads the crew at `path`, absolute, with the project that it stands in.

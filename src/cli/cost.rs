@@ -99,7 +99,7 @@ impl Line {
                 CallState::Open => self.held = self.held.plus(call.held.amount),
                 CallState::Lost(_) => self.doubt = self.doubt.plus(call.held.amount),
                 CallState::Failed { class, .. } => {
-                    if class.money() == crate::core::chat::Money::Hold {
+                    if class.money() == crate::core::failure::Money::Hold {
                         self.doubt = self.doubt.plus(call.held.amount);
                     }
                 }
@@ -176,10 +176,15 @@ pub fn cost(context: &Context, args: CostArgs) -> Outcome {
     let project = Project::here(context)?;
     let mut lines: BTreeMap<String, Line> = BTreeMap::new();
     let mut title = String::new();
+    let mut forecast = None;
     match &args.run {
         Some(run) => {
             let store = project.store_of(run)?;
-            let journal = read_run(&*store, find_run(&*store, run)?)?;
+            let mut journal = read_run(&*store, find_run(&*store, run)?)?;
+            let started = journal.started().ok();
+            journal.tally.crew =
+                started.and_then(|started| crew::pinned(&project, &*store, started).ok()).map(|(crew, _)| crew);
+            forecast = journal.tally.forecast_words();
             title = format!("run {} {}", journal.row.run, clean(&journal.row.crew));
             add(&project, &*store, &journal, args.by, &mut lines);
         }
@@ -198,6 +203,9 @@ pub fn cost(context: &Context, args: CostArgs) -> Outcome {
         return Ok(Exit::Done);
     }
     print(context, &args, &title, &lines);
+    if let Some(words) = forecast.filter(|_| !args.json) {
+        context.out.line(&words);
+    }
     Ok(Exit::Done)
 }
 

@@ -83,7 +83,7 @@ pub async fn drive(
 ) -> Outcome {
     let mut signals = Signals::new().map_err(|why| Failure::new(Exit::Internal, format!("no signals: {why}")))?;
     let mode = Mode::choose(&context.out, show.json, show.quiet);
-    let mut progress = Progress::new(context.out.clone(), mode, live.texts.clone()).knowing(keys);
+    let mut progress = Progress::new(context.out.clone(), mode, live.texts.clone()).of(live.crew.clone(), keys);
     let notifier = Notifier::start(engine.store.clone(), &engine.root, &live.id, &live.crew);
     let tell = |progress: &Progress, entry: &Entry| {
         if let Some(notifier) = &notifier {

@@ -141,7 +141,7 @@ pub const TABLE: [Row; 20] = [
         "needs review",
         true,
         "a step has used up its attempts; what does not depend on it is done",
-        "bosun show RUN, then: bosun resume RUN --retry STEP",
+        "bosun show RUN, then: bosun resume RUN --retry STEP, or --accept STEP --attempt N",
     ),
     row(Exit::Cancelled, 17, "cancelled", false, "the run was cancelled", "bosun show RUN"),
     row(Exit::Test, 20, "test failed", false, "a test failed, or none ran", ""),

@@ -1,6 +1,7 @@
 //! `ledger`: the budget tree of a run, and closing a hold that nobody can close but a person.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
@@ -9,6 +10,7 @@ use super::failure::{Exit, Failure, Outcome};
 use super::open::{Journal, Project, find_run, now_ms, read_run, whoami};
 use super::screen::{self, Side, Table, cap, usd};
 use super::{Context, append};
+use crate::core::crew::Crew;
 use crate::core::event::{CallEvent, Event, LostCause};
 use crate::core::ids::CallId;
 use crate::core::ledger::{NodeId, path};
@@ -60,9 +62,10 @@ pub fn ledger(context: &Context, command: LedgerCommand) -> Outcome {
 
 fn show(context: &Context, project: &Project, run: &str) -> Outcome {
     let store = project.store_of(run)?;
-    let journal = read_run(&*store, find_run(&*store, run)?)?;
+    let mut journal = read_run(&*store, find_run(&*store, run)?)?;
+    journal.tally.crew = pinned(project, &*store, &journal);
     let ledger = &journal.tally.ledger;
-    let caps = caps(project, &*store, &journal);
+    let caps = caps(&journal);
     let columns = context.columns();
     let mut table = Table::new(&[
         ("NODE", Side::Left, 0),
@@ -92,6 +95,9 @@ fn show(context: &Context, project: &Project, run: &str) -> Outcome {
     } else {
         table.lines(columns).iter().for_each(|line| context.out.line(line));
     }
+    if let Some(words) = journal.tally.forecast_words() {
+        context.out.line(&words);
+    }
     for (call, hold) in &ledger.holds {
         let what =
             if hold.ambiguous { "in doubt: may have been billed" } else { "held: in flight, or its process is gone" };
@@ -108,15 +114,19 @@ fn show(context: &Context, project: &Project, run: &str) -> Outcome {
     }
 }
 
+/// The crew of the run, if it still compiles.
+fn pinned(project: &Project, store: &dyn Store, journal: &Journal) -> Option<Arc<Crew>> {
+    let started = journal.started().ok()?;
+    crew::pinned(project, store, started).ok().map(|(crew, _)| crew)
+}
+
 /// Caps of every node that a call has counted in, as the crew and the raises so far state them.
-fn caps(project: &Project, store: &dyn Store, journal: &Journal) -> BTreeMap<NodeId, Caps> {
+fn caps(journal: &Journal) -> BTreeMap<NodeId, Caps> {
     let root = journal.tally.ledger.caps;
     let mut out = BTreeMap::from([(NodeId::Crew(crate::core::ids::Step::root()), root)]);
-    let Some((crew, _)) = journal.started().ok().and_then(|started| crew::pinned(project, store, started).ok()) else {
-        return out;
-    };
+    let Some(crew) = &journal.tally.crew else { return out };
     for call in journal.tally.calls.values() {
-        out.extend(path(&crew, root, &call.held.call.step, &call.held.agent).into_iter().flatten());
+        out.extend(path(crew, root, &call.held.call.step, &call.held.agent).into_iter().flatten());
     }
     out
 }

@@ -1,6 +1,7 @@
 //! The command line. Invariant: one file per command; a command gets plain arguments and a
 //! [`Context`], returns an [`Outcome`], and decides nothing about tasks, money or retries.
 
+pub mod accept;
 pub mod append;
 pub mod audit;
 pub mod check;

@@ -61,7 +61,13 @@ pub fn of(tally: &Tally, entry: &Entry) -> Option<Notice> {
             ("alert", format!("{}: {} was billed, more than was held", answered.call, usd(answered.cost.usd)))
         }
         Event::Ledger(LedgerEvent::Alert { node, used, .. }) => {
-            ("alert", format!("{node}: {} spent or held", usd(used.usd)))
+            let forecast = tally.forecast_words().map(|words| format!("; {words}")).unwrap_or_default();
+            ("alert", format!("{node}: {} spent or held{forecast}", usd(used.usd)))
+        }
+        Event::Ledger(LedgerEvent::Unguaranteed { node, aside, .. }) => {
+            let text =
+                format!("{node}: a result is no longer guaranteed: the endings ahead may need {}", usd(aside.usd));
+            ("alert", text)
         }
         Event::Ledger(LedgerEvent::Raised { .. } | LedgerEvent::Day { .. }) => return None,
         Event::Call(_) | Event::Tool(_) => return None,

@@ -173,6 +173,7 @@ fn courses(planned: &Planned) -> Vec<String> {
         let what = match crew.budget.on_exhausted {
             OnExhausted::Pause => "pause, with all results so far kept,",
             OnExhausted::Fail => "fail",
+            OnExhausted::Finish => "go straight to the ending of every task",
         };
         line.push_str(&format!(" Such a run would {what} in {}: it needs up to {need}, {left} left.", pause.task));
     }

@@ -11,7 +11,7 @@ use super::failure::{Exit, Failure, Outcome};
 use super::open::{self, Journal, Project};
 use super::tally::StepState;
 use super::wiring::{self, Engine, Ready};
-use super::{Context, crew as crews, drive, fit, notifier, raise};
+use super::{Context, accept, crew as crews, drive, fit, notifier, raise};
 use crate::adapters::crewfile::{self, Loaded};
 use crate::adapters::settings::{Flags, Stated};
 use crate::core::crew::Overrides;
@@ -110,6 +110,12 @@ pub struct ResumeArgs {
     /// Let a step that needs review start over; may be given again
     #[arg(long, value_name = "STEP")]
     pub retry: Vec<String>,
+    /// Take an earlier answer of a step that needs review for its result; with --attempt
+    #[arg(long, value_name = "STEP", requires = "attempt")]
+    pub accept: Option<String>,
+    /// Which attempt's answer --accept takes
+    #[arg(long, value_name = "N", requires = "accept")]
+    pub attempt: Option<u32>,
     #[command(flatten)]
     pub show: ShowArgs,
 }
@@ -283,7 +289,11 @@ pub fn resume(context: &Context, args: ResumeArgs) -> Outcome {
         .hint(format!("bosun show {}", row.run.short())));
     }
     let journal = open::read_run(&*engine.store, row.clone())?;
-    let opening = opening(context, &journal, &args)?;
+    let mut opening = opening(context, &journal, &args)?;
+    if let (Some(step), Some(attempt)) = (&args.accept, args.attempt) {
+        let by = open::whoami(&context.env);
+        opening.push(accept::accepted(&project, &*engine.store, &journal, (step, attempt), by)?);
+    }
     take_up(context, &project, &engine, row, opening, more_time(&args)?, &args.show)
 }
 

@@ -2,15 +2,18 @@
 //! is shown; money is the ledger machine's own sums, never added up a second way.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::core::chat::FailureClass;
+use crate::core::crew::Crew;
 use crate::core::event::{
     Answered, CallEvent, Event, Held, LedgerEvent, LostCause, ParkCause, RunEnd, RunEvent, Started, TaskEvent,
     TaskResult, ToolEvent,
 };
+use crate::core::forecast::{Forecast, forecast};
 use crate::core::ids::{AgentRef, CallId, Step};
 use crate::core::ledger::{Ledger, NodeId};
-use crate::core::money::{Amount, Limit};
+use crate::core::money::{Amount, Limit, NanoUsd};
 use crate::core::run::Entry;
 
 /// What a step is doing.
@@ -101,6 +104,10 @@ pub struct Tally {
     pub calls: BTreeMap<CallId, CallTally>,
     pub no_budget: BTreeMap<Step, NoBudget>,
     pub stand: RunStand,
+    /// The crew, where whoever shows the run has it.
+    pub crew: Option<Arc<Crew>>,
+    /// Sizes of the lists, by the address of their task.
+    lists: BTreeMap<Step, u64>,
     pub first_ms: u64,
     pub last_ms: u64,
     /// Milliseconds between start or resume and the last entry before a rest.
@@ -122,6 +129,21 @@ impl Tally {
     /// Running time, waits included, without the time that no process ran it.
     pub fn running_ms(&self) -> u64 {
         self.rested_ms + self.last_ms.saturating_sub(self.since_ms)
+    }
+
+    /// What the run will have cost at the end, at the rate so far; while it is under way.
+    pub fn forecast(&self) -> Option<Forecast> {
+        let going = !matches!(self.stand, RunStand::Ended(..));
+        let ended = self.steps.values().filter(|row| matches!(row.state, StepState::Ended(_))).map(|row| &row.step);
+        forecast(self.crew.as_deref().filter(|_| going)?, ended, &self.lists, self.ledger.total().settled)
+    }
+
+    /// The forecast against the cap: `at this rate $0.41 of $0.25 (3 of 9 tasks done)`.
+    pub fn forecast_words(&self) -> Option<String> {
+        let made = self.forecast().filter(|made| made.settled.usd > NanoUsd::ZERO)?;
+        let of = self.ledger.caps.usd.map(|most| format!(" of {}", super::screen::cap(most))).unwrap_or_default();
+        let (finished, all) = (made.finished, made.all);
+        Some(format!("at this rate {}{of} ({finished} of {all} tasks done)", super::screen::usd(made.at_end.usd)))
     }
 
     pub fn apply(&mut self, entry: &Entry) {
@@ -148,7 +170,8 @@ impl Tally {
                 }
             }
             Event::Tool(ToolEvent::Refused { .. }) => {}
-            Event::Ledger(LedgerEvent::Alert { .. } | LedgerEvent::Raised { .. } | LedgerEvent::Day { .. }) => {}
+            Event::Ledger(LedgerEvent::Alert { .. } | LedgerEvent::Unguaranteed { .. }) => {}
+            Event::Ledger(LedgerEvent::Raised { .. } | LedgerEvent::Day { .. }) => {}
         }
         self.last_ms = at;
     }
@@ -198,7 +221,11 @@ impl Tally {
                 let row = self.step(step, Some(agent), at);
                 row.agent = Some(agent.clone());
             }
-            TaskEvent::FannedOut { step, .. } | TaskEvent::CrewStarted { step, .. } => {
+            TaskEvent::FannedOut { step, keys, .. } => {
+                self.lists.insert(step.with_round(None), keys.len() as u64);
+                self.step(step, None, at);
+            }
+            TaskEvent::CrewStarted { step, .. } => {
                 self.step(step, None, at);
             }
             TaskEvent::Delegated { step, agent, .. } => {
@@ -235,7 +262,8 @@ impl Tally {
             }
             TaskEvent::RoundDecided { .. } | TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } => {}
             TaskEvent::Parked { .. } | TaskEvent::FileWritten { .. } | TaskEvent::Woken { .. } => {}
-            TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } => {}
+            TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } | TaskEvent::FellBack { .. } => {}
+            TaskEvent::Accepted { step, agent, .. } => self.step(step, Some(agent), at).state = StepState::Running,
         }
     }
 
@@ -256,6 +284,8 @@ impl Tally {
             CallEvent::Queued { call, agent, .. } => {
                 self.step(&call.step, Some(agent), at).state = StepState::WaitsBudget;
             }
+            // It goes to its ending at once.
+            CallEvent::Exhausted { finish: true, .. } => {}
             CallEvent::Exhausted { call, agent, node, limit, need, left, .. } => {
                 self.step(&call.step, Some(agent), at).state = StepState::NoBudget;
                 let why = NoBudget { node: node.clone(), limit: *limit, need: *need, left: *left };

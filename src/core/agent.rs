@@ -7,7 +7,7 @@
 //!                    |  |  --Exhausted--> Blocked |           |--AttemptFailed--> Ready
 //!                    |  |                         |           '--NeedsReview--> Review
 //!                    |  '--Shrunk, Concluding--> Ready        Failed --AttemptFailed | NeedsReview--> …
-//!                    '--Woken-- Backoff <--Failed, transient--|
+//!                    '--Woken-- Backoff <--Failed, transient--|    Review --Accepted--> Finished | NeedsReview
 //! ```
 
 use std::collections::BTreeMap;
@@ -16,7 +16,8 @@ use serde::Serialize;
 
 use super::chat::{CallFailure, FailureClass, Finish};
 use super::event::{
-    CallEvent, Event, Held, LostCause, Msg, Outcome, RunEvent, TaskEvent, ToolEvent, ToolRefusal, Variation, Work,
+    CallEvent, Event, Held, LostCause, Msg, Outcome, Retold, RunEvent, TaskEvent, ToolEvent, ToolRefusal, Variation,
+    Work,
 };
 use super::ids::{AgentRef, BlobId, CallId, Step};
 use super::machine::{Control, IllegalEvent};
@@ -29,13 +30,14 @@ mod memory;
 mod request;
 mod spec;
 mod turn;
+mod vary;
 
 pub use delegate::{DELEGATE, Delegation, open_inputs};
+pub use judge::usable;
 pub use request::Decision;
 pub use spec::Spec;
 
-/// Deaths of the process inside one step after which a person must look.
-pub const MAX_DEATHS: u32 = 5;
+pub use super::failure::MAX_DEATHS;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Agent {
@@ -75,8 +77,18 @@ pub struct Job {
     /// The call that a tool task is, whatever phase it is in.
     tool: Option<(String, BlobId)>,
     pub variation: Variation,
+    /// The task's own user message, and what later attempts are told instead.
+    user: Option<Msg>,
+    retold: Vec<Retold>,
+    /// The model it has fallen back to.
+    fallen: Option<String>,
+    /// Transient refusals in a row, of one model.
+    refusals: u32,
     /// Index in the memory of the task's user message.
     base: usize,
+    /// Times that no budget was left for its next call in a run that finishes then, and what it gave up since.
+    finishing: u32,
+    eased: u32,
     /// Set once the last turn has been announced.
     concluding: bool,
     /// Failures without a counted attempt, in a row: the exponent of the wait.
@@ -133,6 +145,10 @@ pub enum Phase {
         message: String,
     },
     Review,
+    /// A person has taken this earlier answer for the result.
+    Accepted {
+        answer: Msg,
+    },
     /// A task that is one tool call, without a model.
     ToolTask {
         tool: String,
@@ -198,6 +214,7 @@ impl Agent {
             Phase::Calling { held } => vec![AgentStep::Send(held.call.clone())],
             Phase::Judging { asks, .. } if *asks > 0 && halted => Vec::new(),
             Phase::Judging { .. } | Phase::Failed(_) | Phase::OverBudget { .. } => vec![AgentStep::Decide],
+            Phase::Accepted { .. } => vec![AgentStep::Decide],
             Phase::Tools { call, asks, .. } => {
                 let running = asks.iter().filter(|(_, ask)| match ask {
                     Ask::Running { tool, .. } => tool != DELEGATE,

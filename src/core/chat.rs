@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use super::failure::Parameter;
 use super::ids::{BlobId, CallId, Name, RunId};
 use super::money::Usage;
 
@@ -157,6 +158,9 @@ pub struct Settings {
     /// The provider's word for reasoning effort, passed as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
+    /// What the provider has refused in an earlier attempt: an adapter leaves it out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<Parameter>,
 }
 
 /// Thousandths: 0.7 is `Milli(700)`.
@@ -275,17 +279,20 @@ pub struct CallFailure {
     /// What a stream had reported before it broke off: kept for whoever reconciles the call, never booked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Box<Usage>>,
+    /// The parameter of the request that the provider names as what is wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub param: Option<Parameter>,
 }
 
 impl CallFailure {
     /// Nothing known but the class and the words.
     pub fn of(class: FailureClass, message: String) -> CallFailure {
-        CallFailure { class, status: None, message, retry_after_ms: None, usage: None }
+        CallFailure { class, status: None, message, retry_after_ms: None, usage: None, param: None }
     }
 }
 
-/// Rows of the failure table that a client can tell apart. What each does to money and attempts is
-/// [`FailureClass::money`] and the agent machine's business.
+/// Rows of the failure table that a client can tell apart. What each does to money and attempts is in
+/// [`failure`](super::failure).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureClass {
@@ -305,25 +312,6 @@ pub enum FailureClass {
     OurFault,
     /// Timeout after send, reset, any 5xx that is in no list of unbilled ones, any status in no list.
     Ambiguous,
-}
-
-/// What happens to the hold of a call that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Money {
-    Release,
-    Hold,
-}
-
-impl FailureClass {
-    /// Release only when provably unbilled.
-    pub fn money(self) -> Money {
-        match self {
-            FailureClass::NotSent | FailureClass::Transient | FailureClass::Credentials => Money::Release,
-            FailureClass::Quota | FailureClass::NotFound => Money::Release,
-            FailureClass::TooLong | FailureClass::OurFault => Money::Release,
-            FailureClass::Ambiguous => Money::Hold,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::chat::{Milli, Settings, ToolSpec};
-use super::ids::{Key, Name, Step};
+use super::ids::{Name, Step};
 use super::money::{Caps, NanoUsd, Price};
 use super::schema::Schema;
-use super::template::{Condition, Expression, TemplateName, Templates};
+use super::template::{Condition, TemplateName, Templates};
 
 mod bind;
 mod overrides;
+mod repeat;
 pub use overrides::Overrides;
+pub use repeat::{Loop, OnLimit, Over, Repeat, Row};
 
 /// Budget a crew has where nobody states one.
 pub const DEFAULT_CAPS: Caps =
@@ -88,6 +90,8 @@ pub struct Budget {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnExhausted {
     Pause,
+    /// Every task goes straight to its ending, which is set aside for.
+    Finish,
     Fail,
 }
 
@@ -114,6 +118,8 @@ pub struct Model {
     pub price: Pricing,
     pub context_window: Option<u64>,
     pub settings: Settings,
+    /// Models to go on with where this one refuses; they have none of their own.
+    pub fallback: Vec<Arc<Model>>,
     pub extra: Arc<serde_json::Map<String, serde_json::Value>>,
 }
 
@@ -202,6 +208,8 @@ pub struct Task {
     pub in_loop: Option<usize>,
     /// Counted attempts, then `on_error` or review.
     pub attempts: u32,
+    /// Entry k (from 1) applies to attempt k + 1.
+    pub retry: Arc<[Retry]>,
     /// Running time of one attempt, in milliseconds; the agent's where the task states none.
     pub timeout_ms: Option<u64>,
     pub budget: NodeBudget,
@@ -209,6 +217,16 @@ pub struct Task {
     pub model: Option<Arc<Model>>,
     pub max_output: Option<u64>,
     pub tools: Option<Vec<String>>,
+}
+
+/// What a task's `retry` says of one attempt: it replaces only what it names.
+#[derive(Clone, Debug, Default)]
+pub struct Retry {
+    pub temperature: Option<Milli>,
+    /// With the task's and the agent's settings laid over it.
+    pub model: Option<Arc<Model>>,
+    pub prompt: Option<TaskPrompt>,
+    pub max_output: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -245,54 +263,6 @@ pub struct Guardrail {
     pub check: Condition,
     /// What the next attempt reads.
     pub say: String,
-}
-
-#[derive(Debug)]
-pub struct Repeat {
-    pub over: Over,
-    /// Key of an item of a result list: a field or template over `item` and `index`; `None` is the index.
-    pub key: Option<TemplateName>,
-    pub max_items: Option<u32>,
-    pub max_parallel: Option<usize>,
-    /// Tokens (o200k) of the tail of the results so far; implies one at a time.
-    pub window: Option<u64>,
-}
-
-#[derive(Debug)]
-pub enum Over {
-    /// A csv or jsonl file, read when the crew was compiled and pinned with it.
-    Rows(Arc<[Row]>),
-    /// A list inside the result of an earlier task.
-    Result { task: Name, list: Expression },
-}
-
-/// One row of a `for_each` file.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    pub key: Key,
-    pub item: Arc<serde_json::Value>,
-}
-
-/// A revise loop: rounds of `body` until `until` holds. Rounds are steps `draft#1, critique#1, draft#2 …`.
-#[derive(Debug)]
-pub struct Loop {
-    /// Tasks on a path from the revised one to the judge, indices in [`Crew::tasks`], order of work.
-    pub body: Vec<usize>,
-    pub revised: usize,
-    pub judge: usize,
-    /// Sees every result of the round, and `round`.
-    pub until: Condition,
-    pub max_rounds: u32,
-    pub on_limit: OnLimit,
-    /// The body's tasks repeat over the same items: one loop per item.
-    pub per_item: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnLimit {
-    Accept,
-    Fail,
-    Review,
 }
 
 #[derive(Debug)]
@@ -382,9 +352,4 @@ impl Crew {
             Some(Place::DelegatedCrew { sub, .. }) => Some(sub.crew.clone()),
         }
     }
-}
-
-/// Temperature that attempt 2 of an unusable answer uses: half the first, as the failure table's "lower".
-pub fn lower(temperature: Option<Milli>) -> Option<Milli> {
-    temperature.map(|Milli(t)| Milli(t / 2))
 }

@@ -14,8 +14,11 @@ use super::crew::{Crew, Pricing, Who};
 use super::ids::Name;
 use super::money::{Amount, Caps, Limit, NanoUsd, Tokens};
 
+mod aside;
+mod first;
 mod prompt;
 mod step;
+pub use aside::set_aside;
 
 /// Calls, tokens and money of some part of a run. Sums saturate: a figure at `u64::MAX` is "beyond counting".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -155,7 +158,8 @@ pub struct Estimate {
     pub money: Option<Money>,
     /// The smallest course: one call for each task that must run (each row of a file, no item of a
     /// result), each with its expected prompt and one token of output, and room for the largest
-    /// `max_output` among them: without it that call cannot be held, however little the others use.
+    /// `max_output` among them: without it that call cannot be held, however little the others use. Never
+    /// less than the largest hold among the first calls, as far as they can be prepared now.
     pub smallest: Spend,
     /// Of the crew, as compiled: pass others to [`Estimate::pause`].
     pub caps: Caps,
@@ -196,8 +200,15 @@ pub fn estimate(crew: &Arc<Crew>, inputs: &BTreeMap<Name, serde_json::Value>) ->
     let tasks: Vec<TaskEstimate> = (0..crew.tasks.len()).map(|index| step::task(crew, index, inputs)).collect();
     let total = tasks.iter().fold(Range::default(), |sum, task| sum.plus(task.range));
     let money = tasks.iter().filter_map(|task| task.money).reduce(Money::and);
-    let smallest = step::Least::of(crew, inputs).whole();
+    // The first calls are known to the byte: a run that could not hold them would begin only to pause.
+    let smallest =
+        first::at_least(step::Least::of(crew, inputs).whole(), first::largest(crew, &with_defaults(crew, inputs)));
     Estimate { tasks, total, money, smallest, caps: crew.budget.caps, assumed }
+}
+
+fn with_defaults(crew: &Crew, inputs: &BTreeMap<Name, serde_json::Value>) -> BTreeMap<Name, serde_json::Value> {
+    let defaults = crew.inputs.iter().filter_map(|input| Some((input.name.clone(), input.default.clone()?)));
+    defaults.chain(inputs.iter().map(|(name, value)| (name.clone(), value.clone()))).collect()
 }
 
 #[cfg(test)]

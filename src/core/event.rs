@@ -18,7 +18,8 @@ pub use codec::BadEvent;
 pub use run::{ParkCause, PauseCause, RateLimited, RunEnd, RunEvent, Started};
 pub use subjects::Scopes;
 pub use task::{
-    ErrorClass, Msg, OwnTurn, Replaced, RoundOutcome, TaskError, TaskEvent, TaskResult, TaskStatus, Variation, Work,
+    ErrorClass, Msg, OwnTurn, Replaced, Retold, RoundOutcome, TaskError, TaskEvent, TaskResult, TaskStatus, Variation,
+    Work,
 };
 
 /// Format of payloads. A newer one is printed, never resumed.

@@ -22,10 +22,12 @@ use super::ids::{BadId, CallId, Name, Step};
 use super::machine::{Control, IllegalEvent};
 use super::money::{Amount, Caps, NanoUsd};
 
+mod aside;
 mod day;
 mod decide;
 mod path;
 mod settle;
+pub use aside::{Asides, SetAside};
 pub use day::{Day, DayAsk, DayShare, PotRow, divide};
 pub use decide::HoldRequest;
 pub use path::path;
@@ -120,6 +122,8 @@ pub struct Hold {
     pub amount: Amount,
     pub nodes: Vec<NodeId>,
     pub ambiguous: bool,
+    /// The unit whose set-aside it stands for.
+    covers: Option<Step>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
@@ -133,6 +137,7 @@ pub struct Ledger {
     waiting: BTreeMap<CallId, (NodeId, Amount)>,
     /// Crews in which a provider billed beyond its bound: no new holds until the budget is raised.
     stopped: BTreeSet<Step>,
+    asides: Asides,
     /// What the run has of the latest day it asked for.
     day: Option<DayShare>,
     control: Control,
@@ -151,7 +156,10 @@ impl Ledger {
             Event::Run(event) => {
                 self.control.apply(event);
                 match event {
-                    RunEvent::Started(started) => self.caps = started.caps,
+                    RunEvent::Started(started) => {
+                        self.caps = started.caps;
+                        self.asides.begin(&started.aside);
+                    }
                     // At rest it gives back what it did not use.
                     RunEvent::Parked { .. } | RunEvent::Resumed { .. } | RunEvent::Finished { .. } => {
                         self.day = self.day.map(|share| DayShare { open: false, ..share });
@@ -164,6 +172,7 @@ impl Ledger {
             Event::Ledger(LedgerEvent::Raised { caps, .. }) => {
                 self.caps = *caps;
                 self.stopped.clear();
+                self.asides.raised();
                 Ok(())
             }
             Event::Ledger(LedgerEvent::Day { day, granted, most, .. }) => {
@@ -174,12 +183,34 @@ impl Ledger {
                 self.nodes.entry(node.clone()).or_default().alerted.insert(*alert);
                 Ok(())
             }
-            Event::Task(TaskEvent::Finished { step, .. }) => {
-                let gone: Vec<CallId> = self.waiting.keys().filter(|call| &call.step == step).cloned().collect();
-                gone.iter().for_each(|call| self.leave_queue(call));
+            Event::Ledger(LedgerEvent::Unguaranteed { node, never, .. }) => {
+                self.asides.said(node, *never);
                 Ok(())
             }
-            Event::Task(_) | Event::Tool(_) => Ok(()),
+            Event::Task(event) => {
+                self.apply_task(event);
+                Ok(())
+            }
+            Event::Tool(_) => Ok(()),
+        }
+    }
+
+    fn apply_task(&mut self, event: &TaskEvent) {
+        match event {
+            TaskEvent::Finished { step, .. } => {
+                self.asides.over(step);
+                let gone: Vec<CallId> = self.waiting.keys().filter(|call| &call.step == step).cloned().collect();
+                gone.iter().for_each(|call| self.leave_queue(call));
+            }
+            TaskEvent::Skipped { step, .. } => self.asides.over(step),
+            TaskEvent::FannedOut { step, keys, .. } => self.asides.fanned_out(step, keys.len() as u64),
+            TaskEvent::CrewStarted { step, .. } => self.asides.crew_started(step),
+            TaskEvent::AttemptFailed { step, .. } | TaskEvent::NeedsReview { step, .. } => self.asides.back(step),
+            TaskEvent::Assigned { .. } | TaskEvent::Retried { .. } | TaskEvent::Accepted { .. } => {}
+            TaskEvent::RoundDecided { .. } | TaskEvent::Delegated { .. } | TaskEvent::DelegationRefused { .. } => {}
+            TaskEvent::Returned { .. } | TaskEvent::Parked { .. } | TaskEvent::Crashed { .. } => {}
+            TaskEvent::FileWritten { .. } | TaskEvent::FileFailed { .. } | TaskEvent::Woken { .. } => {}
+            TaskEvent::Shrunk { .. } | TaskEvent::FellBack { .. } | TaskEvent::Concluding { .. } => {}
         }
     }
 
@@ -187,7 +218,9 @@ impl Ledger {
         match event {
             CallEvent::Held(held) => {
                 self.leave_queue(&held.call);
-                let hold = Hold { amount: held.amount, nodes: held.nodes.clone(), ambiguous: false };
+                let covers = held.ending.then(|| self.asides.covers(&held.call.step)).flatten();
+                covers.iter().for_each(|unit| self.asides.taken(unit));
+                let hold = Hold { amount: held.amount, nodes: held.nodes.clone(), ambiguous: false, covers };
                 if self.holds.insert(held.call.clone(), hold).is_some() {
                     let why = format!("{} is already held", held.call);
                     return Err(IllegalEvent { machine: "ledger".into(), kind: "call.held", why });
@@ -207,8 +240,9 @@ impl Ledger {
             }
             CallEvent::Settled { call, cost, .. } => self.settle(call, *cost, "call.settled")?,
             CallEvent::Failed { call, failure, .. } => match failure.class.money() {
-                super::chat::Money::Release => {
+                super::failure::Money::Release => {
                     if let Some(hold) = self.holds.remove(call) {
+                        hold.covers.iter().for_each(|unit| self.asides.back(unit));
                         self.each(&hold.nodes, |sums| {
                             let from = if hold.ambiguous { &mut sums.ambiguous } else { &mut sums.held };
                             *from = from.minus(hold.amount);
@@ -219,7 +253,9 @@ impl Ledger {
                         self.control.refused(quota, &failure.message);
                     }
                 }
-                super::chat::Money::Hold => self.doubt(call),
+                super::failure::Money::Hold => self.doubt(call),
+                // No row of a failed call.
+                super::failure::Money::Settle | super::failure::Money::None => {}
             },
             CallEvent::Lost { call, .. } => self.doubt(call),
         }
@@ -245,7 +281,8 @@ impl Ledger {
     fn doubt(&mut self, call: &CallId) {
         let Some(hold) = self.holds.get_mut(call).filter(|hold| !hold.ambiguous) else { return };
         hold.ambiguous = true;
-        let (amount, nodes) = (hold.amount, hold.nodes.clone());
+        let (amount, nodes, covers) = (hold.amount, hold.nodes.clone(), hold.covers.take());
+        covers.iter().for_each(|unit| self.asides.back(unit));
         self.each(&nodes, |sums| {
             sums.held = sums.held.minus(amount);
             sums.ambiguous = sums.ambiguous.plus(amount);
@@ -281,6 +318,11 @@ impl Ledger {
     /// The sums of the whole run.
     pub fn total(&self) -> Sums {
         self.nodes.get(&NodeId::Crew(Step::root())).cloned().unwrap_or_default()
+    }
+
+    /// What is set aside for endings of tasks ahead, in the whole run.
+    pub fn aside(&self) -> Amount {
+        self.asides.at(&NodeId::Crew(Step::root()))
     }
 
     /// Is the call open or ambiguous?

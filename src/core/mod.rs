@@ -7,6 +7,8 @@ pub mod chat;
 pub mod crew;
 pub mod estimate;
 pub mod event;
+pub mod failure;
+pub mod forecast;
 pub mod ids;
 pub mod ledger;
 pub mod machine;

@@ -241,6 +241,13 @@ impl Amount {
             calls: self.calls.saturating_add(other.calls),
         }
     }
+    pub fn times(self, n: u64) -> Amount {
+        Amount {
+            tokens: Tokens(self.tokens.0.saturating_mul(n)),
+            usd: NanoUsd(self.usd.0.saturating_mul(n)),
+            calls: self.calls.saturating_mul(n),
+        }
+    }
     pub fn minus(self, other: Amount) -> Amount {
         Amount {
             tokens: Tokens(self.tokens.0.saturating_sub(other.tokens.0)),

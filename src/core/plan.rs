@@ -79,6 +79,8 @@ pub struct State {
     /// Units that have not ended.
     open: u32,
     failed: bool,
+    /// No budget was left for some call, and the run goes to its endings: no further rounds.
+    finishing: bool,
     parked: Option<Vec<ParkCause>>,
     over: bool,
     control: Control,
@@ -210,6 +212,7 @@ impl Plan {
             delegated: BTreeMap::new(),
             open: 0,
             failed: false,
+            finishing: false,
             parked: None,
             over: false,
             control: Control::default(),

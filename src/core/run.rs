@@ -109,7 +109,8 @@ impl Run {
                 let machine = Agent::begun(agent.clone(), self.control.clone());
                 self.agents.insert(agent.clone(), machine);
             }
-            Event::Task(_) | Event::Run(_) | Event::Call(_) | Event::Tool(_) | Event::Ledger(_) => {}
+            Event::Run(_) => self.scopes.apply(event),
+            Event::Task(_) | Event::Call(_) | Event::Tool(_) | Event::Ledger(_) => {}
         }
         Ok(())
     }

@@ -353,3 +353,105 @@ fn a_budget_that_fails_its_tasks_ends_the_run() {
     assert_eq!(figures.end, Some(boatswain::core::event::RunEnd::Failed));
     assert_eq!(figures.sums.held, Amount::default());
 }
+
+/// Ledger 7: a report from what is done, in every place that shows money while the run is under way.
+#[test]
+fn a_forecast_says_what_the_rest_will_cost_at_this_rate() {
+    let provider = Provider::start();
+    let message = json!({"role": "assistant", "content": "Fine."});
+    let usage = json!({"prompt_tokens": 100, "completion_tokens": 90});
+    let body = json!({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}).to_string();
+    provider.server.respond(move |_, _| (Duration::ZERO, Behaviour::Body(body.clone())));
+    let tables = provider.tables("");
+    let folder = Folder::new(&format!(
+        "schema = 1\n[crew]\nmax_parallel = 1\n[budget]\nmax_usd = 0.02\nwarn_at = [0.5]\n{tables}[agents.a]\nmodel = \"m\"\n\
+         [tasks.t]\nagent = \"a\"\nfor_each = \"rows.csv\"\nkey = \"id\"\ndescription = \"Say {{{{ item.id }}}}\"\n"
+    ));
+    let rows: String = (1..=40).map(|n| format!("r{n}\n")).collect();
+    folder.file("rows.csv", &format!("id\n{rows}"));
+    let ran = folder.bosun(&["run", "crew.toml"]).expect(11);
+    let figures = folder.verify().remove(0);
+    let done = figures.answered;
+    assert!((2..40).contains(&done), "{done}");
+    let settled = figures.sums.settled.usd.0;
+    let at_end = (u128::from(settled) * 40).div_ceil(u128::from(done));
+    let words = format!("of $0.02 ({done} of 40 tasks done)");
+    for args in [vec!["ledger", "show", "latest"], vec!["cost", "latest"]] {
+        let shown = folder.bosun(&args).expect(0).out;
+        let line = shown.lines().find(|line| line.starts_with("at this rate")).unwrap_or_else(|| panic!("{shown}"));
+        assert!(line.ends_with(&words), "{line}");
+        let dollars = line.split(['$', ' ']).nth(4).unwrap();
+        let nano = NanoUsd(at_end as u64);
+        let near: NanoUsd = dollars.parse().unwrap();
+        assert!(near.0.abs_diff(nano.0) * 100 <= nano.0, "{line}: {nano} was expected");
+    }
+    let alert = ran.err.lines().find(|line| line.contains("has reached 50 %")).unwrap();
+    assert!(alert.contains("; at this rate $"), "{alert}");
+}
+
+/// The smallest course used to count four bytes a token where a hold counts each: a run with long prompts
+/// began, and paused at its first call.
+#[test]
+fn a_run_whose_first_hold_does_not_fit_is_refused_before_it_starts() {
+    let provider = Provider::start();
+    provider.server.respond(|_, _| (Duration::ZERO, Behaviour::Answer("Fine.".into())));
+    let tables = provider.tables("");
+    let long = "All of this is to be taken to heart, word by word. ".repeat(400);
+    let crew = |cap: &str| {
+        format!(
+            "schema = 1\n[budget]\nmax_usd = {cap}\n{tables}[agents.a]\nmodel = \"m\"\n\
+             [tasks.t]\nagent = \"a\"\ndescription = \"{long}\"\n"
+        )
+    };
+    let folder = Folder::new(&crew("0.015"));
+    let refused = folder.bosun(&["run", "crew.toml", "-q"]).expect(3);
+    assert!(refused.err.contains("the smallest possible course"), "{}", refused.err);
+    assert_eq!(provider.requests(), 0);
+    let checked = folder.bosun(&["check", "crew.toml"]).expect(3);
+    assert!(format!("{}{}", checked.out, checked.err).contains("$0.015 allowed"), "{} {}", checked.out, checked.err);
+    let planned = folder.bosun(&["plan", "crew.toml", "--json"]).expect(0);
+    let planned: serde_json::Value = serde_json::from_str(&planned.out).unwrap();
+    let needed: NanoUsd = planned["smallest"]["usd"].as_str().unwrap().parse().unwrap();
+    // With exactly that it runs; with a nano-dollar less it is refused.
+    let least = Folder::new(&crew(&NanoUsd(needed.0 - 1).to_string()));
+    least.bosun(&["run", "crew.toml", "-q"]).expect(3);
+    let enough = Folder::new(&crew(&needed.to_string()));
+    enough.bosun(&["run", "crew.toml", "-q"]).expect(0);
+    enough.verify();
+}
+
+/// Ledger 9 through the program: tools are asked for without end, the cap is twice the endings, and there is
+/// a result without a pause.
+#[test]
+fn a_run_that_finishes_at_its_limit_has_a_result() {
+    let provider = Provider::start();
+    random_latency(&provider, 3);
+    let tables = provider.tables("");
+    let crew = |cap: &str| {
+        format!(
+            "schema = 1\n[crew]\nmax_parallel = 3\n[budget]\nmax_usd = {cap}\non_exhausted = \"finish\"\nmax_calls = 100000\n{tables}\
+             [agents.a]\nmodel = \"m\"\ntools = [\"files.search\"]\nmax_turns = 200\ncontext_tokens = 100000\n\
+             [tasks.t]\nagent = \"a\"\nfor_each = \"rows.csv\"\nkey = \"id\"\ndescription = \"Search {{{{ item.id }}}}\"\n\
+             [tasks.end]\nagent = \"a\"\ndescription = \"Sum up\"\ncontext = [\"t\"]\n"
+        )
+    };
+    let folder = Folder::new(&crew("0.20"));
+    folder.file("rows.csv", "id\none\ntwo\nthree\nfour\n");
+    folder.file("notes.txt", "Nothing here.\n");
+    let ran = folder.bosun(&["run", "crew.toml"]).expect(0);
+    assert_eq!(ran.out.trim(), "Enough.");
+    let events = folder.events();
+    let endings = events.iter().filter(|event| matches!(event, Event::Call(CallEvent::Exhausted { finish: true, .. })));
+    assert!(endings.count() > 0, "some task went to its ending: {}", ran.err);
+    assert!(ran.err.contains("it goes to its ending"), "{}", ran.err);
+    assert!(!events.iter().any(|event| matches!(event, Event::Ledger(LedgerEvent::Unguaranteed { .. }))));
+    let figures = folder.verify().remove(0);
+    assert!(figures.sums.settled.usd <= root_cap(&events));
+    // A cap that never covered the endings says so at once, and goes on as far as it goes.
+    let folder = Folder::new(&crew("0.03"));
+    folder.file("rows.csv", "id\none\ntwo\nthree\nfour\n");
+    folder.file("notes.txt", "Nothing here.\n");
+    let ran = folder.bosun(&["run", "crew.toml"]);
+    assert!(ran.err.contains("a result is not guaranteed"), "{}", ran.err);
+    folder.verify();
+}

@@ -115,6 +115,12 @@ fn the_crews_of_the_manual_load() {
         "Be brief. Write for an engineer.\nAnalyse. What came before: <window>Before.</window>\n\nRisks: What can go wrong"
     );
 
+    let [cooler, shorter] = &*handbook.tasks[0].retry else { panic!("two entries") };
+    assert_eq!((cooler.temperature, cooler.prompt.is_none(), cooler.model.is_none()), (Some(Milli(200)), true, true));
+    let Some(TaskPrompt::Fixed(short)) = &shorter.prompt else { panic!("a prompt of its own") };
+    let text = handbook.templates.render(short, &scope).unwrap();
+    assert_eq!(text, "In a few words. <window>Before.</window>\n\nRisks: What can go wrong", "with the description");
+
     let launch = good("launch.toml");
     assert_eq!(launch.crews["legal"].budget.share, Some(200));
     assert!(launch.crews["legal"].crew.budget.caps.is_none(), "defaults are for the top crew");
@@ -364,6 +370,7 @@ fn ten_thousand_rows_are_checked_in_no_time() {
     let paths = [
         "handbook.toml",
         "prompts/section/introduction.md",
+        "prompts/section/short.md",
         "prompts/section/analysis.md",
         "prompts/partials/style.md",
     ];

@@ -84,9 +84,10 @@ fn quickstart_writes_a_brief_with_places_and_says_what_a_real_model_needs() {
 fn asked(copy: &Copy, wanted: &str) -> (String, bool) {
     let store = copy.0.store();
     let asked = copy.0.events().into_iter().find_map(|event| match event {
-        Event::Task(TaskEvent::Assigned { step, work: Work::Prompt { user, carries, .. }, .. }) => {
-            (step.as_str() == wanted).then_some((user, carries))
-        }
+        Event::Task(TaskEvent::Assigned { step, work, .. }) => match *work {
+            Work::Prompt { user, carries, .. } => (step.as_str() == wanted).then_some((user, carries)),
+            Work::Tool { .. } => None,
+        },
         _ => None,
     });
     let (user, carries) = asked.unwrap_or_else(|| panic!("{wanted} was not assigned"));

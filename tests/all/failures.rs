@@ -411,3 +411,82 @@ fn each_row_fifty_times() {
     let run = std::process::Command::new(program).arg("failures::").env("BOSUN_TEST_TABLE", "50").status().unwrap();
     assert!(run.success());
 }
+
+#[test]
+fn a_refused_parameter_is_left_out_of_the_next_attempt() {
+    times(|| {
+        let named = |param: serde_json::Value, words: &str| {
+            Behaviour::Status(400, Vec::new(), json!({"error": {"message": words, "param": param}}).to_string())
+        };
+        let words = "Unsupported value: 'temperature' does not support 0.8 with this model.";
+        for refusal in [named(json!("temperature"), "no"), named(json!(null), words)] {
+            let row = row(&[refusal], "", "retry = [{ temperature = 0.5 }]", "");
+            let text = row.folder.read("crew.toml").replace("max_output = 100", "max_output = 100\ntemperature = 0.8");
+            row.folder.file("crew.toml", &text);
+            assert_eq!(row.run(), Seen { released: 1, attempts: vec![ErrorClass::OurFault], ..done(2, 1) });
+            let (first, second) = (row.body(1), row.body(2));
+            assert!(first.contains("\"temperature\":0.8") && !second.contains("temperature"), "{second}");
+        }
+    });
+}
+
+#[test]
+fn retry_varies_the_attempts_as_the_crew_says() {
+    times(|| {
+        let row = row(
+            &[answer(""), answer("")],
+            "",
+            "retry = [{ temperature = 0.3 }, { max_output = 40, model = \"other\" }]",
+            "",
+        );
+        let text = row.folder.read("crew.toml");
+        let more =
+            text.split("[models.m]").nth(1).unwrap().split("[agents").next().unwrap().replace("/m\"", "/other\"");
+        row.folder.file("crew.toml", &text.replace("[agents.a]", &format!("[models.other]{more}[agents.a]")));
+        assert_eq!(row.run(), Seen { attempts: vec![ErrorClass::Unusable; 2], ..done(3, 3) });
+        let body = |n| serde_json::from_str::<serde_json::Value>(&row.body(n)).unwrap();
+        assert_eq!((body(1)["temperature"].as_f64(), body(2)["temperature"].as_f64()), (None, Some(0.3)));
+        assert_eq!(body(3)["max_tokens"], 40);
+        assert_ne!(body(3)["model"], body(1)["model"]);
+        assert_eq!(body(3)["temperature"].as_f64(), None);
+    });
+}
+
+#[test]
+fn a_model_that_refuses_for_long_is_left_for_its_fallback() {
+    times(|| {
+        let busy: Vec<_> = (0..3).map(|_| status(529, "")).collect();
+        let row = row(&busy, "", "", "");
+        let text = row.folder.read("crew.toml");
+        let more =
+            text.split("[models.m]").nth(1).unwrap().split("[agents").next().unwrap().replace("/m\"", "/other\"");
+        let text = text.replace("max_output = 100", "max_output = 100\nfallback = [\"other\"]");
+        row.folder.file("crew.toml", &text.replace("[agents.a]", &format!("[models.other]{more}[agents.a]")));
+        assert_eq!(row.run(), Seen { released: 3, waits: 3, ..done(4, 1) });
+        assert!(row.body(4).contains("other") && !row.body(3).contains("other"));
+    });
+}
+
+#[test]
+fn a_person_may_take_an_earlier_answer() {
+    times(|| {
+        let bad = |n: u32| answer(&format!("{{\"verdict\": \"approve\", \"n\": {n}}}"));
+        let task = "output_schema = { verdict = \"string\", n = \"int\" }\nguardrails = [{ if = \"output.n > 9\", say = \"more\" }]";
+        let row = row(&[answer("no json"), bad(2), bad(3)], "", task, "");
+        let review = Some(ErrorClass::Guardrail);
+        let attempts = vec![ErrorClass::Unusable, ErrorClass::Guardrail];
+        assert_eq!(row.run(), Seen { exit: 16, attempts: attempts.clone(), review, ..done(3, 3) });
+        for (args, words) in [
+            (["--accept", "t", "--attempt", "1"], "is not the JSON"),
+            (["--accept", "t", "--attempt", "7"], "there are answers in 1, 2, 3"),
+            (["--accept", "u", "--attempt", "1"], "no such step waits"),
+        ] {
+            let refused = row.folder.bosun(&[&["resume", "-q"], &args[..]].concat()).expect(2);
+            assert!(refused.err.contains(words), "{}", refused.err);
+        }
+        let taken = row.folder.bosun(&["resume", "-q", "--accept", "t", "--attempt", "2"]).expect(0);
+        assert_eq!(taken.out.trim(), "{\"verdict\":\"approve\",\"n\":2}");
+        assert_eq!(row.provider.requests(), 3, "nothing is asked again");
+        row.folder.verify();
+    });
+}

@@ -106,6 +106,7 @@ async fn the_body_is_these_bytes() {
             top_p: Some(Milli(950)),
             seed: Some(-3),
             reasoning: Some("low".into()),
+            without: Vec::new(),
         },
         extra: Arc::new(json!({"service_tier":"flex","seed":5}).as_object().unwrap().clone()),
         ..request()

@@ -45,7 +45,6 @@ pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str, top: bool) 
     let mut alert_usd: Vec<NanoUsd> = list("alert_usd").unwrap_or_default().iter().filter_map(money).collect();
     alert_usd.sort_unstable();
     alert_usd.dedup();
-    let fail = table.and_then(|table| table.text("on_exhausted")) == Some("fail");
     let per_day = table.and_then(|table| table.get("per_day_usd"));
     if let Some(node) = per_day.filter(|_| !top) {
         let problem = Problem::error("E0107", &node.at, "not supported yet: `per_day_usd` of a sub-crew");
@@ -57,7 +56,11 @@ pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str, top: bool) 
         origin,
         warn_at,
         alert_usd,
-        on_exhausted: if fail { OnExhausted::Fail } else { OnExhausted::Pause },
+        on_exhausted: match table.and_then(|table| table.text("on_exhausted")) {
+            Some("fail") => OnExhausted::Fail,
+            Some("finish") => OnExhausted::Finish,
+            Some(_) | None => OnExhausted::Pause,
+        },
         allow_unpriced: table.and_then(|table| table.text("unpriced")) == Some("allow"),
     }
 }

@@ -137,15 +137,10 @@ fn value(node: &Node, key: &Key, problems: &mut Vec<Problem>) {
         (Kind::TextOr(_), _) => wrong(node, key, "a string or a table", problems),
         (Kind::Named(spec), Val::Table(inner)) => named(inner, spec, problems),
         (Kind::Named(_), _) => wrong(node, key, "a table of named things", problems),
-        (Kind::Texts | Kind::TextOrTexts | Kind::TextsOr(_), Val::List(items)) => {
-            for item in items {
-                match (&item.value, kind) {
-                    (Val::Text(_), _) => {}
-                    (Val::Table(inner), Kind::TextsOr(spec)) => table(inner, spec, problems),
-                    _ => wrong(item, key, "strings", problems),
-                }
-            }
+        (Kind::Texts | Kind::TextOrTexts | Kind::TextsOr(_) | Kind::Tables(_), Val::List(items)) => {
+            items.iter().for_each(|item| listed(item, key, problems));
         }
+        (Kind::Tables(_), _) => wrong(node, key, "a list of tables", problems),
         (Kind::Texts | Kind::TextsOr(_), _) => wrong(node, key, "a list of strings", problems),
         (Kind::TextOrTexts, _) => wrong(node, key, "a string or a list of strings", problems),
         (Kind::Moneys | Kind::Shares, Val::List(items)) => {
@@ -162,6 +157,16 @@ fn value(node: &Node, key: &Key, problems: &mut Vec<Problem>) {
             }
         }
         (Kind::Moneys | Kind::Shares, _) => wrong(node, key, "a list of numbers", problems),
+    }
+}
+
+/// One of a list of strings or tables.
+fn listed(item: &Node, key: &Key, problems: &mut Vec<Problem>) {
+    match (&item.value, key.kind) {
+        (Val::Table(inner), Kind::TextsOr(spec) | Kind::Tables(spec)) => table(inner, spec, problems),
+        (_, Kind::Tables(_)) => wrong(item, key, "tables", problems),
+        (Val::Text(_), _) => {}
+        _ => wrong(item, key, "strings", problems),
     }
 }
 

@@ -40,9 +40,10 @@ pub(super) fn read(loader: &mut Loader<'_>, making: &mut Making<'_>, index: usiz
     let task = &mut making.drafts[index].task;
     (task.expected_output, task.output_file) = (expected, output_file);
     let prompt = match table.get("prompt").filter(|node| node.text().is_some()) {
-        Some(node) => prompt(loader, making, index, node, description.as_ref(), known),
-        None => description.map(TaskPrompt::Fixed),
+        Some(node) => prompt(loader, making, index, (node, "prompt"), description.as_ref(), known),
+        None => description.clone().map(TaskPrompt::Fixed),
     };
+    super::retry::read(loader, making, index, description.as_ref(), known);
     let tells = table.get("prompt").is_some() || table.get("description").is_some();
     let draft = &mut making.drafts[index];
     let agent = matches!(draft.task.who, Who::Agent(_)) && table.get("tool").or(table.get("crew")).is_none();
@@ -75,11 +76,11 @@ fn output_path(loader: &mut Loader<'_>, making: &Making<'_>, index: usize, node:
 }
 
 /// A prompt file, or a template that gives the name of one per item.
-fn prompt(
+pub(super) fn prompt(
     loader: &mut Loader<'_>,
     making: &mut Making<'_>,
     index: usize,
-    node: &Node,
+    (node, key): (&Node, &str),
     description: Option<&TemplateName>,
     known: &BTreeMap<String, Ty>,
 ) -> Option<TaskPrompt> {
@@ -111,7 +112,7 @@ fn prompt(
     let name = making.drafts[index].task.name.clone();
     let text = if description.is_some() { format!("@{name}/{path}") } else { path.to_owned() };
     let made = Node { at: node.at.clone(), value: super::doc::Val::Text(text) };
-    let template = making.shelf.inline(loader, &format!("tasks.{name}.prompt"), &made, Fences::None)?;
+    let template = making.shelf.inline(loader, &format!("tasks.{name}.{key}"), &made, Fences::None)?;
     check(loader, &making.shelf, &template, known, &who, &[]);
     Some(TaskPrompt::Chosen(template))
 }
@@ -178,6 +179,10 @@ fn both(
     let text = draft.table.text("description").unwrap_or_default();
     let path = file.0.strip_prefix("prompts/").unwrap_or(&file.0);
     let name = format!("prompts/@{}/{path}", draft.task.name);
+    let known = TemplateName(name.as_str().into());
+    if making.shelf.site(&known).is_some() {
+        return Some(known);
+    }
     let text = format!("{{% include {path:?} %}}\n\n{text}");
     let optional = making.shelf.builder.optional_of(file).cloned().unwrap_or_default();
     let made = making.shelf.made(loader, &name, &text, at)?;

@@ -1,6 +1,9 @@
 //! Every key of a crew file, as data. Invariant: what is not in these tables is refused; what is in
 //! them and not built yet is refused by name.
 
+mod habits;
+pub use habits::HABITS;
+
 /// What a key takes.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
@@ -29,6 +32,8 @@ pub enum Kind {
     TextOrTexts,
     /// Strings, or tables of such a shape.
     TextsOr(&'static Spec),
+    /// Tables of such a shape.
+    Tables(&'static Spec),
     /// A string or any table: a schema.
     Schema,
     /// Any table: its reader checks it.
@@ -120,7 +125,7 @@ pub static BUDGET: Spec = Spec {
         key("max_calls", Kind::Int(1, MANY), "1000", "model calls"),
         key("warn_at", Kind::Shares, "[0.5, 0.8, 0.9]", "alerts, as parts of a limit"),
         key("alert_usd", Kind::Moneys, "[]", "alerts, as amounts"),
-        key("on_exhausted", Kind::Choice(&["pause", "fail"], &["finish"]), "pause", "what happens at the limit"),
+        key("on_exhausted", Kind::Choice(&["pause", "finish", "fail"], &[]), "pause", "what happens at the limit"),
         key("per_day_usd", Kind::Money, "", "money of a UTC day, over all runs of the crew in the state folder"),
         key("unpriced", Kind::Choice(&["deny", "allow"], &[]), "deny", "models without a price"),
         later("degrade", "what to give up first"),
@@ -213,7 +218,7 @@ pub static MODEL: Spec = Spec {
         key("seed", Kind::Integer, "", ""),
         key("reasoning", Kind::Text, "", "the provider's word for effort"),
         key("extra", Kind::Free, "{}", "keys for the request's body"),
-        later("fallback", "models to go on with"),
+        key("fallback", Kind::Texts, "[]", "models to go on with"),
     ],
 };
 
@@ -279,6 +284,16 @@ pub static GUARDRAIL: Spec = Spec {
     ],
 };
 
+pub static RETRY: Spec = Spec {
+    name: "an entry of `retry`",
+    keys: &[
+        key("temperature", Kind::Milli(2000), "as before", ""),
+        key("model", Kind::Text, "as before", "alias or `provider/model-id`"),
+        key("prompt", Kind::Text, "as before", "file in prompts/, or a template of its name"),
+        key("max_output", Kind::Int(1, MANY), "as before", "tokens per call"),
+    ],
+};
+
 pub static TASK: Spec = Spec {
     name: "[tasks.N]",
     keys: &[
@@ -311,7 +326,7 @@ pub static TASK: Spec = Spec {
         key("attempts", Kind::Int(1, 20), "3", "counted attempts"),
         key("timeout", Kind::Time, "the agent's", "of one attempt"),
         key("budget", Kind::Table(&NODE_BUDGET), "", "its part"),
-        later("retry", "variations of later attempts"),
+        key("retry", Kind::Tables(&RETRY), "the failure table's", "what attempt 2, 3, … do differently"),
     ],
 };
 
@@ -368,28 +383,3 @@ pub static FRONT: Spec = Spec {
         key("max_output", Kind::Int(1, MANY), "", "the agent's"),
     ],
 };
-
-/// Words of other tools: table (empty: any), word, what to write here.
-pub static HABITS: &[(&str, &str, &str)] = &[
-    ("", "process", "order comes from `context` and `after` of the tasks; a lead is `lead` in [crew]"),
-    ("", "max_iter", "write `max_turns` in [agents.N]"),
-    ("", "max_iterations", "write `max_turns` in [agents.N], or `max_rounds` of a `review`"),
-    ("", "depends_on", "write `context = [...]` (gets the results) or `after = [...]` (only waits)"),
-    ("", "needs", "write `context = [...]` (gets the results) or `after = [...]` (only waits)"),
-    ("", "instructions", "write `description` in the task, or a role prompt in prompts/"),
-    ("", "system_prompt", "write a role prompt in prompts/ and name it with `prompt`"),
-    ("", "llm", "write `model`: an alias of [models] or `provider/model-id`"),
-    ("", "human_input", "write `approval` in the task (not supported yet)"),
-    ("", "manager_agent", "write `lead` in [crew]"),
-    ("", "manager_llm", "write `lead` in [crew]; the lead is an agent with a `model`"),
-    ("", "allow_delegation", "write `delegates = [...]` in [agents.N]"),
-    ("", "output_json", "write `output_schema`"),
-    ("", "output_pydantic", "write `output_schema`"),
-    ("", "guardrail", "write `guardrails = [...]`"),
-    ("", "max_rpm", "write `rpm` in [providers.N]"),
-    ("", "verbose", "use the flag `-v`; every event is in the journal anyway"),
-    ("", "async_execution", "leave it out: tasks that do not wait for each other run at once"),
-    ("models", "max_tokens", "write `max_output` (of one call); `max_tokens` is a total of a budget"),
-    ("agents", "max_tokens", "write `max_output` (of one call); a total is `budget = { max_tokens = … }`"),
-    ("tasks", "max_tokens", "write `max_output` (of one call); a total is `budget = { max_tokens = … }`"),
-];

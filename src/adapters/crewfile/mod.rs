@@ -19,6 +19,7 @@ mod problem;
 mod prompts;
 mod render;
 mod repeat;
+mod retry;
 mod rows;
 mod scope;
 mod solo;

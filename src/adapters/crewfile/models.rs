@@ -115,6 +115,9 @@ impl<'d> Models<'d> {
                 let help = "write `provider/model-id`, such as `openai/gpt-4.1-mini`";
                 loader.report(Problem::error("E0204", at, message).help(help));
             }
+            for (name, at) in entry.node.table().map(|table| table.texts("fallback")).unwrap_or_default() {
+                self.exists(loader, name, at);
+            }
             let price = entry.node.table().and_then(|table| table.get("price"));
             if let Some((at, table)) = price.and_then(|node| Some((&node.at, node.table()?))) {
                 for key in ["input", "output"].into_iter().filter(|key| table.get(key).is_none()) {
@@ -147,15 +150,35 @@ impl<'d> Models<'d> {
         if replaced && loader.replacement.is_none() {
             loader.replacement = Some(model.clone());
         }
-        for layer in layers.iter().rev() {
-            model.settings.temperature = layer.temperature.or(model.settings.temperature);
-            model.settings.max_output = layer.max_output.unwrap_or(model.settings.max_output);
+        let most = overrides.max_output;
+        let mut others = self.fallback(loader, &spec);
+        // A model that replaces all others has nobody behind it.
+        others.retain(|_| !replaced);
+        for other in &mut others {
+            lay(layers, most, &mut other.settings);
         }
-        if let Some(most) = overrides.max_output {
-            model.settings.max_output = model.settings.max_output.min(most);
-        }
+        model.fallback = others.into_iter().map(Arc::new).collect();
+        lay(layers, most, &mut model.settings);
         self.note_left_out(loader, &model);
+        model.fallback.iter().for_each(|other| self.note_left_out(loader, other));
         Some(Arc::new(model))
+    }
+
+    /// The models that an alias names in `fallback`.
+    fn fallback(&self, loader: &mut Loader<'_>, spec: &str) -> Vec<Model> {
+        let table = self.aliases.and_then(|table| table.get(spec)).and_then(Node::table);
+        let Some(table) = table else { return Vec::new() };
+        let mut out: Vec<Model> = Vec::new();
+        for (name, at) in table.texts("fallback") {
+            let (name, at) = (name.to_owned(), at.clone());
+            if name == spec || out.iter().any(|other| other.name == name) {
+                let message = format!("`{name}` is there already: nothing would change");
+                loader.report(Problem::error("E0204", &at, message));
+            } else if let Some(model) = self.find(loader, &name, &at) {
+                out.push(model);
+            }
+        }
+        out
     }
 
     /// What this model refuses is not sent to it, and whoever wrote it is told.
@@ -243,6 +266,7 @@ impl<'d> Models<'d> {
             price,
             context_window: window.or(listed_window),
             settings: settings(table),
+            fallback: Vec::new(),
             extra: Arc::new(match table.and_then(|table| table.get("extra")).map(Node::json) {
                 Some(serde_json::Value::Object(extra)) => extra,
                 Some(_) | None => serde_json::Map::new(),
@@ -275,6 +299,15 @@ impl<'d> Models<'d> {
         loader.report(problem);
         None
     }
+}
+
+/// Lays what the layers state over a model's settings, the first one winning; `most` is `--max-output`.
+fn lay(layers: &[&Layer], most: Option<u64>, settings: &mut Settings) {
+    for layer in layers.iter().rev() {
+        settings.temperature = layer.temperature.or(settings.temperature);
+        settings.max_output = layer.max_output.unwrap_or(settings.max_output);
+    }
+    settings.max_output = settings.max_output.min(most.unwrap_or(u64::MAX));
 }
 
 fn merged(known: ProviderTable, table: &Table) -> ProviderTable {
@@ -330,5 +363,6 @@ fn settings(table: Option<&Table>) -> Settings {
         top_p: fraction("top_p", 1000),
         seed: table.get("seed").and_then(|node| node.decimal()?.parse().ok()),
         reasoning: table.text("reasoning").map(str::to_owned),
+        without: Vec::new(),
     }
 }

@@ -273,6 +273,7 @@ mod tests {
             top_p: Some(Milli(900)),
             seed: Some(1),
             reasoning: Some("low".into()),
+            without: Vec::new(),
         };
         let free = Capabilities::default();
         assert_eq!((free.fit(&all), free.left_out("m", &all)), (all.clone(), vec![]));

@@ -1,11 +1,13 @@
 //! From a provider's refusal to a row of the failure table. Invariant: a status alone decides unless
-//! the body carries one of the codes listed here; no rule reads a provider's prose.
+//! the body carries one of the codes listed here; no rule reads a provider's prose, but for the quoted
+//! name of a parameter it refuses.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use crate::core::chat::{CallFailure, FailureClass, ModelAnswer};
+use crate::core::failure::Parameter;
 
 /// Bytes of a body that is no answer that are kept.
 const MALFORMED_MAX: usize = 2048;
@@ -111,7 +113,10 @@ impl Said {
             message = format!("{message} ({})", capped(&hide(&named.join(", "))));
         }
         let retry_after_ms = retry_after_ms.or(self.retry_after_ms);
-        CallFailure { status: Some(status), retry_after_ms, ..CallFailure::of(class, capped(&message)) }
+        let ours = class == FailureClass::OurFault;
+        let param =
+            ours.then(|| self.param.as_deref().and_then(Parameter::of).or(Parameter::in_words(words))).flatten();
+        CallFailure { status: Some(status), retry_after_ms, param, ..CallFailure::of(class, capped(&message)) }
     }
 }
 

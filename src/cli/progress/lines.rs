@@ -54,7 +54,7 @@ pub fn said(tally: &Tally, entry: &Entry, verdict: Option<&str>) -> Vec<Said> {
             }
             ToolEvent::Started { .. } | ToolEvent::Refused { .. } | ToolEvent::Returned { .. } => Vec::new(),
         },
-        Event::Ledger(event) => ledger(event).into_iter().collect(),
+        Event::Ledger(event) => ledger(tally, event).into_iter().collect(),
     }
 }
 
@@ -160,6 +160,12 @@ fn task(tally: &Tally, event: &TaskEvent, verdict: Option<&str>) -> Option<Said>
             Said::new("shrunk", Tone::Dim, format!("{step}: older turns shortened to fit the context"))
         }
         TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } | TaskEvent::Parked { .. } => return None,
+        TaskEvent::FellBack { step, model, because, .. } => {
+            Said::new("fallback", Tone::Warn, format!("{step} goes on with {}: {}", clean(model), clean(because)))
+        }
+        TaskEvent::Accepted { step, attempt, by, .. } => {
+            Said::new("accepted", Tone::Dim, format!("{step}: the answer of attempt {attempt}, by {}", clean(by)))
+        }
         TaskEvent::Woken { .. } | TaskEvent::Concluding { .. } => return None,
     })
 }
@@ -200,6 +206,10 @@ fn call(tally: &Tally, event: &CallEvent) -> Option<Said> {
             let text = format!("{} for budget at {node}: the call needs up to {need} {limit}", call.step);
             Said { in_region: true, ..Said::new("waits", Tone::Dim, text) }
         }
+        CallEvent::Exhausted { call, node, limit, finish: true, .. } => {
+            let text = format!("{}: no {limit} budget of {node} for more turns, it goes to its ending", call.step);
+            Said::new("budget", Tone::Warn, text)
+        }
         CallEvent::Exhausted { call, node, limit, need, left, .. } => {
             let (need, left) = (ends::in_unit(*limit, *need), ends::in_unit(*limit, *left));
             Said::new("no budget", Tone::Warn, format!("{}: needs {need} {limit}, {left} left at {node}", call.step))
@@ -239,7 +249,7 @@ fn call(tally: &Tally, event: &CallEvent) -> Option<Said> {
     })
 }
 
-fn ledger(event: &LedgerEvent) -> Option<Said> {
+fn ledger(tally: &Tally, event: &LedgerEvent) -> Option<Said> {
     Some(match event {
         // Part of a hold, which is not told either.
         LedgerEvent::Day { .. } => return None,
@@ -249,7 +259,21 @@ fn ledger(event: &LedgerEvent) -> Option<Said> {
                 AlertAt::Usd(amount) => cap(*amount),
             };
             let used = format!("{} and {} tokens spent or held", usd(used.usd), grouped(used.tokens.0));
-            Said::new("alert", Tone::Warn, format!("{node} has reached {at}: {used}"))
+            let forecast = tally.forecast_words().map(|words| format!("; {words}")).unwrap_or_default();
+            Said::new("alert", Tone::Warn, format!("{node} has reached {at}: {used}{forecast}"))
+        }
+        LedgerEvent::Unguaranteed { node, limit, aside, used, never, .. } => {
+            let kept = ends::in_unit(*limit, *aside);
+            let spent = ends::in_unit(*limit, *used);
+            let text = match never {
+                true => format!(
+                    "a result is not guaranteed: the endings of all tasks may need {kept} {limit}, more than {node} has"
+                ),
+                false => format!(
+                    "a result is no longer guaranteed: {node} has {spent} {limit} spent or held, the endings ahead may need {kept}"
+                ),
+            };
+            Said::new("budget", Tone::Bad, text)
         }
         LedgerEvent::Raised { caps, by } => {
             let all = [

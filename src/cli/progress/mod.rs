@@ -18,6 +18,7 @@ use super::tally::Tally;
 use crate::actors::streams::Writing;
 use crate::actors::throttle::{NearLimit, Waiting};
 use crate::core::chain::Hash;
+use crate::core::crew::Crew;
 use crate::core::event::{Event, TaskEvent};
 use crate::core::ids::{BlobId, RunId, Seq};
 use crate::core::machine::Texts;
@@ -74,9 +75,10 @@ impl Progress {
         Progress { out, mode, texts, zone: TimeZone::system(), tally, region, waits, writing: Vec::new(), spoke_ms: 0 }
     }
 
-    /// Says where the providers' keys come from, for the words about one that is refused.
-    pub fn knowing(mut self, keys: BTreeMap<String, String>) -> Progress {
-        self.tally.keys = keys;
+    /// What is shown may speak of what is still to come, and of where the providers' keys come from, for the
+    /// words about one that is refused.
+    pub fn of(mut self, crew: Arc<Crew>, keys: BTreeMap<String, String>) -> Progress {
+        (self.tally.crew, self.tally.keys) = (Some(crew), keys);
         self
     }
 

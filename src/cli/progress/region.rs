@@ -113,5 +113,6 @@ fn money(tally: &Tally, now_ms: u64) -> String {
     let offline = if tally.started.as_ref().is_some_and(|started| started.offline) { " · [offline]" } else { "" };
     let used = tally.ledger.total().settled.tokens.0;
     let elapsed = span(tally.running_ms() + now_ms.saturating_sub(tally.last_ms));
-    format!("{asked}{} · {} · {elapsed}{offline}", ends::money(tally), tokens(used))
+    let forecast = tally.forecast_words().map(|words| format!(" · {words}")).unwrap_or_default();
+    format!("{asked}{} · {} · {elapsed}{offline}{forecast}", ends::money(tally), tokens(used))
 }

@@ -53,6 +53,7 @@ impl Told {
             price_from: Default::default(),
             windows: Default::default(),
             caps,
+            aside: Vec::new(),
             cap_origin: "default".into(),
             key: None,
             offline,
@@ -74,7 +75,7 @@ impl Told {
         self
     }
     fn start(&mut self, at: &str, who: &str) -> &mut Told {
-        let work = Work::Prompt { system: msg(), user: msg(), carries: false };
+        let work = Box::new(Work::Prompt { system: msg(), user: msg(), carries: false, retry: Vec::new() });
         self.event(Event::Task(TaskEvent::Assigned { step: step(at), agent: agent(who), work }))
     }
     fn hold(&mut self, id: &str, who: &str, usd: &str) -> &mut Told {
@@ -90,6 +91,7 @@ impl Told {
             messages: 2,
             tools: false,
             waited: false,
+            ending: false,
             nodes: vec![NodeId::Crew(Step::root())],
         };
         self.event(Event::Call(CallEvent::Held(Box::new(held))))
@@ -216,6 +218,7 @@ fn a_pause_by_budget_says_what_it_needs_and_which_command_goes_on() {
         limit: Limit::Usd,
         need,
         left,
+        finish: false,
         pause: true,
     }));
     told.answer("draft#1.1", "writer", 3_400, "0.026").finish("draft#1", "writer", money(3_400, "0.026"));
@@ -256,8 +259,7 @@ fn terminal_sequences_of_a_provider_never_get_through() {
     let mut told = at_work();
     told.said.clear();
     let message = "\x1b[2J\x1b]0;owned\x07no \x1b[31mquota\r\nleft".to_owned();
-    let failure =
-        CallFailure { class: FailureClass::Quota, status: Some(429), message, retry_after_ms: None, usage: None };
+    let failure = CallFailure { status: Some(429), ..CallFailure::of(FailureClass::Quota, message) };
     let (id, who) = (call("draft#1.1"), agent("writer"));
     told.event(Event::Call(CallEvent::Failed { call: id, agent: who, failure, elapsed_ms: 1 }));
     assert_eq!(told.said, ["12:00:28 failed draft#1.1 not answered: no quota left"]);

@@ -82,6 +82,10 @@ fn facts(event: &Event) -> (String, Vec<String>) {
                 };
                 (node.to_string(), vec![at, format!("{} used", usd(used.usd))])
             }
+            LedgerEvent::Unguaranteed { node, limit, aside, .. } => {
+                let kept = ends::in_unit(*limit, *aside);
+                (node.to_string(), vec![format!("{kept} {limit} for the endings ahead")])
+            }
             LedgerEvent::Raised { caps: raised, by } => {
                 (String::new(), vec![format!("cap is now {}", caps(*raised)), format!("by {}", clean(by))])
             }
@@ -154,7 +158,7 @@ fn task(event: &TaskEvent) -> (String, Vec<String>) {
     let (step, facts) = match event {
         TaskEvent::FannedOut { step, keys, .. } => (step.to_string(), vec![count(keys.len() as u64, "item")]),
         TaskEvent::Assigned { step, agent, work } => {
-            let what = match work {
+            let what = match &**work {
                 Work::Prompt { carries: true, .. } => "goes on from its turns".to_owned(),
                 Work::Prompt { .. } => String::new(),
                 Work::Tool { tool, .. } => format!("tool {}", clean(tool)),
@@ -167,6 +171,12 @@ fn task(event: &TaskEvent) -> (String, Vec<String>) {
             (step.to_string(), vec![format!("attempt {attempt}: {}", word(class)), message(why)])
         }
         TaskEvent::NeedsReview { step, class, message: why, .. } => (step.to_string(), vec![word(class), message(why)]),
+        TaskEvent::FellBack { step, model, because, .. } => {
+            (step.to_string(), vec![format!("to {}", clean(model)), clean(because)])
+        }
+        TaskEvent::Accepted { step, attempt, by, .. } => {
+            (step.to_string(), vec![format!("answer of attempt {attempt}"), format!("by {}", clean(by))])
+        }
         TaskEvent::Retried { step, by, .. } => (step.to_string(), vec![format!("by {}", clean(by))]),
         TaskEvent::Finished { step, agent, result } => {
             let mut facts = result_facts(result);

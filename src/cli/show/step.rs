@@ -133,7 +133,7 @@ fn print(context: &Context, journal: &Journal, row: &StepTally, wanted: &Wanted,
     }
     match &row.state {
         StepState::Review { message } => context.out.line(&format!(
-            "needs a person: {}\ngo on: bosun resume {} --retry '{}'",
+            "needs a person: {}\ngo on: bosun resume {} --retry '{}', or --accept STEP --attempt N to take an answer as it is",
             clean(message),
             journal.row.run.short(),
             row.step

@@ -222,7 +222,8 @@ impl Why<'_> {
     /// The files that its messages come from, and how large they became.
     fn prompts(&self, step: &Step, place: &Place<'_>) -> Vec<(&'static str, String)> {
         let work = self.tasks().find_map(|event| {
-            let TaskEvent::Assigned { step: of, work: Work::Prompt { system, user, .. }, .. } = event else {
+            let TaskEvent::Assigned { step: of, work, .. } = event else { return None };
+            let Work::Prompt { system, user, .. } = &**work else {
                 return None;
             };
             (of == step).then_some((*system, *user))

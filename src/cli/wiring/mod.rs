@@ -24,6 +24,7 @@ use crate::adapters::tools::{CommandSpec, Declared, Grant, ToolBox, ToolBoxes};
 use crate::core::builtin;
 use crate::core::chat::{Blob, FailureClass};
 use crate::core::crew::{Crew, InputKind, Pricing, ToolSource};
+use crate::core::estimate::set_aside;
 use crate::core::event::{Event, RunEvent, Started};
 use crate::core::ids::{Name, RunId, Seq};
 use crate::core::rules;
@@ -329,6 +330,7 @@ fn started(id: &RunId, ready: &Ready) -> Started {
         prices: prices.collect(),
         price_from: ready.loaded.price_from.clone(),
         windows: ready.loaded.windows.clone(),
+        aside: set_aside(&ready.crew, &ready.inputs),
         caps: ready.crew.budget.caps,
         cap_origin: ready.crew.budget.origin.clone(),
         key: ready.key.clone(),

@@ -2,6 +2,7 @@
 //! change nothing here.
 
 use super::*;
+use crate::core::failure::Action;
 
 impl Agent {
     pub fn apply(&mut self, event: &Event) -> Result<(), IllegalEvent> {
@@ -36,10 +37,9 @@ impl Agent {
                 let Some(job) = self.job.as_mut().filter(|job| &job.step == step) else {
                     return Err(self.illegal(event, "it has no such task"));
                 };
-                job.again(variation.clone());
-                let keep = job.base + 1;
-                self.memory.truncate(keep);
-                self.known = self.known.take().filter(|known| known.messages <= keep);
+                job.again((**variation).clone());
+                let (base, told) = (job.base, variation.prompt.or(job.user));
+                self.tell_anew(base, told);
                 self.memory.extend(variation.note);
             }
             TaskEvent::NeedsReview { step, .. } => {
@@ -47,26 +47,29 @@ impl Agent {
                     job.phase = Phase::Review;
                 }
             }
-            TaskEvent::Retried { step, .. } => {
+            TaskEvent::Retried { step, .. } => self.looked_at(step, None),
+            TaskEvent::Accepted { step, answer, .. } => self.looked_at(step, Some(**answer)),
+            TaskEvent::FellBack { step, model, .. } => {
                 if let Some(job) = self.job.as_mut().filter(|job| &job.step == step) {
-                    job.again(Variation::default());
-                    (job.attempt, job.deaths) = (1, 0);
-                    self.memory.truncate(job.base + 1);
-                    self.known = None;
+                    (job.fallen, job.refusals, job.hiccups) = (Some(model.clone()), 0, 0);
                 }
             }
             TaskEvent::Finished { step, .. } => {
                 if let Some(job) = self.job.take_if(|job| &job.step == step)
-                    && let Phase::Judging { answer, .. } = job.phase
+                    && let Phase::Judging { answer, .. } | Phase::Accepted { answer } = job.phase
                 {
                     self.memory.push(answer);
                 }
             }
-            TaskEvent::Shrunk { replaced, dropped, .. } => self.shrink(replaced, *dropped),
+            TaskEvent::Shrunk { replaced, dropped, .. } => {
+                self.shrink(replaced, *dropped);
+                self.job.iter_mut().for_each(Job::ease);
+            }
             TaskEvent::Concluding { note, .. } => {
                 self.memory.push(*note);
                 if let Some(job) = &mut self.job {
                     job.concluding = true;
+                    job.ease();
                 }
             }
             TaskEvent::DelegationRefused { from, index, content, .. } => self.returned(from, *index, *content),
@@ -92,10 +95,27 @@ impl Agent {
 
     /// Starts a task. `carries` keeps the turns of the last round; a clean start forgets them, unless
     /// the agent's memory is the run's.
+    /// A person has looked: the step starts over, or has its result.
+    fn looked_at(&mut self, step: &Step, accepted: Option<Msg>) {
+        let Some(job) = self.job.as_mut().filter(|job| &job.step == step) else { return };
+        match accepted {
+            Some(answer) => job.phase = Phase::Accepted { answer },
+            None => {
+                job.again(Variation::default());
+                (job.attempt, job.deaths, job.fallen, job.refusals) = (1, 0, None, 0);
+            }
+        }
+        let (base, told) = (job.base, job.user);
+        self.tell_anew(base, told);
+        self.known = None;
+    }
+
     fn begin(&mut self, step: Step, work: &Work) {
         let mut once = None;
+        let (mut told, mut retold) = (None, Vec::new());
         let phase = match work {
-            Work::Prompt { system, user, carries } => {
+            Work::Prompt { system, user, carries, retry } => {
+                (told, retold) = (Some(*user), retry.clone());
                 if !carries || self.memory.is_empty() {
                     self.memory.clear();
                     self.memory.push(*system);
@@ -120,6 +140,12 @@ impl Agent {
             phase,
             tool: once,
             variation: Variation::default(),
+            user: told,
+            retold,
+            fallen: None,
+            refusals: 0,
+            finishing: 0,
+            eased: 0,
             base: self.memory.len().saturating_sub(1),
             concluding: false,
             hiccups: 0,
@@ -152,6 +178,10 @@ impl Agent {
                 job.phase = Phase::Calling { held: held.clone() };
             }
             CallEvent::Queued { call, .. } if call.step == job.step => job.phase = Phase::Queued,
+            CallEvent::Exhausted { call, finish: true, .. } if call.step == job.step => {
+                job.finishing += 1;
+                job.phase = Phase::Ready;
+            }
             CallEvent::Exhausted { call, node, limit, pause, .. } if call.step == job.step => {
                 let message = format!("the {limit} budget of {node} cannot pay for another call");
                 job.phase = if *pause { Phase::Blocked } else { Phase::OverBudget { message } };
@@ -159,7 +189,7 @@ impl Agent {
             CallEvent::Answered(answered) if job.in_flight(&answered.call) => {
                 job.active_ms += answered.elapsed_ms;
                 job.spent = job.spent.plus(answered.cost);
-                job.hiccups = 0;
+                (job.hiccups, job.refusals) = (0, 0);
                 self.answered(answered);
             }
             CallEvent::Failed { call, failure, elapsed_ms, .. } if job.in_flight(call) => {
@@ -279,9 +309,18 @@ impl Job {
         matches!(&self.phase, Phase::Calling { held } if held.call == *call)
     }
 
+    /// It has given something up for want of budget.
+    fn ease(&mut self) {
+        self.eased = self.finishing;
+    }
+
     /// The next attempt, from the task's own prompt.
     fn again(&mut self, variation: Variation) {
         self.attempt += 1;
+        // A model that refuses is not asked again because the answer of another was bad.
+        if variation.model.is_some() {
+            (self.fallen, self.refusals) = (None, 0);
+        }
         self.turns = 0;
         self.active_ms = 0;
         self.turn_ms = 0;
@@ -290,6 +329,7 @@ impl Job {
         self.unknown_effect = false;
         self.concluding = false;
         self.looped = false;
+        (self.finishing, self.eased) = (0, 0);
         self.seen.clear();
         self.variation = variation;
         self.phase = match self.tool.clone() {
@@ -308,20 +348,25 @@ impl Job {
     }
 
     fn failed(&mut self, failure: &CallFailure) {
-        self.phase = match failure.class {
+        self.phase = match failure.class.rule().action {
             // Not an attempt: waits and goes on, as long as it takes.
-            FailureClass::NotSent => {
+            Action::Again => {
                 let wait = failure.retry_after_ms.unwrap_or_else(|| backoff_ms(self.hiccups));
                 self.hiccups += 1;
                 Phase::Backoff { ms: wait }
             }
             // It waits at the gate, which is closed for everyone on that key.
-            FailureClass::Transient => Phase::Backoff { ms: 0 },
+            Action::WaitThenFallback => {
+                self.refusals += 1;
+                Phase::Backoff { ms: 0 }
+            }
             // The run pauses; after a resume the same call is made anew.
-            FailureClass::Credentials | FailureClass::Quota | FailureClass::NotFound => Phase::Ready,
-            FailureClass::TooLong | FailureClass::OurFault | FailureClass::Ambiguous => {
+            Action::PauseRun | Action::NewCall => Phase::Ready,
+            Action::ShrinkOnce | Action::RemoveParameter | Action::NextAttempt => {
                 Phase::Failed(Trouble::Call(failure.clone()))
             }
+            // No class of a failed call leads here.
+            Action::TellModel | Action::Conclude | Action::Review => Phase::Failed(Trouble::Call(failure.clone())),
         };
     }
 

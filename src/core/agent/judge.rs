@@ -2,9 +2,9 @@
 //! every guardrail; a bad one is replaced, never appended, and what was wrong with it is recorded.
 
 use super::*;
-use crate::core::chat::{Effect, Message, Milli};
-use crate::core::crew;
+use crate::core::chat::{Effect, Message};
 use crate::core::event::{ErrorClass, TaskError, TaskResult, TaskStatus};
+use crate::core::failure::Action;
 use crate::core::machine::{Decided, Refusal, World};
 use crate::core::template::{ResultView, Scope};
 
@@ -112,23 +112,7 @@ impl Agent {
             return self.give_up(job, spec, class, why.to_owned());
         }
         let mut decided = Decided::default();
-        let mut variation = Variation { shorter: job.attempt >= 2, ..Variation::default() };
-        // A lost or late call says nothing about the prompt; a bad answer does.
-        let tell = match class {
-            ErrorClass::Ambiguous | ErrorClass::Timeout | ErrorClass::TooLong => false,
-            ErrorClass::Unusable | ErrorClass::UnknownTool | ErrorClass::Loop | ErrorClass::TurnLimit => true,
-            ErrorClass::Guardrail | ErrorClass::OurFault | ErrorClass::Tool | ErrorClass::PromptTooLarge => true,
-            ErrorClass::Deaths | ErrorClass::Crashed | ErrorClass::RoundLimit | ErrorClass::TooManyItems => false,
-            ErrorClass::Template | ErrorClass::Upstream | ErrorClass::Budget | ErrorClass::Cancelled => false,
-        };
-        if tell && spec.role.is_some() {
-            let mut scope = Scope::default();
-            scope.text("error", why.into());
-            let content = spec.crew.templates.builtin("repair", &scope);
-            variation.note = Some(decided.message(&Message::User { content }));
-            variation.temperature = lowered(job.variation.temperature.or(spec.settings.temperature));
-        }
-        variation.shorter |= class == ErrorClass::TooLong;
+        let variation = Box::new(self.next_variation(job, spec, class, why, &mut decided));
         decided.events.push(Event::Task(TaskEvent::AttemptFailed {
             step: job.step.clone(),
             agent: self.who.clone(),
@@ -175,24 +159,49 @@ impl Agent {
                 let why = "a tool with effect may or may not have run; it is not repeated by itself".to_owned();
                 return Ok(self.review(job, ErrorClass::Tool, why));
             }
-            Trouble::Call(failure) => match failure.class {
-                FailureClass::Ambiguous => (ErrorClass::Ambiguous, failure.message.clone()),
-                // Shrunk once by rule; if that is still too long, a person looks.
-                FailureClass::TooLong if job.variation.shorter => {
-                    return Ok(self.give_up(job, spec, ErrorClass::TooLong, failure.message.clone()));
-                }
-                FailureClass::TooLong => (ErrorClass::TooLong, failure.message.clone()),
-                // No variation of ours removes a parameter yet: a person reads the provider's words.
-                FailureClass::OurFault => {
-                    return Ok(self.give_up(job, spec, ErrorClass::OurFault, failure.message.clone()));
-                }
-                FailureClass::NotSent | FailureClass::Transient => (ErrorClass::Ambiguous, failure.message.clone()),
-                FailureClass::Credentials | FailureClass::Quota | FailureClass::NotFound => {
-                    (ErrorClass::OurFault, failure.message.clone())
-                }
-            },
+            Trouble::Call(failure) => return Ok(self.after_refusal(job, spec, failure)),
         };
         Ok(self.fail_attempt(job, spec, class, &why))
+    }
+
+    /// What the table says of a call that failed and is not simply made again.
+    fn after_refusal(&self, job: &Job, spec: &Spec, failure: &CallFailure) -> Decided {
+        let rule = failure.class.rule();
+        let class = match failure.class {
+            FailureClass::Ambiguous | FailureClass::NotSent | FailureClass::Transient => ErrorClass::Ambiguous,
+            FailureClass::TooLong => ErrorClass::TooLong,
+            FailureClass::OurFault | FailureClass::NotFound => ErrorClass::OurFault,
+            FailureClass::Credentials | FailureClass::Quota => ErrorClass::OurFault,
+        };
+        let words = failure.message.clone();
+        match rule.action {
+            // Shrunk once by rule; if that is still too long, a person looks.
+            Action::ShrinkOnce if job.variation.shorter => self.give_up(job, spec, class, words),
+            // Nothing that was sent can be left out: a person reads the provider's words.
+            Action::RemoveParameter if self.to_leave_out(job, spec).is_none() => self.give_up(job, spec, class, words),
+            Action::ShrinkOnce | Action::RemoveParameter | Action::NextAttempt | Action::NewCall => {
+                self.fail_attempt(job, spec, class, &words)
+            }
+            Action::Again | Action::WaitThenFallback | Action::PauseRun => self.fail_attempt(job, spec, class, &words),
+            Action::TellModel | Action::Conclude | Action::Review => self.fail_attempt(job, spec, class, &words),
+        }
+    }
+
+    /// A person took this answer: it is the result if it has the form the task's results have. What the
+    /// guardrails say of it the person has overruled.
+    pub(super) fn accepted(&self, world: World<'_>, job: &Job, spec: &Spec, answer: Msg) -> Result<Decided, Refusal> {
+        let text = world.texts.text(&answer.message)?;
+        let content = Message::decode(&text).map(|message| message.content().to_owned()).unwrap_or_default();
+        Ok(match usable(spec, &content) {
+            Ok((text, typed)) => {
+                let mut decided = Decided::default();
+                let text = Some(decided.keep(text));
+                let result = TaskResult { status: TaskStatus::Done, text, typed, error: None, spent: job.spent };
+                decided.events.push(self.finished(job, result));
+                decided
+            }
+            Err(why) => self.review(job, ErrorClass::Unusable, why),
+        })
     }
 
     /// Straight to a person: a retry by itself could do harm.
@@ -202,8 +211,18 @@ impl Agent {
     }
 }
 
-fn lowered(temperature: Option<Milli>) -> Option<Milli> {
-    crew::lower(temperature)
+/// The text of a result and whether it is typed, if a person may take `content` for it.
+///
+/// # Errors
+/// In words, where it is empty or does not fit the task's schema.
+pub fn usable(spec: &Spec, content: &str) -> Result<(String, bool), String> {
+    if content.trim().is_empty() {
+        return Err("the answer is empty".to_owned());
+    }
+    let Some(schema) = &spec.schema else { return Ok((content.to_owned(), false)) };
+    let value = repair_json(content).ok_or("the answer is not the JSON it must be")?;
+    schema.check(&value).map_err(|why| format!("the answer does not fit its schema: {why}"))?;
+    Ok((value.to_string(), true))
 }
 
 /// At most 500 characters: error texts are for people, whole answers are in the journal.

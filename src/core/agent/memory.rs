@@ -34,9 +34,10 @@ impl Agent {
         job: &Job,
         spec: &Spec,
         role: &crew::Agent,
-        model: &str,
+        of: &crew::Model,
     ) -> Result<Option<Decided>, Refusal> {
-        let whole = role.context_tokens.min(role.max_prompt_tokens.unwrap_or(u64::MAX));
+        let whole = role.context_tokens.min(role.max_prompt_tokens.unwrap_or(u64::MAX)).min(job.window(spec, of));
+        let model = &of.full_id();
         let limit = if job.variation.shorter { whole / 2 } else { whole };
         // Never more tokens than bytes: most prompts need no count.
         if self.memory.iter().map(|msg| msg.bytes_for(model)).sum::<u64>() <= limit {
@@ -62,6 +63,19 @@ impl Agent {
         }
         decided.events.push(Event::Task(TaskEvent::Shrunk { step, agent, replaced, dropped }));
         Ok(Some(decided))
+    }
+
+    /// The ending does not fit the budget: everything goes but the system message, the task and the last
+    /// word to it; then there is nothing left to give up.
+    pub(super) fn to_the_bone(&self, job: &Job) -> Decided {
+        let last = self.memory.len().saturating_sub(1);
+        let turns = (job.base + 1 < last).then_some((job.base + 1, last));
+        let earlier = (job.base > 1).then_some((1, job.base));
+        let Some((from, to)) = turns.or(earlier) else {
+            return self.over_budget(job, "the budget cannot pay for the ending of the task");
+        };
+        let (step, agent, dropped) = (job.step.clone(), self.who.clone(), Some((from as u32, to as u32)));
+        Decided::one(Event::Task(TaskEvent::Shrunk { step, agent, replaced: Vec::new(), dropped }))
     }
 
     /// Oldest tool results first, each replaced by a short stand-in, until the rest fits.

@@ -40,6 +40,7 @@ impl Agent {
             Phase::Judging { answer, finish, tools, .. } => {
                 self.judge(world, job, &spec, *answer, *finish, *tools).map(Decision::Record)
             }
+            Phase::Accepted { answer } => self.accepted(world, job, &spec, *answer).map(Decision::Record),
             Phase::Failed(trouble) => self.after_trouble(job, &spec, trouble).map(Decision::Record),
             Phase::OverBudget { message } => Ok(Decision::Record(self.over_budget(job, message))),
             Phase::ToolTask { tool, arguments, state } => {
@@ -52,10 +53,18 @@ impl Agent {
 
     /// Before a call: announce the conclusion, make the prompt fit, then ask for the hold.
     fn prepare(&self, world: World<'_>, job: &Job, spec: &Spec) -> Result<Decision, Refusal> {
-        let (Some(role), Some(model)) = (&spec.role, &spec.model) else {
+        let (Some(role), Some((model, settings))) = (&spec.role, job.in_force(spec)) else {
             return Err(Refusal::NotDue("a tool task makes no model call".into()));
         };
-        let last = job.turns + 1 >= role.max_turns || job.looped;
+        if let Some(decided) = self.fall_back(job, spec, &model) {
+            return Ok(Decision::Record(decided));
+        }
+        // No budget for more: first without tools, then with nothing but its task, then not at all.
+        let broke = job.finishing > job.eased;
+        if broke && (job.concluding || !self.offers_tools(spec)) {
+            return Ok(Decision::Record(self.to_the_bone(job)));
+        }
+        let last = job.turns + 1 >= role.max_turns || job.looped || broke;
         if last && !job.concluding && self.offers_tools(spec) {
             let mut decided = Decided::default();
             let text = spec.crew.templates.builtin("conclude", &Default::default());
@@ -64,22 +73,21 @@ impl Agent {
             decided.events.push(Event::Task(TaskEvent::Concluding { step, agent, note }));
             return Ok(Decision::Record(decided));
         }
-        if let Some(decided) = self.make_fit(world, job, spec, role, &model.full_id())? {
+        if let Some(decided) = self.make_fit(world, job, spec, role, &model)? {
             return Ok(Decision::Record(decided));
         }
         let tools = !job.concluding && self.offers_tools(spec);
-        let mut settings = spec.settings.clone();
-        settings.temperature = job.variation.temperature.or(settings.temperature);
         Ok(Decision::Ask(HoldRequest {
             call: CallId { step: job.step.clone(), number: job.calls + 1 },
             agent: self.who.clone(),
             attempt: job.attempt,
             model: model.full_id(),
-            input: Tokens(self.bound(job, spec, tools)),
+            input: Tokens(self.bound(job, spec, &model.full_id(), tools)),
             price: model.price,
             settings,
             messages: self.memory.len() as u32,
             tools,
+            ending: !tools,
         }))
     }
 
@@ -89,8 +97,7 @@ impl Agent {
 
     /// Upper bound of the input in tokens: what the provider reported for the longest prefix it has
     /// seen, then one token per byte of what is new. Byte-level tokenisers cannot use more.
-    fn bound(&self, job: &Job, spec: &Spec, tools: bool) -> u64 {
-        let model = spec.model.as_ref().map(|model| model.full_id()).unwrap_or_default();
+    fn bound(&self, job: &Job, spec: &Spec, model: &str, tools: bool) -> u64 {
         let unit = job.step.with_round(None);
         let known = self.known.as_ref().filter(|known| {
             known.unit == unit && known.model == model && (known.tools || !tools) && known.messages <= self.memory.len()
@@ -103,7 +110,7 @@ impl Agent {
             Some(known) => (known.messages, known.input),
             None => (0, PER_REQUEST + extras_bytes(self, spec, tools)),
         };
-        self.memory[seen..].iter().fold(start, |sum, msg| sum.saturating_add(msg.bytes_for(&model) + PER_MESSAGE))
+        self.memory[seen..].iter().fold(start, |sum, msg| sum.saturating_add(msg.bytes_for(model) + PER_MESSAGE))
     }
 
     /// The request of a held call.
@@ -111,14 +118,13 @@ impl Agent {
         let job = self.job.as_ref().filter(|job| job.step == call.step);
         let job = job.ok_or_else(|| Refusal::NotDue(format!("{call} is not this agent's")))?;
         let spec = Spec::of(world.crew, &job.step, &self.who);
-        let Some((spec, model)) = spec.and_then(|spec| spec.model.clone().map(|model| (spec, model))) else {
+        let Some((spec, (model, settings))) = spec.and_then(|spec| job.in_force(&spec).map(|model| (spec, model)))
+        else {
             return Err(Refusal::NotDue(format!("the crew has no step {}", job.step)));
         };
         let messages = self.memory.iter().map(|msg| world.texts.text(&msg.message)).collect::<Result<_, _>>()?;
         let own_turns = self.own_turns(world, &model.full_id())?;
         let tools = if job.concluding { Vec::new() } else { self.tool_specs(&spec) };
-        let mut settings = spec.settings.clone();
-        settings.temperature = job.variation.temperature.or(settings.temperature);
         Ok(ModelRequest {
             run: world.run.clone(),
             call: call.clone(),

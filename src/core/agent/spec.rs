@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::core::chat::Settings;
-use crate::core::crew::{self, Crew, Guardrail, Model, Place, Who};
+use crate::core::crew::{self, Crew, Guardrail, Model, Place, Retry, Who};
 use crate::core::ids::{AgentRef, Step};
 use crate::core::schema::Schema;
 
@@ -19,6 +19,7 @@ pub struct Spec {
     pub schema: Option<Arc<Schema>>,
     pub guardrails: Vec<Guardrail>,
     pub attempts: u32,
+    pub retry: Arc<[Retry]>,
     /// Running time of one attempt, in milliseconds.
     pub timeout_ms: u64,
     /// A failure is handed on (a child's to its parent, or `on_error` to its task), not put to a person.
@@ -53,6 +54,7 @@ impl Spec {
                     schema: task.schema.clone(),
                     guardrails: task.guardrails.clone(),
                     attempts: task.attempts,
+                    retry: task.retry.clone(),
                     timeout_ms: timeout_ms.unwrap_or(TOOL_TASK_TIMEOUT_MS),
                     failure_returns: task.on_error.is_some() || task.optional,
                     depth,
@@ -68,6 +70,7 @@ impl Spec {
                 schema: None,
                 guardrails: Vec::new(),
                 attempts: CHILD_ATTEMPTS,
+                retry: Arc::default(),
                 timeout_ms: role.timeout_ms,
                 failure_returns: true,
                 depth,

@@ -191,7 +191,7 @@ impl Agent {
             }
             Phase::ToolTask { .. } | Phase::Tools { .. } | Phase::Ready | Phase::Queued => None,
             Phase::Calling { .. } | Phase::Judging { .. } | Phase::Failed(_) | Phase::Backoff { .. } => None,
-            Phase::Blocked | Phase::OverBudget { .. } | Phase::Review => None,
+            Phase::Blocked | Phase::OverBudget { .. } | Phase::Review | Phase::Accepted { .. } => None,
         }
     }
 }

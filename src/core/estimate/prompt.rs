@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::core::builtin;
 use crate::core::crew::{self, Crew, Over, Task, TaskPrompt, Who};
 use crate::core::ids::Name;
-use crate::core::template::{TemplateName, Templates};
+use crate::core::template::{Scope, TemplateName, Templates};
 
 /// Bytes taken for an input that is not known yet.
 pub const UNKNOWN_INPUT: u64 = 2_000;
@@ -43,15 +43,18 @@ impl Longest {
         inputs: &BTreeMap<Name, serde_json::Value>,
     ) -> Longest {
         let task = &crew.tasks[index];
-        let sizes = Sizes { crew, index, inputs };
+        let sizes = Sizes { crew, index, inputs, per_token: 2 };
         let mut size = Size::default();
         size = size.plus(sizes.template(&role.system));
-        size = size.plus(match &task.prompt {
+        let told = |prompt: Option<&TaskPrompt>| match prompt {
             Some(TaskPrompt::Fixed(name)) => sizes.template(name),
             // Any prompt file may be chosen.
             Some(TaskPrompt::Chosen(_)) => Size::endless(),
             None => Size::default(),
-        });
+        };
+        let own = told(task.prompt.as_ref());
+        let later = task.retry.iter().map(|entry| told(entry.prompt.as_ref()).most).max();
+        size = size.plus(Size { most: own.most.max(later.unwrap_or(0)), likely: own.likely });
         if let Some(expected) = &task.expected_output {
             size = size.plus(sizes.template(expected));
         }
@@ -76,7 +79,7 @@ impl Longest {
     pub fn of_child(crew: &Arc<Crew>, role: &crew::Agent, output: u64) -> Longest {
         let index = usize::MAX;
         let inputs = BTreeMap::new();
-        let sizes = Sizes { crew, index, inputs: &inputs };
+        let sizes = Sizes { crew, index, inputs: &inputs, per_token: 2 };
         let size = sizes.template(&role.system).plus(Size { most: u64::MAX / 4, likely: 400 });
         Longest::with(size, extras(crew, role, &role.tools), role, crew, &role.tools, output)
     }
@@ -101,6 +104,33 @@ impl Longest {
             growth_expected: output / 4 + result / 4,
         }
     }
+}
+
+/// Bytes of a token of text that another model wrote, at most; what is longer takes free money first.
+pub const BYTES_PER_TOKEN: u64 = 5;
+
+/// Bound of the prompt of a task's ending: its own words and its inputs, nothing of the turns before. In
+/// the ledger's terms: a token a byte.
+pub fn ending(crew: &Arc<Crew>, index: usize, role: &crew::Agent, inputs: &BTreeMap<Name, serde_json::Value>) -> u64 {
+    let task = &crew.tasks[index];
+    let sizes = Sizes { crew, index, inputs, per_token: BYTES_PER_TOKEN };
+    let told = match &task.prompt {
+        Some(TaskPrompt::Fixed(name)) => sizes.template(name),
+        Some(TaskPrompt::Chosen(path)) => sizes.chosen(path),
+        None => Size::default(),
+    };
+    let mut size = sizes.template(&role.system).plus(told);
+    size = task.expected_output.iter().fold(size, |size, name| size.plus(sizes.template(name)));
+    let context = task.context.iter().map(|name| sizes.result(name).most).fold(0, u64::saturating_add);
+    let window = task.repeat.as_ref().and_then(|repeat| repeat.window).unwrap_or(0);
+    let window = window.saturating_mul(BYTES_PER_TOKEN).saturating_add(FENCE);
+    // A longer prompt is made to fit, or not sent at all.
+    let most = role.context_tokens.min(role.max_prompt_tokens.unwrap_or(u64::MAX)).saturating_mul(BYTES_PER_TOKEN);
+    let words = size.most.saturating_add(context).saturating_add(window).min(most);
+    // The schema in the prompt and beside it, the conclusion or what was wrong with the last answer.
+    let schema = task.schema.as_ref().map_or(0, |schema| schema.json().to_string().len() as u64);
+    let notes = 2_000 + 8 * OVERHEAD;
+    words.saturating_add(schema.saturating_mul(5)).saturating_add(notes)
 }
 
 /// Tool definitions, which providers bill as input.
@@ -156,6 +186,8 @@ struct Sizes<'a> {
     crew: &'a Arc<Crew>,
     index: usize,
     inputs: &'a BTreeMap<Name, serde_json::Value>,
+    /// What a token of a result counts in a prompt, at most: holds count bytes of what is new.
+    per_token: u64,
 }
 
 impl Sizes<'_> {
@@ -179,6 +211,25 @@ impl Sizes<'_> {
             size = size.plus(self.value(&one.name));
         }
         size
+    }
+
+    /// The longest of the prompts that the rows choose; of a list in a result, any prompt.
+    fn chosen(&self, path: &TemplateName) -> Size {
+        let repeat = self.crew.tasks.get(self.index).and_then(|task| task.repeat.as_ref());
+        let Some(Over::Rows(rows)) = repeat.map(|repeat| &repeat.over) else { return Size::endless() };
+        let mut found = std::collections::BTreeSet::new();
+        for (index, row) in rows.iter().enumerate() {
+            let mut scope = Scope::default();
+            scope.shared("item", row.item.clone());
+            scope.json("index", serde_json::Value::from(index + 1));
+            scope.json("key", serde_json::Value::from(row.key.as_str()));
+            let name =
+                self.crew.templates.render(path, &scope).ok().and_then(|path| self.crew.templates.find(path.trim()));
+            let Some(name) = name else { return Size::endless() };
+            found.insert(name);
+        }
+        let each = found.iter().map(|name| self.template(name));
+        each.reduce(|a, b| if a.most > b.most { a } else { b }).unwrap_or_default()
     }
 
     fn value(&self, name: &str) -> Size {
@@ -226,7 +277,7 @@ impl Sizes<'_> {
         let Some(task) = self.crew.task(name) else { return Size::default() };
         let one = self.output_of(task);
         let items = super::step::most_items(task);
-        let most = one.saturating_mul(2).saturating_add(FENCE).saturating_mul(items);
+        let most = one.saturating_mul(self.per_token).saturating_add(FENCE).saturating_mul(items);
         Size { most, likely: (one / 4).saturating_mul(items.min(20)) }
     }
 
@@ -235,11 +286,12 @@ impl Sizes<'_> {
         let own = match &task.who {
             Who::Agent(name) => {
                 let model = task.model.as_ref().or_else(|| self.crew.agents.get(name).map(|role| &role.model));
-                task.max_output.or(model.map(|model| model.settings.max_output)).unwrap_or(0)
+                model.map_or(0, |model| super::step::longest_answer(task, model))
             }
             Who::Tool { tool, .. } => self.crew.tools.get(tool).map_or(0, |tool| tool.spec.max_result),
             Who::Crew(name) => self.crew.crews.get(name).map_or(0, |sub| {
-                let inner = Sizes { crew: &sub.crew, index: usize::MAX, inputs: self.inputs };
+                let inner =
+                    Sizes { crew: &sub.crew, index: usize::MAX, inputs: self.inputs, per_token: self.per_token };
                 let output = &sub.crew.tasks[sub.crew.output];
                 inner.output_of(output).saturating_mul(super::step::most_items(output))
             }),

@@ -92,14 +92,19 @@ fn agent(crew: &Arc<Crew>, index: usize, role: &crew::Agent, inputs: &Inputs, ma
         let (to, max_children, max_depth) = (role.delegates.clone(), role.max_children, role.max_depth);
         made.delegation = Some(Delegation { to, max_children, max_depth });
     }
-    let longest = Longest::of_task(crew, index, role, tools, output, inputs);
-    let calls = Calls { model, output, turns: u64::from(made.turns), attempts: u64::from(task.attempts) };
-    let (mut expected, mut worst) = (calls.expected(&longest), Spend::default());
+    let calls =
+        |(model, output)| Calls { model, output, turns: u64::from(made.turns), attempts: u64::from(task.attempts) };
+    let mut expected = calls((model, output)).expected(&Longest::of_task(crew, index, role, tools, output, inputs));
+    let all = variants(model, output, &task.retry);
+    let most = all.iter().map(|(_, output)| *output).max().unwrap_or(output);
+    let longest = Longest::of_task(crew, index, role, tools, most, inputs);
+    let mut worst = Spend::default();
     for round in 1..=u64::from(made.rounds.min(100)) {
-        let carried = round - 1;
-        worst = worst.plus(calls.worst(&longest, carried, role.memory == MemoryScope::Run));
+        let whole = role.memory == MemoryScope::Run;
+        let each = all.iter().map(|one| calls(*one).worst(&longest, round - 1, whole));
+        worst = worst.plus(each.reduce(larger).unwrap_or_default());
     }
-    made.money = Some(Money::of(model.price));
+    made.money = all.iter().map(|(model, _)| Money::of(model.price)).reduce(Money::and);
     let mut known = BTreeMap::new();
     if let Some(children) = children(crew, role, 0, &mut known) {
         made.money = made.money.map(|money| money.and(children.money));
@@ -107,6 +112,26 @@ fn agent(crew: &Arc<Crew>, index: usize, role: &crew::Agent, inputs: &Inputs, ma
         worst = worst.plus(children.range.worst.times(u64::from(made.rounds)));
     }
     Range { expected, worst }
+}
+
+/// Every model that some attempt may call, with the longest answer it may give: the task's own, the
+/// entries of its `retry`, and what stands in for each.
+fn variants<'a>(model: &'a Arc<Model>, output: u64, retry: &'a [crew::Retry]) -> Vec<(&'a Model, u64)> {
+    let mut all = Vec::new();
+    let own = std::iter::once((model, output));
+    let listed = retry.iter().map(|entry| {
+        let (model, usual) = match &entry.model {
+            Some(model) => (model, model.settings.max_output),
+            None => (model, output),
+        };
+        (model, entry.max_output.unwrap_or(usual))
+    });
+    for (model, output) in own.chain(listed) {
+        all.push((&**model, output));
+        // An entry's own limit holds for whoever stands in.
+        all.extend(model.fallback.iter().map(|other| (&**other, output.max(other.settings.max_output))));
+    }
+    all
 }
 
 /// Calls of one attempt: with tools or delegates as many as turns, without them one.
@@ -205,15 +230,16 @@ fn child(crew: &Arc<Crew>, name: &Name, depth: u32, known: &mut BTreeMap<(Name, 
             Below { range: inner.total, money: inner.money.unwrap_or(Money::Local) }
         }
         (None, Some(role)) => {
-            let (model, output) = (&role.model, role.model.settings.max_output);
-            let longest = Longest::of_child(crew, role, output);
+            let all = variants(&role.model, role.model.settings.max_output, &[]);
+            let longest = Longest::of_child(crew, role, all.iter().map(|(_, output)| *output).max().unwrap_or(0));
             let turns = u64::from(turns(role, &role.tools));
-            let calls = Calls { model, output, turns, attempts: CHILD_ATTEMPTS };
+            let calls = |(model, output)| Calls { model, output, turns, attempts: CHILD_ATTEMPTS };
             // What it is told is written by whoever asks: as long as their answer, or as a prompt may be.
             let whole = true;
-            let own = Range { expected: calls.expected(&longest), worst: calls.worst(&longest, 0, whole) };
+            let worst = all.iter().map(|one| calls(*one).worst(&longest, 0, whole)).reduce(larger);
+            let own = Range { expected: calls(all[0]).expected(&longest), worst: worst.unwrap_or_default() };
             let inner = children(crew, role, depth, known);
-            let money = Money::of(model.price);
+            let money = all.iter().map(|(model, _)| Money::of(model.price)).reduce(Money::and).unwrap_or(Money::Local);
             match inner {
                 Some(inner) => Below { range: own.plus(inner.range), money: money.and(inner.money) },
                 None => Below { range: own, money },
@@ -223,6 +249,12 @@ fn child(crew: &Arc<Crew>, name: &Name, depth: u32, known: &mut BTreeMap<(Name, 
     };
     known.insert((name.clone(), depth), found);
     Some(found)
+}
+
+/// Most tokens of one answer of a task's agent, whoever gives it.
+pub(super) fn longest_answer(task: &Task, model: &Arc<Model>) -> u64 {
+    let output = task.max_output.unwrap_or(model.settings.max_output);
+    variants(model, output, &task.retry).iter().map(|(_, output)| *output).max().unwrap_or(output)
 }
 
 /// The larger of each figure.

@@ -20,7 +20,18 @@ pub enum CallEvent {
     Queued { call: CallId, agent: AgentRef, node: NodeId, limit: Limit, need: Amount },
     /// The hold would not fit if every open hold settled at zero.
     #[serde(rename = "call.exhausted")]
-    Exhausted { call: CallId, agent: AgentRef, node: NodeId, limit: Limit, need: Amount, left: Amount, pause: bool },
+    Exhausted {
+        call: CallId,
+        agent: AgentRef,
+        node: NodeId,
+        limit: Limit,
+        need: Amount,
+        left: Amount,
+        pause: bool,
+        /// The task goes straight to its ending.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        finish: bool,
+    },
     /// Outside: the answer as it came. `cost` is the hold's price of the reported usage.
     #[serde(rename = "call.answered")]
     Answered(Box<Answered>),
@@ -56,6 +67,9 @@ pub struct Held {
     pub waited: bool,
     /// Every node of the budget tree it counts in, from the top down.
     pub nodes: Vec<NodeId>,
+    /// A turn without tools, in a run that sets money aside for such turns.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ending: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -159,6 +173,10 @@ pub enum LedgerEvent {
     /// Settled + held of a node passed a threshold.
     #[serde(rename = "budget.alert")]
     Alert { node: NodeId, alert: AlertAt, limit: Limit, used: Amount, caps: Caps },
+    /// What is set aside for the endings of tasks ahead does not fit any more: a result is no longer
+    /// guaranteed. `never`: the cap never covered it.
+    #[serde(rename = "budget.unguaranteed")]
+    Unguaranteed { node: NodeId, limit: Limit, aside: Amount, used: Amount, caps: Caps, never: bool },
     /// Outside: `--raise-budget`. Only ever looser.
     #[serde(rename = "budget.raised")]
     Raised { caps: Caps, by: String },

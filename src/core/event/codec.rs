@@ -46,6 +46,8 @@ impl Event {
                 TaskEvent::Woken { .. } => "task.woken",
                 TaskEvent::Shrunk { .. } => "task.shrunk",
                 TaskEvent::Concluding { .. } => "task.concluding",
+                TaskEvent::FellBack { .. } => "task.fell_back",
+                TaskEvent::Accepted { .. } => "task.accepted",
             },
             Event::Call(event) => match event {
                 CallEvent::Held(_) => "call.held",
@@ -64,6 +66,7 @@ impl Event {
             Event::Ledger(event) => match event {
                 LedgerEvent::Alert { .. } => "budget.alert",
                 LedgerEvent::Raised { .. } => "budget.raised",
+                LedgerEvent::Unguaranteed { .. } => "budget.unguaranteed",
                 LedgerEvent::Day { .. } => "budget.day",
             },
         }

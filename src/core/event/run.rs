@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::TaskResult;
 use crate::core::crew::Overrides;
 use crate::core::ids::{BlobId, Name, RunId, Step};
+use crate::core::ledger::SetAside;
 use crate::core::money::{Caps, Price};
 use crate::core::rates::Cause as WaitCause;
 use crate::core::rules;
@@ -55,6 +56,9 @@ pub struct Started {
     pub windows: BTreeMap<String, u64>,
     /// Of the top crew, after every layer.
     pub caps: Caps,
+    /// What is set aside for the endings of tasks, where the crew says `on_exhausted = "finish"`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aside: Vec<SetAside>,
     /// Where the caps come from, in words.
     pub cap_origin: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,27 +5,33 @@ use std::collections::BTreeSet;
 
 use super::{CallEvent, ErrorClass, Event, LedgerEvent, RunEvent, Subject, TaskEvent, TaskStatus, ToolEvent};
 use crate::core::agent::DELEGATE;
-use crate::core::chat::FailureClass;
 use crate::core::ids::{AgentRef, Step};
 
 /// The scopes of a run: the root, and every sub-crew that has begun. Itself a fold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Scopes(BTreeSet<Step>);
+pub struct Scopes {
+    crews: BTreeSet<Step>,
+    /// Money is set aside for the endings of tasks: the ledger must know which are ahead.
+    aside: bool,
+}
 
 impl Scopes {
     pub fn apply(&mut self, event: &Event) {
         if let Event::Task(TaskEvent::CrewStarted { step, .. }) = event {
-            self.0.insert(step.clone());
+            self.crews.insert(step.clone());
+        }
+        if let Event::Run(RunEvent::Started(started)) = event {
+            self.aside = !started.aside.is_empty();
         }
     }
     pub fn contains(&self, step: &Step) -> bool {
-        self.0.contains(step)
+        self.crews.contains(step)
     }
     /// The scope whose coordinator owns `step`: the nearest sub-crew strictly above it, else the root.
     pub fn of(&self, step: &Step) -> Step {
         let mut above = step.parent();
         while let Some(step) = above {
-            if step.is_root() || self.0.contains(&step) {
+            if step.is_root() || self.crews.contains(&step) {
                 return step;
             }
             above = step.parent();
@@ -34,42 +40,63 @@ impl Scopes {
     }
 }
 
-impl Event {
-    /// Whoever folds this event. `scopes` has folded every earlier one.
-    pub fn subjects(&self, scopes: &Scopes) -> Vec<Subject> {
+impl TaskEvent {
+    fn subjects(&self, scopes: &Scopes) -> Vec<Subject> {
         let plan = |step: &Step| Subject::Plan(scopes.of(step));
         let agent = |agent: &AgentRef| Subject::Agent(agent.clone());
+        // What a run with money set aside tells its ledger besides.
+        let and_ledger = |mut all: Vec<Subject>| {
+            if scopes.aside && !all.contains(&Subject::Ledger) {
+                all.push(Subject::Ledger);
+            }
+            all
+        };
         // A sub-crew's own coordinator folds the beginning, parking and end of its task.
         let with_inner = |step: &Step| vec![plan(step), Subject::Plan(step.clone())];
         match self {
+            TaskEvent::FannedOut { step, .. } | TaskEvent::Skipped { step, .. } => and_ledger(vec![plan(step)]),
+            TaskEvent::FileWritten { step, .. } | TaskEvent::FileFailed { step, .. } => vec![plan(step)],
+            TaskEvent::Crashed { step, .. } => vec![plan(step)],
+            TaskEvent::RoundDecided { judge, .. } => vec![plan(judge)],
+            TaskEvent::CrewStarted { step, .. } => and_ledger(with_inner(step)),
+            TaskEvent::Parked { step, .. } => with_inner(step),
+            TaskEvent::Assigned { step, agent: who, .. } => vec![plan(step), agent(who)],
+            TaskEvent::AttemptFailed { agent: who, .. } => and_ledger(vec![agent(who)]),
+            TaskEvent::Woken { agent: who, .. } => vec![agent(who)],
+            TaskEvent::Shrunk { agent: who, .. } | TaskEvent::Concluding { agent: who, .. } => vec![agent(who)],
+            TaskEvent::FellBack { agent: who, .. } => vec![agent(who)],
+            TaskEvent::Accepted { step, agent: who, .. } => vec![plan(step), agent(who)],
+            TaskEvent::NeedsReview { step, agent: who, .. } => {
+                and_ledger(std::iter::once(plan(step)).chain(who.as_ref().map(agent)).collect())
+            }
+            TaskEvent::Retried { step, agent: who, .. } => {
+                std::iter::once(plan(step)).chain(who.as_ref().map(agent)).collect()
+            }
+            TaskEvent::Finished { step, agent: who, result } => {
+                let mut all = if scopes.contains(step) { with_inner(step) } else { vec![plan(step)] };
+                all.extend(who.as_ref().map(agent));
+                // Ended from above: a call of it may stand in a queue.
+                let crashed = result.error.as_ref().is_some_and(|error| error.class == ErrorClass::Crashed);
+                if result.status == TaskStatus::Cancelled || crashed {
+                    all.push(Subject::Ledger);
+                }
+                and_ledger(all)
+            }
+            TaskEvent::Delegated { step, .. } => vec![plan(step)],
+            TaskEvent::DelegationRefused { agent: who, .. } | TaskEvent::Returned { agent: who, .. } => {
+                vec![Subject::Plan(who.scope.clone()), agent(who)]
+            }
+        }
+    }
+}
+
+impl Event {
+    /// Whoever folds this event. `scopes` has folded every earlier one.
+    pub fn subjects(&self, scopes: &Scopes) -> Vec<Subject> {
+        let agent = |agent: &AgentRef| Subject::Agent(agent.clone());
+        match self {
             Event::Run(_) => vec![Subject::All],
-            Event::Task(event) => match event {
-                TaskEvent::FannedOut { step, .. } | TaskEvent::Skipped { step, .. } => vec![plan(step)],
-                TaskEvent::FileWritten { step, .. } | TaskEvent::FileFailed { step, .. } => vec![plan(step)],
-                TaskEvent::Crashed { step, .. } => vec![plan(step)],
-                TaskEvent::RoundDecided { judge, .. } => vec![plan(judge)],
-                TaskEvent::CrewStarted { step, .. } | TaskEvent::Parked { step, .. } => with_inner(step),
-                TaskEvent::Assigned { step, agent: who, .. } => vec![plan(step), agent(who)],
-                TaskEvent::AttemptFailed { agent: who, .. } | TaskEvent::Woken { agent: who, .. } => vec![agent(who)],
-                TaskEvent::Shrunk { agent: who, .. } | TaskEvent::Concluding { agent: who, .. } => vec![agent(who)],
-                TaskEvent::NeedsReview { step, agent: who, .. } | TaskEvent::Retried { step, agent: who, .. } => {
-                    std::iter::once(plan(step)).chain(who.as_ref().map(agent)).collect()
-                }
-                TaskEvent::Finished { step, agent: who, result } => {
-                    let mut all = if scopes.contains(step) { with_inner(step) } else { vec![plan(step)] };
-                    all.extend(who.as_ref().map(agent));
-                    // Ended from above: a call of it may stand in a queue.
-                    let crashed = result.error.as_ref().is_some_and(|error| error.class == ErrorClass::Crashed);
-                    if result.status == TaskStatus::Cancelled || crashed {
-                        all.push(Subject::Ledger);
-                    }
-                    all
-                }
-                TaskEvent::Delegated { step, .. } => vec![plan(step)],
-                TaskEvent::DelegationRefused { agent: who, .. } | TaskEvent::Returned { agent: who, .. } => {
-                    vec![Subject::Plan(who.scope.clone()), agent(who)]
-                }
-            },
+            Event::Task(event) => event.subjects(scopes),
             Event::Call(event) => match event {
                 CallEvent::Held(held) if held.waited => {
                     vec![Subject::Ledger, agent(&held.agent), Subject::Plan(held.agent.scope.clone())]
@@ -94,7 +121,8 @@ impl Event {
                 ToolEvent::Refused { agent: who, .. } | ToolEvent::Returned { agent: who, .. } => vec![agent(who)],
             },
             Event::Ledger(event) => match event {
-                LedgerEvent::Alert { .. } | LedgerEvent::Day { .. } => vec![Subject::Ledger],
+                LedgerEvent::Alert { .. } | LedgerEvent::Unguaranteed { .. } => vec![Subject::Ledger],
+                LedgerEvent::Day { .. } => vec![Subject::Ledger],
                 LedgerEvent::Raised { .. } => vec![Subject::All],
             },
         }
@@ -110,12 +138,13 @@ impl Event {
             },
             Event::Task(event) => match event {
                 TaskEvent::FileWritten { .. } | TaskEvent::FileFailed { .. } | TaskEvent::Retried { .. } => true,
-                TaskEvent::Crashed { .. } | TaskEvent::Woken { .. } => true,
+                TaskEvent::Crashed { .. } | TaskEvent::Woken { .. } | TaskEvent::Accepted { .. } => true,
                 TaskEvent::FannedOut { .. } | TaskEvent::Assigned { .. } | TaskEvent::CrewStarted { .. } => false,
                 TaskEvent::Skipped { .. } | TaskEvent::AttemptFailed { .. } | TaskEvent::NeedsReview { .. } => false,
                 TaskEvent::Finished { .. } | TaskEvent::RoundDecided { .. } | TaskEvent::Delegated { .. } => false,
                 TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } => false,
                 TaskEvent::Parked { .. } | TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } => false,
+                TaskEvent::FellBack { .. } => false,
             },
             Event::Call(event) => match event {
                 CallEvent::Answered(_) | CallEvent::Failed { .. } | CallEvent::Lost { .. } => true,
@@ -128,19 +157,8 @@ impl Event {
             },
             Event::Ledger(event) => match event {
                 LedgerEvent::Raised { .. } | LedgerEvent::Day { .. } => true,
-                LedgerEvent::Alert { .. } => false,
+                LedgerEvent::Alert { .. } | LedgerEvent::Unguaranteed { .. } => false,
             },
-        }
-    }
-}
-
-impl FailureClass {
-    /// Credentials or money at the provider: no later call can fare better.
-    pub fn stops_the_run(self) -> bool {
-        match self {
-            FailureClass::Credentials | FailureClass::Quota | FailureClass::NotFound => true,
-            FailureClass::NotSent | FailureClass::Transient | FailureClass::TooLong => false,
-            FailureClass::OurFault | FailureClass::Ambiguous => false,
         }
     }
 }

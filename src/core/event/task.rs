@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::ParkCause;
-use crate::core::chat::{Blob, Message, Milli, SECRET_MARK, SECRET_MAX};
+use crate::core::chat::{Blob, Message, Milli, Parameter, SECRET_MARK, SECRET_MAX};
 use crate::core::ids::{AgentRef, BlobId, CallId, Key, Name, Step};
 use crate::core::money::Amount;
 
@@ -17,7 +17,7 @@ pub enum TaskEvent {
     #[serde(rename = "task.fanned_out")]
     FannedOut { step: Step, keys: Vec<Key>, items: Option<BlobId> },
     #[serde(rename = "task.assigned")]
-    Assigned { step: Step, agent: AgentRef, work: Work },
+    Assigned { step: Step, agent: AgentRef, work: Box<Work> },
     /// A sub-crew begins below `step`.
     #[serde(rename = "task.crew_started")]
     CrewStarted { step: Step, inputs: BTreeMap<Name, serde_json::Value> },
@@ -36,7 +36,7 @@ pub enum TaskEvent {
         attempt: u32,
         class: ErrorClass,
         message: String,
-        variation: Variation,
+        variation: Box<Variation>,
     },
     #[serde(rename = "task.needs_review")]
     NeedsReview { step: Step, agent: Option<AgentRef>, class: ErrorClass, message: String },
@@ -81,6 +81,12 @@ pub enum TaskEvent {
     /// An agent's prompt is made to fit: messages replaced by shorter ones, oldest turns left out.
     #[serde(rename = "task.shrunk")]
     Shrunk { step: Step, agent: AgentRef, replaced: Vec<Replaced>, dropped: Option<(u32, u32)> },
+    /// Its model refuses call after call for a while: the step goes on with another one.
+    #[serde(rename = "task.fell_back")]
+    FellBack { step: Step, agent: AgentRef, model: String, because: String },
+    /// Outside: a person takes the answer of an earlier attempt for the result of a step that needs review.
+    #[serde(rename = "task.accepted")]
+    Accepted { step: Step, agent: AgentRef, attempt: u32, answer: Box<Msg>, by: String },
     /// The next call is the last: tools are off and the agent is asked to answer with what it has.
     #[serde(rename = "task.concluding")]
     Concluding { step: Step, agent: AgentRef, note: Msg },
@@ -141,9 +147,19 @@ pub enum Work {
         user: Msg,
         /// The agent goes on from the turns of the last round.
         carries: bool,
+        /// User messages of later attempts, where the task's `retry` names a prompt.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        retry: Vec<Retold>,
     },
     /// A tool called without a model.
     Tool { tool: String, arguments: BlobId },
+}
+
+/// What an attempt is told instead of the task's own user message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Retold {
+    pub attempt: u32,
+    pub user: Msg,
 }
 
 /// What the next attempt does differently.
@@ -157,6 +173,17 @@ pub struct Variation {
     /// The prompt is held to half of `context_tokens`.
     #[serde(default)]
     pub shorter: bool,
+    /// Another model: an alias, or `provider/model-id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The user message instead of the task's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<Msg>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_output: Option<u64>,
+    /// Parameters the provider has refused: left out of the request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<Parameter>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! Deciding a hold: it fits everywhere, waits its turn somewhere, or can never fit.
 
+use super::aside::Reached;
 use super::{DayShare, Ledger, NodeId, Sums, path};
 use crate::core::chat::Settings;
 use crate::core::crew::{OnExhausted, Pricing};
@@ -21,6 +22,8 @@ pub struct HoldRequest {
     pub settings: Settings,
     pub messages: u32,
     pub tools: bool,
+    /// A turn without tools: it may use what is set aside for its task.
+    pub ending: bool,
 }
 
 impl HoldRequest {
@@ -35,6 +38,13 @@ impl HoldRequest {
     }
 }
 
+/// A node that a call counts in: its caps, and what must be left free there beside the call.
+struct Place {
+    node: NodeId,
+    caps: Caps,
+    leave: Amount,
+}
+
 impl Ledger {
     pub fn decide(&self, world: World<'_>, request: &HoldRequest) -> Result<Decided, Refusal> {
         if self.control.is_halted() {
@@ -44,18 +54,38 @@ impl Ledger {
             return Err(Refusal::NotDue(format!("{} is already held", request.call)));
         }
         let need = request.need();
-        let mut nodes = path(world.crew, self.caps, &request.call.step, &request.agent)
+        let nodes = path(world.crew, self.caps, &request.call.step, &request.agent)
             .ok_or_else(|| Refusal::NotDue(format!("the crew has no step {}", request.call.step)))?;
         let day = self.day_share(world.crew, need)?;
+        let (mut said, nodes) = self.with_asides(nodes, request);
+        let mut decided = self.decide_on(world, request, need, (nodes, day))?;
+        decided.events.append(&mut said);
+        Ok(decided)
+    }
+
+    fn decide_on(
+        &self,
+        world: World<'_>,
+        request: &HoldRequest,
+        need: Amount,
+        (mut nodes, day): (Vec<Place>, Option<DayShare>),
+    ) -> Result<Decided, Refusal> {
         let over = self.never_fits(&nodes, need, request).or_else(|| self.day_is_over(day?, need));
         if let Some((node, limit, left)) = over {
-            let pause = world.crew.budget.on_exhausted == OnExhausted::Pause;
+            let policy = world.crew.budget.on_exhausted;
+            let (pause, finish) = (policy == OnExhausted::Pause, policy == OnExhausted::Finish);
             let (call, agent) = (request.call.clone(), request.agent.clone());
-            return Ok(Decided::one(Event::Call(CallEvent::Exhausted { call, agent, node, limit, need, left, pause })));
+            let event = CallEvent::Exhausted { call, agent, node, limit, need, left, pause, finish };
+            return Ok(Decided::one(Event::Call(event)));
         }
-        // Within the grant: what the other runs have is beyond it.
-        nodes.extend(day.map(|share| (NodeId::Day(share.day), Caps { usd: Some(share.granted), ..Caps::default() })));
-        let waits_at = nodes.iter().find_map(|(node, caps)| self.must_wait(node, *caps, need, &request.call));
+        // Within the grant: what the other runs have is beyond it. Nothing of it is set aside: what a day
+        // allows comes back tomorrow.
+        nodes.extend(day.map(|share| Place {
+            node: NodeId::Day(share.day),
+            caps: Caps { usd: Some(share.granted), ..Caps::default() },
+            leave: Amount::default(),
+        }));
+        let waits_at = nodes.iter().find_map(|place| self.must_wait(place, need, &request.call));
         let waiting = self.waiting.get(&request.call).map(|(node, _)| node);
         match (waits_at, waiting) {
             (Some((node, _)), Some(at)) if node == at => Err(Refusal::Waiting),
@@ -70,7 +100,29 @@ impl Ledger {
         }
     }
 
-    fn hold_now(&self, world: World<'_>, request: &HoldRequest, need: Amount, nodes: Vec<(NodeId, Caps)>) -> Decided {
+    /// The nodes with what a call must leave free at each, and what is to be said of it.
+    fn with_asides(&self, nodes: Vec<(NodeId, Caps)>, request: &HoldRequest) -> (Vec<Event>, Vec<Place>) {
+        let mut said = Vec::new();
+        if !self.asides.is_kept() {
+            let plain = |(node, caps)| Place { node, caps, leave: Amount::default() };
+            return (said, nodes.into_iter().map(plain).collect());
+        }
+        let covers = self.asides.covers(&request.call.step).filter(|_| request.ending);
+        let places = nodes.into_iter().map(|(node, caps)| {
+            let used = self.nodes.get(&node).map(|sums| sums.used()).unwrap_or_default();
+            let reached = self.asides.reached(&node, caps, used);
+            let leave = self.asides.to_leave(&node, covers.as_ref(), reached.as_ref());
+            if let Some(Reached { limit, aside, never }) = reached {
+                let node = node.clone();
+                said.push(Event::Ledger(LedgerEvent::Unguaranteed { node, limit, aside, used, caps, never }));
+            }
+            Place { node, caps, leave }
+        });
+        let places = places.collect();
+        (said, places)
+    }
+
+    fn hold_now(&self, world: World<'_>, request: &HoldRequest, need: Amount, nodes: Vec<Place>) -> Decided {
         let mut events = vec![Event::Call(CallEvent::Held(Box::new(Held {
             call: request.call.clone(),
             agent: request.agent.clone(),
@@ -86,11 +138,12 @@ impl Ledger {
             messages: request.messages,
             tools: request.tools,
             waited: self.waiting.contains_key(&request.call),
-            nodes: nodes.iter().map(|(node, _)| node.clone()).collect(),
+            nodes: nodes.iter().map(|place| place.node.clone()).collect(),
+            ending: request.ending && self.asides.is_kept(),
         })))];
         let budget = &world.crew.budget;
         // A grant is no cap to be warned of: it grows with what is asked.
-        for (node, caps) in nodes.iter().filter(|(node, _)| !matches!(node, NodeId::Day(_))) {
+        for Place { node, caps, .. } in nodes.iter().filter(|place| !matches!(place.node, NodeId::Day(_))) {
             let before = self.nodes.get(node);
             let used = before.map(|sums| sums.used()).unwrap_or_default().plus(need);
             let old = |at: &AlertAt| before.is_some_and(|sums| sums.alerted.contains(at));
@@ -108,14 +161,9 @@ impl Ledger {
     }
 
     /// The first node where the need is over the cap even if every open hold settles at zero.
-    fn never_fits(
-        &self,
-        nodes: &[(NodeId, Caps)],
-        need: Amount,
-        request: &HoldRequest,
-    ) -> Option<(NodeId, Limit, Amount)> {
-        nodes.iter().find_map(|(node, caps)| {
-            let firm = self.nodes.get(node).map(|sums| sums.firm()).unwrap_or_default();
+    fn never_fits(&self, nodes: &[Place], need: Amount, request: &HoldRequest) -> Option<(NodeId, Limit, Amount)> {
+        nodes.iter().find_map(|Place { node, caps, leave }| {
+            let firm = self.nodes.get(node).map(|sums| sums.firm()).unwrap_or_default().plus(*leave);
             let left = || Amount {
                 tokens: Tokens(caps.tokens.map_or(u64::MAX, |n| n.0).saturating_sub(firm.tokens.0)),
                 usd: caps.usd.unwrap_or(crate::core::money::NanoUsd(u64::MAX)).minus(firm.usd),
@@ -138,10 +186,11 @@ impl Ledger {
     }
 
     /// Must the call wait at this node: for open holds to settle lower, or for who came before?
-    fn must_wait<'a>(&self, node: &'a NodeId, caps: Caps, need: Amount, call: &CallId) -> Option<(&'a NodeId, Limit)> {
+    fn must_wait<'a>(&self, place: &'a Place, need: Amount, call: &CallId) -> Option<(&'a NodeId, Limit)> {
+        let Place { node, caps, leave } = place;
         let none = Sums::default();
         let sums = self.nodes.get(node).unwrap_or(&none);
-        if let Some(limit) = caps.broken_by(sums.used().plus(need)) {
+        if let Some(limit) = caps.broken_by(sums.used().plus(*leave).plus(need)) {
             return Some((node, limit));
         }
         let first = sums.queue.first()?;

@@ -51,6 +51,7 @@ impl Book {
             price: Pricing::Priced(PRICE),
             settings: Settings { max_output: 1, ..Settings::default() },
             messages: 2,
+            ending: false,
             tools: false,
         }
     }

@@ -56,6 +56,13 @@ impl Plan {
         }
     }
 
+    /// The plan of a crew that has just begun, by itself.
+    pub fn at_start(crew: &Arc<Crew>, inputs: BTreeMap<Name, serde_json::Value>) -> Plan {
+        let mut plan = Plan::new(Step::root(), crew.clone());
+        plan.begin(inputs);
+        plan
+    }
+
     fn begin(&mut self, inputs: BTreeMap<Name, serde_json::Value>) {
         self.state.inputs = inputs;
         for index in 0..self.crew.tasks.len() {
@@ -102,6 +109,7 @@ impl Plan {
             TaskEvent::NeedsReview { step, class, message, .. } => {
                 self.set(&step.with_round(None), Phase::Review(*class, message.clone()));
             }
+            TaskEvent::Accepted { step, .. } => self.retried(&step.with_round(None), true),
             TaskEvent::Retried { step, agent, .. } => {
                 self.retried(&step.with_round(None), agent.is_some());
             }
@@ -142,7 +150,7 @@ impl Plan {
                 }
             }
             TaskEvent::AttemptFailed { .. } | TaskEvent::Woken { .. } => {}
-            TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } => {}
+            TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } | TaskEvent::FellBack { .. } => {}
         }
         Ok(())
     }
@@ -152,7 +160,8 @@ impl Plan {
             CallEvent::Held(held) => (&held.call.step, Phase::Running),
             CallEvent::Queued { call, .. } => (&call.step, Phase::Waits),
             // Without a pause the agent goes on to its end at once.
-            CallEvent::Exhausted { call, pause, .. } => {
+            CallEvent::Exhausted { call, pause, finish, .. } => {
+                self.state.finishing |= *finish;
                 (&call.step, if *pause { Phase::Blocked } else { Phase::Running })
             }
             CallEvent::Failed { failure, .. } => {

@@ -72,7 +72,7 @@ impl Plan {
                 }
                 let mut decided = Decided::default();
                 let arguments = decided.keep(arguments.to_string());
-                let work = Work::Tool { tool: tool.clone(), arguments };
+                let work = Box::new(Work::Tool { tool: tool.clone(), arguments });
                 let agent = self.free_agent(&task.name, unit);
                 decided.events.push(Event::Task(TaskEvent::Assigned { step, agent, work }));
                 Ok(decided)
@@ -94,7 +94,7 @@ impl Plan {
     fn assign(&self, world: World<'_>, step: Step, unit: &Unit, name: &Name) -> Result<Decided, NoPrompt> {
         let role = self.crew.agents.get(name).ok_or_else(|| NoPrompt::Wrong(format!("there is no agent {name}")))?;
         let mut decided = Decided::default();
-        let work = self.prompt(world, unit, role, &mut decided)?;
+        let work = Box::new(self.prompt(world, unit, role, &mut decided)?);
         let agent = self.free_agent(name, unit);
         decided.events.push(Event::Task(TaskEvent::Assigned { step, agent, work }));
         Ok(decided)
@@ -245,6 +245,8 @@ impl Plan {
         let scope = self.round_scope(world, judge)?;
         let outcome = match self.crew.templates.test(&looped.until, &scope) {
             Ok(true) => RoundOutcome::Approved,
+            // No budget for another round: the last result stands, unapproved.
+            Ok(false) if run.round < looped.max_rounds && self.state.finishing => RoundOutcome::Accepted,
             Ok(false) if run.round < looped.max_rounds => RoundOutcome::Again,
             Ok(false) => match looped.on_limit {
                 OnLimit::Accept => RoundOutcome::Accepted,

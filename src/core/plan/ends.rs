@@ -18,6 +18,11 @@ impl Plan {
         let looped = unit.round > 0 && !cancelled;
         let whole = !matches!(unit.kind, Kind::Item { .. });
         self.state.full.remove(&address);
+        let broke = result.status == TaskStatus::OverBudget && self.state.finishing;
+        if let Some(judge) = self.loop_of(&address).filter(|_| looped && broke && unit_round(&self.state, &address) > 1)
+        {
+            return self.last_round_stands(&judge, &address, result);
+        }
         if let Some(judge) = self.loop_of(&address).filter(|_| looped) {
             return self.round_result(&judge, &address, result);
         }
@@ -216,4 +221,8 @@ impl Plan {
         let error = self.unit(&address)?.result.as_ref()?.error.clone()?;
         Some((address, error))
     }
+}
+
+fn unit_round(state: &State, address: &Step) -> u32 {
+    state.units.get(address).map_or(0, |unit| unit.round)
 }

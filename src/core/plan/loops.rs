@@ -104,6 +104,27 @@ impl Plan {
         }
     }
 
+    /// No budget is left for a revision: what the rounds before it came to stands, unapproved.
+    pub(super) fn last_round_stands(&mut self, judge: &Step, broke: &Step, result: TaskResult) {
+        let body = self.body(judge);
+        if let Some(run) = self.state.loops.get_mut(judge) {
+            run.over = true;
+        }
+        self.state.rounds.remove(judge);
+        for address in &body {
+            let Some(unit) = self.unit(address).filter(|unit| !unit.is_over()) else { continue };
+            if address != broke && unit.is_busy() {
+                continue;
+            }
+            // What the round before it cost is counted with the unit already.
+            let spent = if address == broke { result.spent } else { Amount::default() };
+            let own = unit.result.clone().filter(|_| unit.phase == Phase::RoundOver);
+            let last = unit.previous.clone().map(|result| TaskResult { spent, ..result });
+            let ends = own.or(last).unwrap_or_else(|| result.clone());
+            self.ended(address, ends);
+        }
+    }
+
     /// A task of the body failed: it ends so, those before it keep their results, those at work come to
     /// their own end, the others are skipped.
     pub(super) fn break_loop(&mut self, judge: &Step, failed: &Step, result: TaskResult) {

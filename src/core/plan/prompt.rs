@@ -4,7 +4,7 @@
 use super::*;
 use crate::core::chat::Message;
 use crate::core::crew::{self, Task, TaskPrompt, ToolArg};
-use crate::core::event::Work;
+use crate::core::event::{Retold, Work};
 use crate::core::machine::{Decided, MissingText, World};
 use crate::core::place;
 use crate::core::template::{ResultView, Scope, TemplateError, TemplateName, fence};
@@ -200,15 +200,35 @@ impl Plan {
         });
         scope.json("attempt", 1.into());
         let system = self.crew.templates.render(&role.system, &scope)?;
+        let mut told = Vec::new();
         let user = match (&unit.kind, unit.task.map(|index| &self.crew.tasks[index as usize])) {
             (Kind::Child(child), _) => self.delegated_prompt(world, child, scope)?,
-            (_, Some(task)) => self.task_prompt(unit, task, scope)?,
+            (_, Some(task)) => {
+                let user = self.task_prompt(unit, task, task.prompt.as_ref(), &scope)?;
+                told = self.told_later(unit, task, scope)?;
+                user
+            }
             (_, None) => return Err(NoPrompt::Wrong("a unit without a task is a child".into())),
         };
         let system = decided.message(&Message::System { content: system });
         let user = decided.message(&Message::User { content: user });
+        let told = told.into_iter().map(|(attempt, content)| (attempt, decided.message(&Message::User { content })));
+        let retry = told.filter(|(_, told)| *told != user).map(|(attempt, user)| Retold { attempt, user }).collect();
         let carries = self.is_revised(unit) || role.memory == MemoryScope::Run;
-        Ok(Work::Prompt { system, user, carries })
+        Ok(Work::Prompt { system, user, carries, retry })
+    }
+
+    /// User messages of the attempts whose `retry` entry names a prompt: made now, while their values are
+    /// what the first attempt sees.
+    fn told_later(&self, unit: &Unit, task: &Task, mut scope: Scope) -> Result<Vec<(u32, String)>, NoPrompt> {
+        let mut out = Vec::new();
+        for (index, prompt) in task.retry.iter().enumerate().filter_map(|(n, entry)| Some((n, entry.prompt.as_ref()?)))
+        {
+            let attempt = index as u32 + 2;
+            scope.json("attempt", serde_json::Value::from(attempt));
+            out.push((attempt, self.task_prompt(unit, task, Some(prompt), &scope)?));
+        }
+        Ok(out)
     }
 
     fn delegated_prompt(&self, world: World<'_>, child: &Child, mut scope: Scope) -> Result<String, NoPrompt> {
@@ -220,10 +240,16 @@ impl Plan {
         Ok(self.crew.templates.builtin("delegated", &scope))
     }
 
-    fn task_prompt(&self, unit: &Unit, task: &Task, scope: Scope) -> Result<String, NoPrompt> {
-        let template = match task.prompt.as_ref() {
+    fn task_prompt(
+        &self,
+        unit: &Unit,
+        task: &Task,
+        prompt: Option<&TaskPrompt>,
+        scope: &Scope,
+    ) -> Result<String, NoPrompt> {
+        let template = match prompt {
             Some(TaskPrompt::Fixed(template)) => template.clone(),
-            Some(TaskPrompt::Chosen(path)) => self.chosen_prompt(path, &scope)?,
+            Some(TaskPrompt::Chosen(path)) => self.chosen_prompt(path, scope)?,
             None => return Err(NoPrompt::Wrong(format!("task {} tells its agent nothing", task.name))),
         };
         let templates = &self.crew.templates;
@@ -233,9 +259,9 @@ impl Plan {
         // what to change, unless its own prompt has words for that.
         let again = self.is_revised(unit);
         if again && !names.contains("feedback") {
-            parts.push(templates.builtin("revise", &scope));
+            parts.push(templates.builtin("revise", scope));
         } else {
-            parts.push(templates.render(&template, &scope)?);
+            parts.push(templates.render(&template, scope)?);
         }
         if !again {
             if let Some(window) = scope.plain("window").filter(|text| !text.is_empty() && !names.contains("window")) {
@@ -248,7 +274,7 @@ impl Plan {
             }
         }
         if let Some(expected) = &task.expected_output {
-            parts.push(templates.render(expected, &scope)?);
+            parts.push(templates.render(expected, scope)?);
         }
         if let Some(schema) = &task.schema {
             let mut scope = Scope::default();

@@ -102,6 +102,7 @@ impl<'a> Replay<'a> {
             },
             Event::Ledger(event) => match event {
                 LedgerEvent::Alert { .. } => Err(Refusal::NotDue("an alert follows its hold".into())),
+                LedgerEvent::Unguaranteed { .. } => Err(Refusal::NotDue("it follows the ledger's decision".into())),
                 LedgerEvent::Raised { .. } | LedgerEvent::Day { .. } => Err(outside()),
             },
         }
@@ -121,9 +122,9 @@ impl<'a> Replay<'a> {
             TaskEvent::NeedsReview { agent: Some(agent), .. } | TaskEvent::AttemptFailed { agent, .. } => {
                 self.run.decide_agent(world, agent)
             }
-            TaskEvent::Shrunk { agent, .. } | TaskEvent::Concluding { agent, .. } => {
-                self.run.decide_agent(world, agent)
-            }
+            TaskEvent::Shrunk { agent, .. }
+            | TaskEvent::Concluding { agent, .. }
+            | TaskEvent::FellBack { agent, .. } => self.run.decide_agent(world, agent),
             TaskEvent::Finished { step, agent, result } => self.derive_end(world, step, agent.as_ref(), result, plan),
             TaskEvent::RoundDecided { judge, .. } => plan(judge, PlanStep::DecideRound(judge.with_round(None))),
             TaskEvent::Delegated { from, index, agent, .. }
@@ -136,7 +137,7 @@ impl<'a> Replay<'a> {
             }
             TaskEvent::Parked { step, .. } => self.run.decide_plan(world, step, &PlanStep::Park),
             TaskEvent::Retried { .. } | TaskEvent::FileWritten { .. } | TaskEvent::FileFailed { .. } => Err(outside()),
-            TaskEvent::Crashed { .. } | TaskEvent::Woken { .. } => Err(outside()),
+            TaskEvent::Crashed { .. } | TaskEvent::Woken { .. } | TaskEvent::Accepted { .. } => Err(outside()),
         }
     }
 

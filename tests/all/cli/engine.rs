@@ -95,6 +95,7 @@ impl Mini {
             price_from: Default::default(),
             windows: loaded.windows.clone(),
             caps: crew.budget.caps,
+            aside: Vec::new(),
             cap_origin: crew.budget.origin.clone(),
             key: None,
             offline: false,

@@ -8,12 +8,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use boatswain::core::agent::{AgentStep, DELEGATE, Phase};
-use boatswain::core::chat::{CallFailure, FailureClass, Finish, Message, Money};
+use boatswain::core::chat::{CallFailure, FailureClass, Finish, Message};
 use boatswain::core::crew::Crew;
 use boatswain::core::event::{
     Answered, CallEvent, ErrorClass, Event, Held, LedgerEvent, LostCause, Msg, ParkCause, PauseCause, RunEvent,
     Started, Subject, TaskEvent, ToolEvent,
 };
+use boatswain::core::failure::Money;
 use boatswain::core::ids::{AgentRef, CallId, Step};
 use boatswain::core::ledger::settlement;
 use boatswain::core::machine::{Control, Refusal};
@@ -246,6 +247,7 @@ impl World {
             price_from: BTreeMap::new(),
             windows: BTreeMap::new(),
             caps: crew.budget.caps,
+            aside: Vec::new(),
             cap_origin: crew.budget.origin.clone(),
             key: None,
             offline: false,

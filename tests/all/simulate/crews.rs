@@ -16,6 +16,11 @@ max_output = 500
 id = "openai/small"
 price = { input = 1, output = 1 }
 max_output = 50
+[models.twin]
+id = "openai/m"
+price = { input = 3, output = 9 }
+max_output = 200
+fallback = ["small", "m"]
 [tools.look]
 kind = "command"
 command = ["look", "{at}"]
@@ -100,6 +105,8 @@ pub const SHAPES: &[(&str, &[(&str, &str)])] = &[
     ("stop", &[("a.toml", STOP)]),
     ("broke", &[("a.toml", BROKE)]),
     ("broke_fail", &[("a.toml", BROKE_FAIL)]),
+    ("retry", &[("a.toml", RETRY), ("rows.csv", "id\none\ntwo\n"), ("prompts/short.md", "Short {{ item.id }}")]),
+    ("finish", &[("a.toml", FINISH), LEGAL, ("rows.csv", "id\none\ntwo\nthree\n")]),
     ("small", &[("a.toml", SMALL)]),
     ("tight", &[("a.toml", TIGHT), ("rows.csv", "id\none\ntwo\nthree\nfour\nfive\nsix\nseven\neight\n")]),
 ];
@@ -438,6 +445,67 @@ description = "Y2"
 agent = "b"
 description = "C"
 context = ["x", "y"]
+"#;
+
+const RETRY: &str = r#"
+[crew]
+output = "end"
+[agents]
+a = { model = "twin", tools = ["look"], max_turns = 3, delegates = ["b"] }
+b = { model = "twin" }
+[tasks.x]
+agent = "a"
+description = "X"
+output_schema = { ok = "bool", n = "int" }
+attempts = 4
+retry = [{ temperature = 0.2, max_output = 900 }, { model = "m", max_output = 100 }]
+[tasks.part]
+agent = "b"
+for_each = "rows.csv"
+key = "id"
+description = "Part {{ item.id }}"
+guardrails = [{ if = "output | words > 12", say = "longer" }]
+retry = [{ prompt = "short", model = "m" }, { prompt = "short" }]
+review = { by = "a", max_rounds = 2 }
+[tasks.end]
+agent = "b"
+description = "End"
+context = ["x", "part"]
+"#;
+
+const FINISH: &str = r#"
+[crew]
+output = "end"
+max_parallel = 3
+[budget]
+max_usd = 0.35
+on_exhausted = "finish"
+[crews.legal]
+file = "legal.toml"
+inputs = { copy = "{{ start }}" }
+[agents]
+a = { model = "m", tools = ["look"], max_turns = 9, delegates = ["b"] }
+b = { model = "small", tools = ["look"], max_turns = 9 }
+[tasks.start]
+agent = "a"
+description = "Start"
+review = { by = "b", max_rounds = 4 }
+[tasks.part]
+agent = "b"
+for_each = "rows.csv"
+key = "id"
+description = "Part {{ item.id }}"
+[tasks.maybe]
+agent = "a"
+description = "Maybe"
+optional = true
+[tasks.law]
+crew = "legal"
+after = ["start"]
+[tasks.end]
+agent = "a"
+description = "End"
+context = ["start", "part", "law"]
 "#;
 
 const SMALL: &str = r#"

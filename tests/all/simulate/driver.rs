@@ -6,10 +6,12 @@ use std::sync::Arc;
 use boatswain::core::agent::AgentStep;
 use boatswain::core::chat::{Blob, CallFailure, Effect, FailureClass, Finish, Message, ModelRequest};
 use boatswain::core::crew::Crew;
+use boatswain::core::estimate::set_aside;
 use boatswain::core::event::{
     Answered, CallEvent, ErrorClass, Event, Held, LedgerEvent, LostCause, Msg, Outcome, ParkCause, PauseCause, RunEnd,
     RunEvent, Started, TaskEvent, ToolEvent,
 };
+use boatswain::core::failure::Parameter;
 use boatswain::core::ids::{AgentRef, BlobId, CallId, RunId, Seq, Step};
 use boatswain::core::ledger::{LedgerStep, NodeId, path};
 use boatswain::core::machine::{Decided, MissingText, Refusal, Sizes, Texts, World};
@@ -72,6 +74,7 @@ pub struct Sim {
     ghosts: BTreeSet<(CallId, u32)>,
     caps: BTreeMap<NodeId, Caps>,
     resumes: u32,
+    quick: bool,
     pub steps: u32,
 }
 
@@ -100,6 +103,7 @@ impl Sim {
             ghosts: BTreeSet::new(),
             caps: BTreeMap::new(),
             resumes: 6,
+            quick: false,
             steps: 0,
         };
         let inputs = inputs.iter().map(|(name, value)| (name.parse().unwrap(), (*value).into()));
@@ -114,6 +118,7 @@ impl Sim {
             price_from: Default::default(),
             windows: BTreeMap::new(),
             caps: crew.budget.caps,
+            aside: set_aside(crew, &BTreeMap::new()),
             cap_origin: crew.budget.origin.clone(),
             key: None,
             offline: false,
@@ -126,6 +131,11 @@ impl Sim {
 
     pub fn says(mut self, says: impl FnMut(&ModelRequest, &mut Random) -> Option<Reply> + 'static) -> Sim {
         self.says = Box::new(says);
+        self
+    }
+    /// Without the proofs that take longest, for runs by the thousand.
+    pub fn quick(mut self) -> Sim {
+        self.quick = true;
         self
     }
     pub fn resumes(mut self, resumes: u32) -> Sim {
@@ -406,9 +416,18 @@ impl Sim {
             Reply::Text(text) => (message(text, Vec::new()), Finish::Stop),
             Reply::Tools(asks) => (message(String::new(), asks), Finish::Tool),
             Reply::Finish(finish) => (message("half an ans".into(), Vec::new()), finish),
+            Reply::Refuse(param) => {
+                let (class, message) = (FailureClass::OurFault, "no".to_owned());
+                let failure = CallFailure { status: Some(400), param, ..CallFailure::of(class, message) };
+                let call = call.clone();
+                return self.append(Event::Call(CallEvent::Failed { call, agent, failure, elapsed_ms: 9 }));
+            }
             Reply::Fail(class) => {
                 let retry_after_ms = (class == FailureClass::Transient).then_some(10);
-                let failure = CallFailure { class, status: None, message: "no".into(), retry_after_ms, usage: None };
+                let named =
+                    [None, Some(Parameter::Temperature), Some(Parameter::Schema), Some(Parameter::ParallelTools)];
+                let param = if class == FailureClass::OurFault { *self.random.pick(&named) } else { None };
+                let failure = CallFailure { retry_after_ms, param, ..CallFailure::of(class, "no".into()) };
                 let call = call.clone();
                 return self.append(Event::Call(CallEvent::Failed { call, agent, failure, elapsed_ms: 9 }));
             }
@@ -464,6 +483,9 @@ impl Sim {
         }
         let mut input = 1 + self.random.below(held.input.0);
         let mut output = self.random.below(held.settings.max_output + 1);
+        if self.random.per_mille(self.mood.full_usage) {
+            (input, output) = (held.input.0, held.settings.max_output);
+        }
         if self.random.per_mille(self.mood.triple_usage) {
             (input, output) = (held.input.0 * 3, held.settings.max_output * 3);
         }
@@ -548,9 +570,39 @@ impl Sim {
         }
         for (step, agent) in steps {
             if self.random.per_mille(chance) {
+                if let Some(event) = self.accept(&step, agent.as_ref()).filter(|_| self.mood.accept)
+                    && self.random.per_mille(400)
+                {
+                    self.append(event);
+                    continue;
+                }
                 self.append(Event::Task(TaskEvent::Retried { step, agent, by: "test".into() }));
             }
         }
+    }
+
+    /// A person takes some earlier answer of the step: it may not fit, and is judged again then.
+    pub fn accept(&mut self, step: &Step, agent: Option<&AgentRef>) -> Option<Event> {
+        let agent = agent?.clone();
+        let job = self.run.agents[&agent].job.as_ref().filter(|job| job.step == *step)?;
+        assert_eq!(job.phase, boatswain::core::agent::Phase::Review);
+        let answers: Vec<(u32, Msg)> = self
+            .events()
+            .filter_map(|event| match event {
+                Event::Call(CallEvent::Answered(answered)) if answered.call.step == *step && answered.asks == 0 => {
+                    Some((self.held[&answered.call].attempt, answered.message))
+                }
+                _ => None,
+            })
+            .collect();
+        let (attempt, answer) = *answers.get(self.random.below(answers.len().max(1) as u64) as usize)?;
+        Some(Event::Task(TaskEvent::Accepted {
+            step: step.clone(),
+            agent,
+            attempt,
+            answer: Box::new(answer),
+            by: "test".into(),
+        }))
     }
 
     fn resume(&mut self, causes: &[ParkCause]) {
@@ -649,6 +701,9 @@ impl Sim {
 
     /// Replay, the sums from first principles, and nothing ends twice.
     pub fn check_journal(&self) {
+        if self.quick {
+            return self.check_sums();
+        }
         let mut replay = Replay::new(self.id.clone(), self.crew.clone(), &self.shelf, &self.sizes);
         for (entry, bytes) in &self.journal {
             replay.step(entry, bytes).unwrap_or_else(|found| panic!("{found}\n{}", self.tail()));

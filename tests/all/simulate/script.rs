@@ -1,7 +1,7 @@
 //! What the models and tools of a simulated run say.
 
 use boatswain::core::agent::DELEGATE;
-use boatswain::core::chat::{FailureClass, Finish, ModelRequest, ToolAsk, wire_name};
+use boatswain::core::chat::{FailureClass, Finish, ModelRequest, Parameter, ToolAsk, wire_name};
 use boatswain::core::event::LostCause;
 use serde_json::{Map, Value, json};
 
@@ -11,6 +11,8 @@ use super::random::Random;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mood {
     pub fail: u32,
+    /// A model that refuses for now.
+    pub busy: u32,
     pub final_fail: u32,
     pub lost: u32,
     pub unusable: u32,
@@ -19,6 +21,8 @@ pub struct Mood {
     pub tool_fail: u32,
     pub unknown_usage: u32,
     pub triple_usage: u32,
+    /// Every call uses all that was held for it.
+    pub full_usage: u32,
     pub approve: u32,
     pub crash: u32,
     pub pause: u32,
@@ -28,6 +32,8 @@ pub struct Mood {
     pub settle: u32,
     pub retry: u32,
     pub file_fail: u32,
+    /// A person who looks may take an answer as it is.
+    pub accept: bool,
     /// Bytes of a text answer, at most.
     pub long: u64,
 }
@@ -37,6 +43,8 @@ pub enum Reply {
     Tools(Vec<ToolAsk>),
     Finish(Finish),
     Fail(FailureClass),
+    /// Our fault, and this parameter is named.
+    Refuse(Option<Parameter>),
     Lost(LostCause),
 }
 
@@ -55,6 +63,9 @@ pub fn reply(request: &ModelRequest, mood: &Mood, random: &mut Random) -> Reply 
             FailureClass::Ambiguous,
         ];
         return Reply::Fail(*random.pick(&classes));
+    }
+    if random.per_mille(mood.busy) {
+        return Reply::Fail(FailureClass::Transient);
     }
     if random.per_mille(mood.final_fail) {
         let classes = [FailureClass::Credentials, FailureClass::Quota, FailureClass::NotFound];

@@ -59,7 +59,14 @@ fn settings_tools_and_schema_are_said_as_the_model_takes_them() {
     let mut request = request("a", "t.1", "x");
     request.schema = schema(known.clone());
     let (temperature, top_p) = (Some(Milli(700)), Some(Milli(950)));
-    request.settings = Settings { max_output: 4096, temperature, top_p, seed: Some(3), reasoning: Some("high".into()) };
+    request.settings = Settings {
+        max_output: 4096,
+        temperature,
+        top_p,
+        seed: Some(3),
+        reasoning: Some("high".into()),
+        without: Vec::new(),
+    };
     request.extra =
         Arc::new(json!({"generationConfig": {"topK": 5}, "safetySettings": []}).as_object().unwrap().clone());
     let of = |request: &ModelRequest, model: &str| serde_json::from_str::<Value>(&body(request, model)).unwrap();

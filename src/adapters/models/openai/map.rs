@@ -12,6 +12,7 @@ use crate::adapters::models::failure::malformed;
 use crate::adapters::models::secrets::{SecretInputs, unmark};
 use crate::adapters::models::served::served;
 use crate::core::chat::{Finish, ModelAnswer, ModelRequest, OutputSchema, ToolAsk, ToolSpec, wire_name};
+use crate::core::failure::Parameter;
 
 /// How servers that speak Chat Completions differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,12 +74,15 @@ impl Bodies {
         if !request.tools.is_empty() {
             body.raw(",\"tools\":");
             body.raw(&self.tools.get(&request.tools, encode_tools));
-            if self.dialect.parallel && known.parallel {
+            let refused = request.settings.without.contains(&Parameter::ParallelTools);
+            if self.dialect.parallel && known.parallel && !refused {
                 body.put("parallel_tool_calls", &true);
             }
         }
+        // What the provider does not enforce is asked for by the prompt and checked here anyway.
         if let Some(schema) = &request.schema
             && known.schema
+            && !request.settings.without.contains(&Parameter::Schema)
             && !request.extra.contains_key("response_format")
         {
             body.raw(",\"response_format\":");

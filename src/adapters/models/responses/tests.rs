@@ -63,7 +63,14 @@ fn settings_tools_and_schema_are_said_as_the_model_takes_them() {
     request.tools = vec![tool("files.read", closed.clone(), Effect::Read), tool("b", open, Effect::Read)].into();
     request.schema = schema(closed.clone());
     let (temperature, top_p) = (Some(Milli(700)), Some(Milli(950)));
-    request.settings = Settings { max_output: 64, temperature, top_p, seed: Some(3), reasoning: Some("high".into()) };
+    request.settings = Settings {
+        max_output: 64,
+        temperature,
+        top_p,
+        seed: Some(3),
+        reasoning: Some("high".into()),
+        without: Vec::new(),
+    };
     let extra =
         json!({"text": {"verbosity": "low"}, "reasoning": {"summary": "auto"}, "store": true, "service_tier": "flex"});
     request.extra = Arc::new(extra.as_object().unwrap().clone());

@@ -35,6 +35,7 @@ pub fn model() -> Model {
         id: "m".into(),
         price: Pricing::Priced(PRICE),
         context_window: None,
+        fallback: Vec::new(),
         settings: Settings::default(),
         extra: Arc::default(),
     }
@@ -85,6 +86,7 @@ pub fn task(called: &str, who: Who, budget: NodeBudget) -> Task {
         rescues: None,
         repeat: None,
         in_loop: None,
+        retry: Default::default(),
         attempts: 3,
         timeout_ms: None,
         budget,
