@@ -62,3 +62,38 @@ fn exit_figures() {
         println!("only looked at: closed in {:?}", begun.elapsed());
     }
 }
+
+/// As a power cut or `kill -9` would leave it: a copy of the files while the store is open.
+fn copy(folder: &std::path::Path) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for name in ["journal.db", "journal.db-wal"] {
+        std::fs::copy(folder.join(name), to.path().join(name)).unwrap();
+    }
+    to
+}
+
+#[test]
+fn a_log_with_room_ahead_no_longer_grows_and_is_read_to_its_last_entry() {
+    const ROOM: u64 = 6 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path()).unwrap();
+    let mut author = Author::new(1);
+    author.create(&store, 1);
+    let text = "x".repeat(4_000);
+    for number in 0..80 {
+        append(&store, author.batch_at(2, 1_000, &[&format!("{number} {text}")])).unwrap();
+    }
+    assert_eq!(wal(folder.path()), ROOM);
+    // Through several checkpoints; the log starts anew each time.
+    for number in 80..2_000 {
+        append(&store, author.batch_at(2, 1_000, &[&format!("{number} {text}")])).unwrap();
+        if number % 400 == 0 {
+            let torn = copy(folder.path());
+            let again = SqliteStore::open(torn.path()).unwrap();
+            assert_eq!(again.read(&author.run, Seq(1)).unwrap().len(), 2 * (number + 1) + 1);
+        }
+    }
+    assert_eq!(wal(folder.path()), ROOM);
+    drop(store);
+    assert_eq!(wal(folder.path()), 0);
+}

@@ -7,6 +7,7 @@ mod gc;
 mod open;
 mod pots;
 mod read;
+mod room;
 mod writer;
 
 use std::collections::HashMap;

@@ -18,9 +18,9 @@ const APPLICATION: i64 = 0x626f_736e;
 
 /// How long another process may hold the write lock (`gc` of a big folder) before that is an error.
 const BUSY: Duration = Duration::from_secs(30);
-/// Pages (4 KiB) after which a commit also checkpoints. Far above what a burst writes between two idle
-/// moments, in which the writer checkpoints by itself; it only bounds the WAL of a store that is never idle.
-const AUTOCHECKPOINT: i64 = 8192;
+/// Pages (4 KiB) after which a commit also checkpoints: it bounds the WAL of a store that is never idle, which
+/// then starts at its beginning again and no longer grows (see `room.rs`).
+pub const AUTOCHECKPOINT: i64 = 1024;
 
 /// `events.id` is `runs.id << 32 | seq`: one integer key, and a run's entries lie together. Blobs are
 /// numbered as they come, so that texts are appended and only their small hash index is written at random.
