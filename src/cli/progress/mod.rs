@@ -6,7 +6,7 @@ mod region;
 mod waits;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use jiff::tz::TimeZone;
 
@@ -60,7 +60,8 @@ pub struct Progress {
     out: Arc<Out>,
     mode: Mode,
     texts: Arc<dyn Texts>,
-    zone: TimeZone,
+    /// Looked up when a time is printed: that reads a hundred folders, and the first call need not wait for it.
+    zone: LazyLock<TimeZone>,
     tally: Tally,
     region: Region,
     waits: Waits,
@@ -72,7 +73,17 @@ pub struct Progress {
 impl Progress {
     pub fn new(out: Arc<Out>, mode: Mode, texts: Arc<dyn Texts>) -> Progress {
         let (tally, region, waits) = (Tally::default(), Region::default(), Waits::default());
-        Progress { out, mode, texts, zone: TimeZone::system(), tally, region, waits, writing: Vec::new(), spoke_ms: 0 }
+        Progress {
+            out,
+            mode,
+            texts,
+            zone: LazyLock::new(TimeZone::system),
+            tally,
+            region,
+            waits,
+            writing: Vec::new(),
+            spoke_ms: 0,
+        }
     }
 
     /// What is shown may speak of what is still to come, and of where the providers' keys come from, for the
