@@ -5,7 +5,8 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use boatswain::adapters::models::openai::{Dialect, OpenAi, OpenAiSpec};
+use boatswain::adapters::models::line::LineSpec;
+use boatswain::adapters::models::openai::{Dialect, OpenAi};
 use boatswain::adapters::models::secrets::{Env, KeySource, SecretInputs, mark};
 use boatswain::adapters::models::{ProviderKind, ProviderSpec, Registry, Surroundings};
 use boatswain::core::chat::{
@@ -22,20 +23,19 @@ use crate::stand_in::{Behaviour, Billed, OUTPUT, StandIn, completion};
 
 const KEY: &str = "sk-test-0123456789abcdef";
 
-fn spec(base_url: String, dialect: Dialect) -> OpenAiSpec {
-    OpenAiSpec {
+fn spec(base_url: String) -> LineSpec {
+    LineSpec {
         base_url,
         key: Some(SecretString::from(KEY)),
         timeout: Duration::from_secs(20),
         connections: 4,
-        dialect,
         stream: false,
         secrets: Arc::default(),
     }
 }
 
 fn client(server: &StandIn) -> OpenAi {
-    OpenAi::new(spec(server.base_url(), Dialect::OPENAI)).unwrap()
+    OpenAi::new(spec(server.base_url()), Dialect::OPENAI).unwrap()
 }
 
 fn request() -> ModelRequest {
@@ -85,7 +85,7 @@ async fn status(status: u16, headers: &[(&'static str, &str)], body: &str) -> Ca
 
 async fn body_of(request: &ModelRequest, dialect: Dialect) -> String {
     let server = StandIn::start().await;
-    OpenAi::new(spec(server.base_url(), dialect)).unwrap().call(request, &Unwatched).await.unwrap();
+    OpenAi::new(spec(server.base_url()), dialect).unwrap().call(request, &Unwatched).await.unwrap();
     server.seen().pop().unwrap().body
 }
 
@@ -318,9 +318,9 @@ async fn what_breaks_after_sending_is_ambiguous() {
     assert_eq!((failure.class, failure.status), (FailureClass::Ambiguous, Some(200)));
     let server = StandIn::start().await;
     server.push(Behaviour::Hang);
-    let short = OpenAiSpec { timeout: Duration::from_millis(300), ..spec(server.base_url(), Dialect::OPENAI) };
+    let short = LineSpec { timeout: Duration::from_millis(300), ..spec(server.base_url()) };
     let start = Instant::now();
-    let failure = OpenAi::new(short).unwrap().call(&request(), &Unwatched).await.unwrap_err();
+    let failure = OpenAi::new(short, Dialect::OPENAI).unwrap().call(&request(), &Unwatched).await.unwrap_err();
     assert_eq!((failure.class, failure.status), (FailureClass::Ambiguous, None));
     assert!(failure.message.contains("within 300 ms"), "{}", failure.message);
     assert!(start.elapsed() < Duration::from_secs(5));
@@ -354,7 +354,7 @@ async fn a_connection_that_ends_early_is_ambiguous_whatever_was_promised() {
         "SSH-2.0-OpenSSH_9.6\r\n",
     ] {
         let failure =
-            OpenAi::new(spec(raw(answer), Dialect::OPENAI)).unwrap().call(&request(), &Unwatched).await.unwrap_err();
+            OpenAi::new(spec(raw(answer)), Dialect::OPENAI).unwrap().call(&request(), &Unwatched).await.unwrap_err();
         assert_eq!(failure.class, FailureClass::Ambiguous, "{answer:?}: {}", failure.message);
     }
 }
@@ -370,7 +370,7 @@ async fn what_was_never_sent_is_not_sent() {
         server.base_url().replace("http://", "https://"),
     ] {
         let failure =
-            OpenAi::new(spec(base.clone(), Dialect::OPENAI)).unwrap().call(&request(), &Unwatched).await.unwrap_err();
+            OpenAi::new(spec(base.clone()), Dialect::OPENAI).unwrap().call(&request(), &Unwatched).await.unwrap_err();
         assert_eq!((failure.class, failure.status), (FailureClass::NotSent, None), "{base}: {}", failure.message);
     }
     assert_eq!(server.requests(), 0);
@@ -398,7 +398,7 @@ async fn a_secret_input_exists_only_in_the_body() {
     let server = StandIn::start().await;
     let pin = Name::new("pin").unwrap();
     let secrets: SecretInputs = [(mark(&pin, 7), SecretString::from("s3cr\"et\n"))].into();
-    let client = OpenAi::new(OpenAiSpec { secrets: Arc::new(secrets), ..spec(server.base_url(), Dialect::OPENAI) });
+    let client = OpenAi::new(LineSpec { secrets: Arc::new(secrets), ..spec(server.base_url()) }, Dialect::OPENAI);
     let client = client.unwrap();
     let say = |mark: String| Message::User { content: format!("My pin is {mark}.") }.encode().text;
     let ask = ModelRequest { messages: vec![say(mark(&pin, 7))], ..request() };
@@ -459,7 +459,7 @@ async fn thirty_two_at_once_are_thirty_two_requests() {
 #[ignore = "prints figures"]
 async fn provider_figures() {
     let start = Instant::now();
-    let idle = OpenAi::new(spec("https://127.0.0.1:1/v1".into(), Dialect::OPENAI)).unwrap();
+    let idle = OpenAi::new(spec("https://127.0.0.1:1/v1".into()), Dialect::OPENAI).unwrap();
     let first = start.elapsed();
     drop(idle);
     let start = Instant::now();

@@ -4,8 +4,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use boatswain::adapters::models::anthropic::{Anthropic, AnthropicSpec};
-use boatswain::adapters::models::openai::{Dialect, OpenAi, OpenAiSpec};
+use boatswain::adapters::models::anthropic::Anthropic;
+use boatswain::adapters::models::line::LineSpec;
+use boatswain::adapters::models::openai::{Dialect, OpenAi};
 use boatswain::core::chat::{CallFailure, FailureClass, Finish, Message, ModelAnswer, ModelRequest, Settings};
 use boatswain::core::event::{CallEvent, ErrorClass, Event};
 use boatswain::core::ids::{CallId, Name, RunId};
@@ -35,17 +36,14 @@ impl Watch for Pieces {
 fn client(tongue: Tongue, server: &StandIn) -> Box<dyn Model> {
     let (key, timeout, connections) = (Some(SecretString::from(KEY)), Duration::from_secs(5), 2);
     let (stream, secrets) = (tongue.stream, Arc::default());
-    let base_url = server.base_url();
+    let mut base_url = server.base_url();
+    if tongue.wire == Wire::Anthropic {
+        base_url = base_url.trim_end_matches("/v1").to_owned();
+    }
+    let line = LineSpec { base_url, key, timeout, connections, stream, secrets };
     match tongue.wire {
-        Wire::Anthropic => {
-            let base_url = base_url.trim_end_matches("/v1").to_owned();
-            let spec = AnthropicSpec { base_url, key, timeout, connections, stream, secrets };
-            Box::new(Anthropic::new(spec).unwrap())
-        }
-        Wire::Chat | Wire::Responses | Wire::Gemini => {
-            let dialect = Dialect::OPENAI;
-            Box::new(OpenAi::new(OpenAiSpec { base_url, key, timeout, connections, dialect, stream, secrets }).unwrap())
-        }
+        Wire::Anthropic => Box::new(Anthropic::new(line).unwrap()),
+        Wire::Chat | Wire::Responses | Wire::Gemini => Box::new(OpenAi::new(line, Dialect::OPENAI).unwrap()),
     }
 }
 

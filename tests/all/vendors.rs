@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use boatswain::adapters::models::anthropic::{Anthropic, AnthropicSpec};
-use boatswain::adapters::models::gemini::{Gemini, GeminiSpec};
-use boatswain::adapters::models::openai::{Dialect, OpenAi, OpenAiSpec};
-use boatswain::adapters::models::responses::{Responses, ResponsesSpec};
+use boatswain::adapters::models::anthropic::Anthropic;
+use boatswain::adapters::models::gemini::Gemini;
+use boatswain::adapters::models::line::LineSpec;
+use boatswain::adapters::models::openai::{Dialect, OpenAi};
+use boatswain::adapters::models::responses::Responses;
 use boatswain::core::chat::{Effect, Message, Milli, ModelAnswer, ModelRequest, OutputSchema, Settings, ToolSpec};
 use boatswain::core::ids::{CallId, Name, RunId};
 use boatswain::ports::model::{Model, Unwatched};
@@ -195,23 +196,13 @@ fn model(wire: &str, case: &str) -> &'static str {
 fn client(wire: &str, case: &str, base: String) -> Box<dyn Model> {
     let (key, timeout, connections) = (Some(SecretString::from(KEY)), Duration::from_secs(20), 4);
     let (secrets, stream, root) = (Arc::default(), case == "stream", base.trim_end_matches("/v1").to_owned());
+    let base_url = if matches!(wire, "chat" | "responses") { base } else { root };
+    let line = LineSpec { base_url, key, timeout, connections, stream, secrets };
     match wire {
-        "chat" => {
-            let (dialect, base_url) = (Dialect::OPENAI, base);
-            Box::new(OpenAi::new(OpenAiSpec { base_url, key, timeout, connections, dialect, stream, secrets }).unwrap())
-        }
-        "responses" => {
-            let spec = ResponsesSpec { base_url: base, key, timeout, connections, stream, secrets };
-            Box::new(Responses::new(spec).unwrap())
-        }
-        "anthropic" => {
-            let spec = AnthropicSpec { base_url: root, key, timeout, connections, stream, secrets };
-            Box::new(Anthropic::new(spec).unwrap())
-        }
-        _ => {
-            let spec = GeminiSpec { base_url: root, key, timeout, connections, stream, secrets };
-            Box::new(Gemini::new(spec).unwrap())
-        }
+        "chat" => Box::new(OpenAi::new(line, Dialect::OPENAI).unwrap()),
+        "responses" => Box::new(Responses::new(line).unwrap()),
+        "anthropic" => Box::new(Anthropic::new(line).unwrap()),
+        _ => Box::new(Gemini::new(line).unwrap()),
     }
 }
 

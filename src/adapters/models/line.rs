@@ -3,7 +3,7 @@
 //! status), and no key or secret input stands in its words.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use reqwest::header::HeaderMap;
@@ -45,10 +45,39 @@ fn tell(headers: &HeaderMap, watch: &dyn Watch) {
     watch.limits(limits::limits(text, SystemTime::now()));
 }
 
+/// What a line is made of.
+pub struct LineSpec {
+    /// As the vendor's SDK takes it: OpenAI's with `/v1`, Anthropic's and Gemini's without.
+    pub base_url: String,
+    /// None sends no key.
+    pub key: Option<SecretString>,
+    /// Of one request, until its last byte.
+    pub timeout: Duration,
+    /// Connections that are kept open.
+    pub connections: usize,
+    /// Ask for answers as they are written.
+    pub stream: bool,
+    pub secrets: Arc<SecretInputs>,
+}
+
 impl Line {
-    /// `client` has the key in its headers already; here it is what to hide.
-    pub fn new(client: Client, key: Option<SecretString>, secrets: Arc<SecretInputs>) -> Line {
-        Line { client, key, secrets }
+    /// To `path` below the base; `with_key` puts the key where this vendor wants it. Fails in words: an address
+    /// that cannot be used, a key that no header can carry.
+    pub fn open(
+        spec: LineSpec,
+        path: &str,
+        with_key: impl FnOnce(Client, &SecretString) -> Result<Client, String>,
+    ) -> Result<Line, String> {
+        let mut client = Client::new(&spec.base_url, path, spec.timeout, spec.connections)?;
+        if let Some(key) = &spec.key {
+            client = with_key(client, key)?;
+        }
+        Ok(Line { client, key: spec.key, secrets: spec.secrets })
+    }
+
+    pub fn with_header(mut self, name: &'static str, value: &'static str) -> Line {
+        self.client = self.client.with_header(name, value);
+        self
     }
 
     pub fn secrets(&self) -> &SecretInputs {

@@ -19,6 +19,7 @@ pub mod secrets;
 pub mod served;
 pub mod splice;
 pub mod sse;
+pub mod streamed;
 pub mod tiers;
 
 use std::collections::HashMap;
@@ -28,14 +29,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use secrecy::SecretString;
 
-use self::anthropic::{Anthropic, AnthropicSpec};
+use self::anthropic::Anthropic;
 use self::capabilities::Api;
-use self::gemini::{Gemini, GeminiSpec};
+use self::gemini::Gemini;
+use self::line::LineSpec;
 use self::offline::Offline;
-use self::openai::{Dialect, OpenAi, OpenAiSpec};
-use self::responses::{Responses, ResponsesSpec};
+use self::openai::{Dialect, OpenAi};
+use self::responses::Responses;
 use self::scripted::Scripted;
 use self::secrets::{Env, KeySource, SecretInputs};
 use crate::core::chat::{CallFailure, FailureClass, ModelAnswer, ModelRequest};
@@ -265,68 +266,41 @@ impl Entry {
 /// One line per kind.
 fn build(spec: &ProviderSpec, around: &Surroundings) -> Result<Arc<dyn Model>, CallFailure> {
     match spec.kind {
-        ProviderKind::OpenAi => openai(spec, around, Dialect::OPENAI),
-        ProviderKind::OpenAiResponses => responses(spec, around),
-        ProviderKind::OpenAiCompatible | ProviderKind::Ollama => openai(spec, around, Dialect::COMPATIBLE),
-        ProviderKind::Anthropic => anthropic(spec, around),
-        ProviderKind::Gemini => gemini(spec, around),
+        ProviderKind::OpenAi => served(spec, around, |line| OpenAi::new(line, Dialect::OPENAI)),
+        ProviderKind::OpenAiResponses => served(spec, around, Responses::new),
+        ProviderKind::OpenAiCompatible | ProviderKind::Ollama => {
+            served(spec, around, |line| OpenAi::new(line, Dialect::COMPATIBLE))
+        }
+        ProviderKind::Anthropic => served(spec, around, Anthropic::new),
+        ProviderKind::Gemini => served(spec, around, Gemini::new),
         ProviderKind::Offline => Ok(Arc::new(Offline::new(around.offline_delay, around.count_file.clone()))),
         ProviderKind::Scripted => scripted(spec),
     }
 }
 
-fn openai(spec: &ProviderSpec, around: &Surroundings, dialect: Dialect) -> Result<Arc<dyn Model>, CallFailure> {
-    let (base_url, key) = address(spec, around, ", with /v1")?;
-    let (timeout, stream) = (Duration::from_millis(spec.timeout_ms), spec.stream);
-    let (connections, secrets) = (spec.max_concurrency, around.secrets.clone());
-    let client = OpenAi::new(OpenAiSpec { base_url, key, timeout, connections, dialect, stream, secrets });
-    Ok(Arc::new(client.map_err(|why| unusable(spec, &why))?))
-}
-
-fn responses(spec: &ProviderSpec, around: &Surroundings) -> Result<Arc<dyn Model>, CallFailure> {
-    let (base_url, key) = address(spec, around, ", with /v1")?;
-    let (timeout, stream) = (Duration::from_millis(spec.timeout_ms), spec.stream);
-    let (connections, secrets) = (spec.max_concurrency, around.secrets.clone());
-    let client = Responses::new(ResponsesSpec { base_url, key, timeout, connections, stream, secrets });
-    Ok(Arc::new(client.map_err(|why| unusable(spec, &why))?))
-}
-
-fn anthropic(spec: &ProviderSpec, around: &Surroundings) -> Result<Arc<dyn Model>, CallFailure> {
-    let (base_url, key) = address(spec, around, ", without /v1")?;
-    let (timeout, stream) = (Duration::from_millis(spec.timeout_ms), spec.stream);
-    let (connections, secrets) = (spec.max_concurrency, around.secrets.clone());
-    let client = Anthropic::new(AnthropicSpec { base_url, key, timeout, connections, stream, secrets });
-    Ok(Arc::new(client.map_err(|why| unusable(spec, &why))?))
-}
-
-fn gemini(spec: &ProviderSpec, around: &Surroundings) -> Result<Arc<dyn Model>, CallFailure> {
-    let (base_url, key) = address(spec, around, ", without /v1")?;
-    let (timeout, stream) = (Duration::from_millis(spec.timeout_ms), spec.stream);
-    let (connections, secrets) = (spec.max_concurrency, around.secrets.clone());
-    let client = Gemini::new(GeminiSpec { base_url, key, timeout, connections, stream, secrets });
-    Ok(Arc::new(client.map_err(|why| unusable(spec, &why))?))
-}
-
-/// Where a provider is, and its key.
-fn address(
+/// A provider that is a server: its address and key are looked up, nothing is sent.
+fn served<M: Model + 'static>(
     spec: &ProviderSpec,
     around: &Surroundings,
-    form: &str,
-) -> Result<(String, Option<SecretString>), CallFailure> {
+    make: impl FnOnce(LineSpec) -> Result<M, String>,
+) -> Result<Arc<dyn Model>, CallFailure> {
     let name = &spec.name;
     let base_url = spec.base_url.clone().or_else(|| spec.kind.default_base().map(str::to_owned)).ok_or_else(|| {
-        let say = format!("provider `{name}` has no base_url: state it in [providers.{name}]{form}");
+        let say = format!("provider `{name}` has no base_url: state it in [providers.{name}], with /v1");
         refused(FailureClass::OurFault, say)
     })?;
-    let key = spec
-        .key
-        .read(&around.env)
-        .map_err(|why| refused(FailureClass::Credentials, format!("provider `{name}` has no key: {why}")))?;
-    Ok((base_url, key))
-}
-
-fn unusable(spec: &ProviderSpec, why: &str) -> CallFailure {
-    refused(FailureClass::OurFault, format!("provider `{}`: {why}", spec.name))
+    let key = spec.key.read(&around.env);
+    let key = key.map_err(|why| refused(FailureClass::Credentials, format!("provider `{name}` has no key: {why}")))?;
+    let line = LineSpec {
+        base_url,
+        key,
+        timeout: Duration::from_millis(spec.timeout_ms),
+        connections: spec.max_concurrency,
+        stream: spec.stream,
+        secrets: around.secrets.clone(),
+    };
+    let made = make(line).map_err(|why| refused(FailureClass::OurFault, format!("provider `{name}`: {why}")))?;
+    Ok(Arc::new(made))
 }
 
 fn scripted(spec: &ProviderSpec) -> Result<Arc<dyn Model>, CallFailure> {

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::turns::INVALID;
 use super::wire;
+use crate::adapters::models::streamed::{Step, Streamed};
 use crate::core::money::Usage;
 
 #[derive(Debug, Default)]
@@ -34,21 +35,6 @@ struct Block {
     input: String,
 }
 
-/// What an event did.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing to show.
-    Quiet,
-    /// The next piece of the text.
-    Text(String),
-    /// `message_stop`.
-    Done,
-    /// The provider gave up in the middle.
-    Error,
-    /// It is no event of this protocol.
-    Broken,
-}
-
 #[derive(Deserialize)]
 struct Event {
     #[serde(rename = "type")]
@@ -65,8 +51,10 @@ struct Event {
     usage: Value,
 }
 
-impl Assembly {
-    pub fn take(&mut self, data: &str) -> Step {
+impl Streamed for Assembly {
+    const END: &'static str = "message_stop";
+
+    fn take(&mut self, data: &str) -> Step {
         let Ok(mut event) = serde_json::from_str::<Event>(data) else { return Step::Broken };
         match event.kind.as_str() {
             "message_start" => {
@@ -97,26 +85,15 @@ impl Assembly {
         }
     }
 
-    /// Cumulative: what is said again replaces what was said. Only the output is never null.
-    fn count(&mut self, said: Value) {
-        match (&mut self.usage, said) {
-            (_, Value::Null) => {}
-            (Value::Object(usage), Value::Object(said)) => {
-                usage.extend(said.into_iter().filter(|(key, count)| !count.is_null() || key == "output_tokens"));
-            }
-            (usage, said) => *usage = said,
-        }
-    }
-
     /// What was reported so far; `None` before anything was.
-    pub fn usage(&self) -> Option<Usage> {
+    fn usage(&self) -> Option<Usage> {
         let mut usage = self.usage.as_object()?.clone();
         usage.entry("output_tokens").or_insert_with(|| self.output_so_far.clone());
         serde_json::value::to_raw_value(&usage).ok().map(|raw| wire::usage(Some(&*raw)))
     }
 
     /// The body that would have come without a stream.
-    pub fn body(self) -> Vec<u8> {
+    fn body(self) -> Vec<u8> {
         let mut out = String::from("{\"content\":[");
         for (at, block) in self.blocks.into_values().enumerate() {
             out.push_str(if at > 0 { "," } else { "" });
@@ -134,6 +111,19 @@ impl Assembly {
         }
         out.push('}');
         out.into_bytes()
+    }
+}
+
+impl Assembly {
+    /// Cumulative: what is said again replaces what was said. Only the output is never null.
+    fn count(&mut self, said: Value) {
+        match (&mut self.usage, said) {
+            (_, Value::Null) => {}
+            (Value::Object(usage), Value::Object(said)) => {
+                usage.extend(said.into_iter().filter(|(key, count)| !count.is_null() || key == "output_tokens"));
+            }
+            (usage, said) => *usage = said,
+        }
     }
 }
 

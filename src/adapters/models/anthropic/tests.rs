@@ -3,8 +3,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::map::{self, Asked, Bodies};
-use super::stream::{Assembly, Step};
+use super::stream::Assembly;
 use crate::adapters::models::secrets::SecretInputs;
+use crate::adapters::models::streamed::{Step, Streamed};
 use crate::adapters::models::tests::{request, schema, tool};
 use crate::core::chat::{Effect, Finish, Message, Milli, ModelAnswer, ModelRequest, Settings, ToolAsk};
 use crate::core::money::{Count, Usage};

@@ -6,38 +6,20 @@ mod wire;
 
 pub use map::refused_extra;
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use reqwest::header::HeaderName;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 use self::wire::{End, Step};
 use crate::adapters::models::capabilities::{Api, Known};
 use crate::adapters::models::failure::malformed;
-use crate::adapters::models::http::{Client, Events, Next};
-use crate::adapters::models::line::{Answer, Heard, Line};
-use crate::adapters::models::secrets::SecretInputs;
+use crate::adapters::models::http::{Events, Next};
+use crate::adapters::models::line::{Answer, Heard, Line, LineSpec};
 use crate::core::chat::{CallFailure, ModelAnswer, ModelRequest};
 use crate::ports::BoxFuture;
 use crate::ports::model::{Model, Watch};
 
 /// Where the key goes.
 pub const GOOGLE_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
-
-/// What a client of this kind is made of.
-pub struct GeminiSpec {
-    /// Without `/v1`, as the vendor's SDK takes it.
-    pub base_url: String,
-    /// None sends no `x-goog-api-key`.
-    pub key: Option<SecretString>,
-    /// Of one request, until its last byte.
-    pub timeout: Duration,
-    /// Connections that are kept open.
-    pub connections: usize,
-    pub stream: bool,
-    pub secrets: Arc<SecretInputs>,
-}
 
 pub struct Gemini {
     line: Line,
@@ -46,14 +28,11 @@ pub struct Gemini {
 }
 
 impl Gemini {
-    /// Fails in words: an address that cannot be used, a key that no header can carry.
-    pub fn new(spec: GeminiSpec) -> Result<Gemini, String> {
-        let mut client = Client::new(&spec.base_url, "v1", spec.timeout, spec.connections)?;
-        if let Some(key) = &spec.key {
-            client = client.with_secret(GOOGLE_KEY, key.expose_secret())?;
-        }
-        let line = Line::new(client, spec.key, spec.secrets);
-        Ok(Gemini { line, known: Known::new(Some(Api::Gemini)), stream: spec.stream })
+    /// Fails as [`Line::open`].
+    pub fn new(spec: LineSpec) -> Result<Gemini, String> {
+        let stream = spec.stream;
+        let line = Line::open(spec, "v1", |client, key| client.with_secret(GOOGLE_KEY, key.expose_secret()))?;
+        Ok(Gemini { line, known: Known::new(Some(Api::Gemini)), stream })
     }
 
     async fn ask(&self, request: &ModelRequest, watch: &dyn Watch) -> Result<ModelAnswer, CallFailure> {

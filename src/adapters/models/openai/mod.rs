@@ -7,37 +7,17 @@ mod wire;
 
 pub use map::{Dialect, is_strict, refused_extra};
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
-use secrecy::SecretString;
 
 use self::map::Bodies;
-use self::stream::{Assembly, Step};
+use self::stream::Assembly;
 use crate::adapters::models::failure::malformed;
-use crate::adapters::models::http::{Client, Events, Next};
-use crate::adapters::models::line::{Answer, Heard, Line};
-use crate::adapters::models::secrets::SecretInputs;
+use crate::adapters::models::http::Client;
+use crate::adapters::models::line::{Answer, Heard, Line, LineSpec};
+use crate::adapters::models::streamed::listen;
 use crate::core::chat::{CallFailure, FailureClass, ModelAnswer, ModelRequest};
 use crate::ports::BoxFuture;
 use crate::ports::model::{Model, Watch};
-
-/// What a client of this kind is made of.
-pub struct OpenAiSpec {
-    /// With `/v1`, as the vendor's SDK takes it.
-    pub base_url: String,
-    /// None sends no `Authorization`.
-    pub key: Option<SecretString>,
-    /// Of one request, until its last byte.
-    pub timeout: Duration,
-    /// Connections that are kept open.
-    pub connections: usize,
-    pub dialect: Dialect,
-    /// Ask for a stream.
-    pub stream: bool,
-    pub secrets: Arc<SecretInputs>,
-}
 
 pub struct OpenAi {
     line: Line,
@@ -47,14 +27,11 @@ pub struct OpenAi {
 }
 
 impl OpenAi {
-    /// Fails in words: an address that cannot be used, a key that no header can carry.
-    pub fn new(spec: OpenAiSpec) -> Result<OpenAi, String> {
-        let mut client = Client::new(&spec.base_url, "chat/completions", spec.timeout, spec.connections)?;
-        if let Some(key) = &spec.key {
-            client = client.with_bearer(key)?;
-        }
-        let line = Line::new(client, spec.key, spec.secrets);
-        Ok(OpenAi { line, bodies: Bodies::new(spec.dialect), stream: AtomicBool::new(spec.stream) })
+    /// Fails as [`Line::open`].
+    pub fn new(spec: LineSpec, dialect: Dialect) -> Result<OpenAi, String> {
+        let stream = AtomicBool::new(spec.stream);
+        let line = Line::open(spec, "chat/completions", Client::with_bearer)?;
+        Ok(OpenAi { line, bodies: Bodies::new(dialect), stream })
     }
 
     async fn ask(&self, request: &ModelRequest, watch: &dyn Watch) -> Result<ModelAnswer, CallFailure> {
@@ -65,7 +42,10 @@ impl OpenAi {
         }
         match self.line.stream(body, watch).await.map_err(|failure| self.or_whole(failure))? {
             Heard::Whole(answer) => Ok(self.whole(answer, request)),
-            Heard::Events(events) => self.listen(events, request, watch).await,
+            Heard::Events(events) => {
+                let read = |body: &[u8], id| map::answer(body, asked(request), id, |text| self.line.hide(text));
+                listen(&self.line, events, watch, Assembly::default(), read).await
+            }
         }
     }
 
@@ -86,39 +66,6 @@ impl OpenAi {
         match whole {
             true => map::answer(&bytes, asked(request), request_id, hide),
             false => malformed(&bytes, request_id, hide),
-        }
-    }
-
-    async fn listen(
-        &self,
-        mut events: Box<Events>,
-        request: &ModelRequest,
-        watch: &dyn Watch,
-    ) -> Result<ModelAnswer, CallFailure> {
-        let status = events.status;
-        let id = events.request_id.clone();
-        let hide = |text: &str| self.line.hide(text);
-        let mut so_far = Assembly::default();
-        loop {
-            let event = match events.next().await {
-                Next::Event(event) => event,
-                Next::End if so_far.is_whole() => return Ok(map::answer(&so_far.body(), asked(request), id, hide)),
-                Next::End => return Err(self.line.broke_off(status, "it ended without [DONE]", so_far.usage())),
-                Next::Cut(why) => return Err(self.line.broke_off(status, &why, so_far.usage())),
-                Next::TooLarge => return Ok(malformed(&so_far.body(), id, hide)),
-            };
-            match so_far.take(&event.data) {
-                Step::Quiet => {}
-                Step::Text(piece) => watch.text(&piece),
-                Step::Done => {
-                    events.finish().await;
-                    return Ok(map::answer(&so_far.body(), asked(request), id, hide));
-                }
-                Step::Error => {
-                    return Err(self.line.error_in_stream(status, event.data.as_bytes(), so_far.usage()));
-                }
-                Step::Broken => return Ok(malformed(event.data.as_bytes(), id, hide)),
-            }
         }
     }
 }

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::wire;
+use crate::adapters::models::streamed::{Step, Streamed};
 use crate::core::money::Usage;
 
 #[derive(Debug, Default)]
@@ -28,21 +29,6 @@ struct Call {
     id: String,
     name: String,
     arguments: String,
-}
-
-/// What a chunk did.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing to show.
-    Quiet,
-    /// The next piece of the text.
-    Text(String),
-    /// `[DONE]`.
-    Done,
-    /// The provider gave up in the middle.
-    Error,
-    /// It is no chunk of this protocol.
-    Broken,
 }
 
 #[derive(Deserialize)]
@@ -87,8 +73,10 @@ struct Function {
     arguments: Value,
 }
 
-impl Assembly {
-    pub fn take(&mut self, data: &str) -> Step {
+impl Streamed for Assembly {
+    const END: &'static str = "[DONE]";
+
+    fn take(&mut self, data: &str) -> Step {
         if data == "[DONE]" {
             return Step::Done;
         }
@@ -109,6 +97,49 @@ impl Assembly {
         step
     }
 
+    /// A body that ends here is whole although nobody said `[DONE]`: the answer's end and its usage came.
+    fn is_whole(&self) -> bool {
+        self.finish_reason.is_some() && self.usage.is_some()
+    }
+
+    /// What was reported so far; `None` before anything was.
+    fn usage(&self) -> Option<Usage> {
+        self.usage.as_deref().map(|raw| wire::usage(Some(raw)))
+    }
+
+    /// The body that would have come without a stream.
+    fn body(self) -> Vec<u8> {
+        let mut message = self.fields;
+        message.entry("role").or_insert_with(|| "assistant".into());
+        message.entry("content").or_insert(Value::Null);
+        if !self.calls.is_empty() {
+            let call = |Call { id, name, arguments, .. }: Call| {
+                let function = json!({"name": name, "arguments": arguments});
+                match id.is_empty() {
+                    true => json!({"type": "function", "function": function}),
+                    false => json!({"id": id, "type": "function", "function": function}),
+                }
+            };
+            message.insert("tool_calls".to_owned(), self.calls.into_iter().map(call).collect());
+        }
+        let choice = json!({"message": message, "finish_reason": self.finish_reason});
+        let mut out = format!("{{\"choices\":[{choice}]");
+        // As its bytes came: it is kept.
+        if let Some(usage) = self.usage {
+            out.push_str(",\"usage\":");
+            out.push_str(usage.get());
+        }
+        for (key, value) in [("model", self.model), ("service_tier", self.service_tier)] {
+            if let Some(value) = value {
+                out.push_str(&format!(",\"{key}\":{}", Value::String(value)));
+            }
+        }
+        out.push('}');
+        out.into_bytes()
+    }
+}
+
+impl Assembly {
     fn grow(&mut self, delta: Map<String, Value>) -> Option<String> {
         let mut shown = None;
         for (key, value) in delta {
@@ -161,47 +192,6 @@ impl Assembly {
             Value::Null => {}
             whole => call.arguments.push_str(&whole.to_string()),
         }
-    }
-
-    /// A body that ends here is whole although nobody said `[DONE]`: the answer's end and its usage came.
-    pub fn is_whole(&self) -> bool {
-        self.finish_reason.is_some() && self.usage.is_some()
-    }
-
-    /// What was reported so far; `None` before anything was.
-    pub fn usage(&self) -> Option<Usage> {
-        self.usage.as_deref().map(|raw| wire::usage(Some(raw)))
-    }
-
-    /// The body that would have come without a stream.
-    pub fn body(self) -> Vec<u8> {
-        let mut message = self.fields;
-        message.entry("role").or_insert_with(|| "assistant".into());
-        message.entry("content").or_insert(Value::Null);
-        if !self.calls.is_empty() {
-            let call = |Call { id, name, arguments, .. }: Call| {
-                let function = json!({"name": name, "arguments": arguments});
-                match id.is_empty() {
-                    true => json!({"type": "function", "function": function}),
-                    false => json!({"id": id, "type": "function", "function": function}),
-                }
-            };
-            message.insert("tool_calls".to_owned(), self.calls.into_iter().map(call).collect());
-        }
-        let choice = json!({"message": message, "finish_reason": self.finish_reason});
-        let mut out = format!("{{\"choices\":[{choice}]");
-        // As its bytes came: it is kept.
-        if let Some(usage) = self.usage {
-            out.push_str(",\"usage\":");
-            out.push_str(usage.get());
-        }
-        for (key, value) in [("model", self.model), ("service_tier", self.service_tier)] {
-            if let Some(value) = value {
-                out.push_str(&format!(",\"{key}\":{}", Value::String(value)));
-            }
-        }
-        out.push('}');
-        out.into_bytes()
     }
 }
 

@@ -8,10 +8,8 @@ mod wire;
 
 pub use map::refused_extra;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use serde_json::Value;
 
 use self::stream::{Events, Step};
@@ -19,8 +17,7 @@ use self::wire::{Asked, Outcome, outcome};
 use crate::adapters::models::capabilities::{Api, Known};
 use crate::adapters::models::failure::malformed;
 use crate::adapters::models::http::{self, Client, Next};
-use crate::adapters::models::line::{Answer, Heard, Line};
-use crate::adapters::models::secrets::SecretInputs;
+use crate::adapters::models::line::{Answer, Heard, Line, LineSpec};
 use crate::core::chat::{CallFailure, ModelAnswer, ModelRequest};
 use crate::ports::BoxFuture;
 use crate::ports::model::{Model, Watch};
@@ -29,20 +26,6 @@ const PATH: &str = "responses";
 /// How long the provider may take to say what became of a response.
 const LOOK_UP: Duration = Duration::from_secs(10);
 
-/// What a client of this kind is made of.
-pub struct ResponsesSpec {
-    /// With `/v1`, as the vendor's SDK takes it.
-    pub base_url: String,
-    /// None sends no `Authorization`.
-    pub key: Option<SecretString>,
-    /// Of one request, until its last byte.
-    pub timeout: Duration,
-    /// Connections that are kept open.
-    pub connections: usize,
-    pub stream: bool,
-    pub secrets: Arc<SecretInputs>,
-}
-
 pub struct Responses {
     line: Line,
     known: Known,
@@ -50,14 +33,11 @@ pub struct Responses {
 }
 
 impl Responses {
-    /// Fails in words: an address that cannot be used, a key that no header can carry.
-    pub fn new(spec: ResponsesSpec) -> Result<Responses, String> {
-        let mut client = Client::new(&spec.base_url, PATH, spec.timeout, spec.connections)?;
-        if let Some(key) = &spec.key {
-            client = client.with_bearer(key)?;
-        }
-        let line = Line::new(client, spec.key, spec.secrets);
-        Ok(Responses { line, known: Known::new(Some(Api::OpenAi)), stream: spec.stream })
+    /// Fails as [`Line::open`].
+    pub fn new(spec: LineSpec) -> Result<Responses, String> {
+        let stream = spec.stream;
+        let line = Line::open(spec, PATH, Client::with_bearer)?;
+        Ok(Responses { line, known: Known::new(Some(Api::OpenAi)), stream })
     }
 
     async fn ask(&self, request: &ModelRequest, watch: &dyn Watch) -> Result<ModelAnswer, CallFailure> {

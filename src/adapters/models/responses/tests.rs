@@ -1,7 +1,10 @@
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::*;
 use crate::adapters::models::capabilities::{Capabilities, of};
+use crate::adapters::models::secrets::SecretInputs;
 use crate::adapters::models::sse::Parser;
 use crate::adapters::models::tests::{request, schema, tool};
 use crate::core::chat::{Effect, Finish, Message, Milli, Settings, ToolAsk};

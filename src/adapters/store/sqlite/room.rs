@@ -22,7 +22,7 @@ pub fn make(folder: &Path) -> io::Result<()> {
 }
 
 fn extend(log: &File, to: u64) -> io::Result<()> {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut end = log.metadata()?.len();
     while end < to {
         let some = &ZEROS[..usize::try_from(to - end).unwrap_or(ZEROS.len()).min(ZEROS.len())];
