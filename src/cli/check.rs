@@ -11,8 +11,9 @@ use super::screen::{clean, count};
 use super::{Context, crew, fit};
 use crate::adapters::crewfile::{self, At, Loaded, Problem, Severity};
 use crate::adapters::settings::Flags;
+use crate::adapters::sizes::O200k;
 use crate::core::crew::Overrides;
-use crate::core::estimate::estimate;
+use crate::core::estimate::estimate_with;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -82,7 +83,7 @@ fn too_small(loaded: &mut Loaded) {
     if crew.inputs.iter().any(|input| input.default.is_none()) {
         return;
     }
-    let over = fit::over(crew.budget.caps, estimate(crew, &BTreeMap::new()).smallest.amount());
+    let over = fit::over(crew.budget.caps, estimate_with(crew, &BTreeMap::new(), &O200k::new()).smallest.amount());
     if over.is_empty() {
         return;
     }

@@ -16,8 +16,9 @@ use super::run::{InputArgs, LimitArgs, Written};
 use super::screen::{clean, count, wrap};
 use super::{Context, fit, run, wiring};
 use crate::adapters::crewfile;
+use crate::adapters::sizes::O200k;
 use crate::core::crew::{Crew, Input, NodeBudget, OnExhausted};
-use crate::core::estimate::{Estimate, Money, estimate};
+use crate::core::estimate::{Estimate, Money, estimate_with};
 use crate::core::ids::Name;
 use crate::core::money::{Limit, grouped};
 
@@ -97,7 +98,7 @@ fn planned(context: &Context, project: &Project, args: &PlanArgs) -> Result<Plan
         ("settings", Some(layer)) => layer,
         (origin, _) => origin.to_owned(),
     };
-    let made = estimate(&crew, &inputs);
+    let made = estimate_with(&crew, &inputs, &O200k::new());
     Ok(Planned { crew, file, made, classes, origin, lacking, notes })
 }
 

@@ -117,6 +117,8 @@ pub struct Model {
     pub id: Arc<str>,
     pub price: Pricing,
     pub context_window: Option<u64>,
+    /// Of its prompts; `None`: a token a byte.
+    pub tokenizer: Option<Tokenizer>,
     pub settings: Settings,
     /// Models to go on with where this one refuses; they have none of their own.
     pub fallback: Vec<Arc<Model>>,
@@ -128,6 +130,13 @@ impl Model {
     pub fn full_id(&self) -> String {
         format!("{}/{}", self.provider, self.id)
     }
+}
+
+/// How a model counts its prompt, where that is known to the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tokenizer {
+    O200k,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

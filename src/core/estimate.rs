@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::crew::{Crew, Pricing, Who};
 use super::ids::Name;
+use super::machine::Sizes;
 use super::money::{Amount, Caps, Limit, NanoUsd, Tokens};
 
 mod aside;
@@ -194,6 +195,16 @@ impl Estimate {
 
 /// The estimate of a crew; `inputs` as far as they are known.
 pub fn estimate(crew: &Arc<Crew>, inputs: &BTreeMap<Name, serde_json::Value>) -> Estimate {
+    figures(crew, inputs, None)
+}
+
+/// As [`estimate`], with the first holds counted as the ledger counts them where a token a byte does not fit.
+pub fn estimate_with(crew: &Arc<Crew>, inputs: &BTreeMap<Name, serde_json::Value>, sizes: &dyn Sizes) -> Estimate {
+    let made = figures(crew, inputs, None);
+    if made.too_small(made.caps).is_none() { made } else { figures(crew, inputs, Some(sizes)) }
+}
+
+fn figures(crew: &Arc<Crew>, inputs: &BTreeMap<Name, serde_json::Value>, count: Option<&dyn Sizes>) -> Estimate {
     let known = |name: &Name| inputs.contains_key(name);
     let assumed = crew.inputs.iter().filter(|input| !known(&input.name) && input.default.is_none());
     let assumed = assumed.map(|input| input.name.clone()).collect();
@@ -201,8 +212,10 @@ pub fn estimate(crew: &Arc<Crew>, inputs: &BTreeMap<Name, serde_json::Value>) ->
     let total = tasks.iter().fold(Range::default(), |sum, task| sum.plus(task.range));
     let money = tasks.iter().filter_map(|task| task.money).reduce(Money::and);
     // The first calls are known to the byte: a run that could not hold them would begin only to pause.
-    let smallest =
-        first::at_least(step::Least::of(crew, inputs).whole(), first::largest(crew, &with_defaults(crew, inputs)));
+    let smallest = first::at_least(
+        step::Least::of(crew, inputs).whole(),
+        first::largest(crew, &with_defaults(crew, inputs), count),
+    );
     Estimate { tasks, total, money, smallest, caps: crew.budget.caps, assumed }
 }
 

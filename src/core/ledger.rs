@@ -25,11 +25,13 @@ use super::money::{Amount, Caps, NanoUsd};
 mod aside;
 mod day;
 mod decide;
+mod exact;
 mod path;
 mod settle;
 pub use aside::{Asides, SetAside};
 pub use day::{Day, DayAsk, DayShare, PotRow, divide};
 pub use decide::HoldRequest;
+pub use exact::Countable;
 pub use path::path;
 pub use settle::{Settlement, settlement};
 

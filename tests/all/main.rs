@@ -10,6 +10,7 @@ mod crews;
 mod day;
 mod demo;
 mod embed;
+mod exact;
 mod failures;
 mod faults;
 mod house;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::core::chat::{Message, ModelRequest, OutputSchema, ToolSpec};
-use crate::core::ledger::HoldRequest;
+use crate::core::ledger::{Countable, HoldRequest};
 use crate::core::machine::{Decided, Refusal, World};
 use crate::core::money::Tokens;
 
@@ -77,17 +77,23 @@ impl Agent {
             return Ok(Decision::Record(decided));
         }
         let tools = !job.concluding && self.offers_tools(spec);
+        let (input, new) = self.bound(job, spec, &model.full_id(), tools);
+        let countable = model.tokenizer.map(|tokenizer| {
+            let own = |msg: &&Msg| msg.own_turn(&model.full_id()).is_none();
+            Countable { tokenizer, messages: new.iter().filter(own).copied().collect() }
+        });
         Ok(Decision::Ask(HoldRequest {
             call: CallId { step: job.step.clone(), number: job.calls + 1 },
             agent: self.who.clone(),
             attempt: job.attempt,
             model: model.full_id(),
-            input: Tokens(self.bound(job, spec, &model.full_id(), tools)),
+            input: Tokens(input),
             price: model.price,
             settings,
             messages: self.memory.len() as u32,
             tools,
             ending: !tools,
+            countable,
         }))
     }
 
@@ -96,8 +102,8 @@ impl Agent {
     }
 
     /// Upper bound of the input in tokens: what the provider reported for the longest prefix it has
-    /// seen, then one token per byte of what is new. Byte-level tokenisers cannot use more.
-    fn bound(&self, job: &Job, spec: &Spec, model: &str, tools: bool) -> u64 {
+    /// seen, then one token per byte of what is new. Byte-level tokenisers cannot use more. And what is new.
+    fn bound(&self, job: &Job, spec: &Spec, model: &str, tools: bool) -> (u64, &[Msg]) {
         let unit = job.step.with_round(None);
         let known = self.known.as_ref().filter(|known| {
             known.unit == unit && known.model == model && (known.tools || !tools) && known.messages <= self.memory.len()
@@ -110,7 +116,8 @@ impl Agent {
             Some(known) => (known.messages, known.input),
             None => (0, PER_REQUEST + extras_bytes(self, spec, tools)),
         };
-        self.memory[seen..].iter().fold(start, |sum, msg| sum.saturating_add(msg.bytes_for(model) + PER_MESSAGE))
+        let new = &self.memory[seen..];
+        (new.iter().fold(start, |sum, msg| sum.saturating_add(msg.bytes_for(model) + PER_MESSAGE)), new)
     }
 
     /// The request of a held call.

@@ -41,14 +41,18 @@ impl Sizes for Quarter {
 }
 
 /// The largest hold among the first calls of a crew that is given these inputs; zero where none can be
-/// prepared without what is not known yet.
-pub(super) fn largest(crew: &Arc<Crew>, inputs: &BTreeMap<Name, serde_json::Value>) -> Spend {
+/// prepared without what is not known yet. `count`: by the exact bound, where there is one.
+pub(super) fn largest(
+    crew: &Arc<Crew>,
+    inputs: &BTreeMap<Name, serde_json::Value>,
+    count: Option<&dyn Sizes>,
+) -> Spend {
     let mut spend = Spend::default();
-    holds(crew, inputs, &mut spend);
+    holds(crew, inputs, count, &mut spend);
     spend
 }
 
-fn holds(crew: &Arc<Crew>, inputs: &BTreeMap<Name, serde_json::Value>, most: &mut Spend) {
+fn holds(crew: &Arc<Crew>, inputs: &BTreeMap<Name, serde_json::Value>, count: Option<&dyn Sizes>, most: &mut Spend) {
     let missing = |input: &crate::core::crew::Input| input.default.is_none() && !inputs.contains_key(&input.name);
     if crew.inputs.iter().any(missing) {
         return;
@@ -65,10 +69,11 @@ fn holds(crew: &Arc<Crew>, inputs: &BTreeMap<Name, serde_json::Value>, most: &mu
             if let Event::Task(TaskEvent::CrewStarted { step, inputs }) = event
                 && let Some(sub) = crew.of_scope(step)
             {
-                holds(&sub, inputs, most);
+                holds(&sub, inputs, count, most);
             }
             if let Some(request) = request(crew, &texts, event) {
-                *most = larger(*most, &request);
+                let counted = count.and_then(|sizes| request.counted(&texts, sizes).ok().flatten());
+                *most = larger(*most, counted.as_ref().unwrap_or(&request));
             }
             if plan.apply(event).is_err() {
                 return;

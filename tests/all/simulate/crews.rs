@@ -53,7 +53,8 @@ pub fn crew(files: &[(&str, &str)]) -> Arc<Crew> {
         cache_write: 2_000_000_000,
         above: None,
     };
-    let listed = |_: &str, _: &str| Some(ListedPrice { price, context_window: None, from: "a test".into() });
+    let listed =
+        |_: &str, _: &str| Some(ListedPrice { price, context_window: None, tokenizer: None, from: "a test".into() });
     let table = ProviderTable { kind: "openai".into(), ..ProviderTable::default() };
     let providers = BTreeMap::from([("openai".parse().unwrap(), table)]);
     let options = LoadOptions {

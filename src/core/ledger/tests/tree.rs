@@ -35,6 +35,7 @@ pub fn model() -> Model {
         id: "m".into(),
         price: Pricing::Priced(PRICE),
         context_window: None,
+        tokenizer: None,
         fallback: Vec::new(),
         settings: Settings::default(),
         extra: Arc::default(),
