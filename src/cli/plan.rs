@@ -123,6 +123,7 @@ fn verdict(planned: &Planned, graph_only: bool) -> Vec<String> {
             );
         }
     }
+    lines.extend(degrades(crew));
     if !lacking.is_empty() {
         let one = |(name, about): &(Name, String)| match about.is_empty() {
             true => name.to_string(),
@@ -182,6 +183,17 @@ fn courses(planned: &Planned) -> Vec<String> {
     line.push_str(" context_tokens, max_turns, max_output, attempts, max_rounds or max_children");
     lines.push(line);
     lines
+}
+
+/// What is given up when the budget is used up, in one line.
+fn degrades(crew: &Crew) -> Option<String> {
+    let steps: Vec<String> = crew.budget.degrade.iter().zip(1..).map(|(step, n)| format!("{n}. {step}")).collect();
+    let then = match crew.budget.on_exhausted {
+        OnExhausted::Pause => "the run pauses",
+        OnExhausted::Fail => "the task fails",
+        OnExhausted::Finish => "every task goes to its ending",
+    };
+    (!steps.is_empty()).then(|| format!("when the budget is used up: {}; then {then}", steps.join(", ")))
 }
 
 /// Has some part of the crew caps of its own?

@@ -171,7 +171,7 @@ impl Tally {
             }
             Event::Tool(ToolEvent::Refused { .. }) => {}
             Event::Ledger(LedgerEvent::Alert { .. } | LedgerEvent::Unguaranteed { .. }) => {}
-            Event::Ledger(LedgerEvent::Raised { .. } | LedgerEvent::Day { .. }) => {}
+            Event::Ledger(LedgerEvent::Raised { .. } | LedgerEvent::Day { .. } | LedgerEvent::Degraded { .. }) => {}
         }
         self.last_ms = at;
     }

@@ -14,8 +14,10 @@ use super::schema::Schema;
 use super::template::{Condition, TemplateName, Templates};
 
 mod bind;
+mod degrade;
 mod overrides;
 mod repeat;
+pub use degrade::Degrade;
 pub use overrides::Overrides;
 pub use repeat::{Loop, OnLimit, Over, Repeat, Row};
 
@@ -83,6 +85,8 @@ pub struct Budget {
     pub on_exhausted: OnExhausted,
     /// Money of a UTC day over all runs of the (top) crew in a state folder.
     pub per_day: Option<NanoUsd>,
+    /// What is given up, in this order, before `on_exhausted` counts. Of the top crew only.
+    pub degrade: Vec<Degrade>,
     /// Models without a price may be called (then only tokens and calls bound them).
     pub allow_unpriced: bool,
 }

@@ -8,6 +8,7 @@ mod crashpoints;
 mod crewfile;
 mod crews;
 mod day;
+mod degrade;
 mod demo;
 mod embed;
 mod exact;

@@ -275,6 +275,11 @@ fn ledger(tally: &Tally, event: &LedgerEvent) -> Option<Said> {
             };
             Said::new("budget", Tone::Bad, text)
         }
+        LedgerEvent::Degraded { call, node, limit, step, of, gives_up, .. } => {
+            let text =
+                format!("{call} has no {limit} left at {node}: step {step} of {of}, {}, from now on", clean(gives_up));
+            Said::new("degraded", Tone::Warn, text)
+        }
         LedgerEvent::Raised { caps, by } => {
             let all = [
                 caps.usd.map(cap),

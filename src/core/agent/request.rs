@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::core::chat::{Message, ModelRequest, OutputSchema, ToolSpec};
+use crate::core::crew::Crew;
 use crate::core::ledger::{Countable, HoldRequest};
 use crate::core::machine::{Decided, Refusal, World};
 use crate::core::money::Tokens;
@@ -28,8 +29,8 @@ impl Agent {
     /// Decides whatever is due in this phase.
     pub fn decide(&self, world: World<'_>) -> Result<Decision, Refusal> {
         let job = self.job.as_ref().ok_or_else(|| Refusal::NotDue("no task".into()))?;
-        let spec = Spec::of(world.crew, &job.step, &self.who)
-            .ok_or_else(|| Refusal::NotDue(format!("the crew has no step {}", job.step)))?;
+        let spec =
+            self.spec(world.crew, job).ok_or_else(|| Refusal::NotDue(format!("the crew has no step {}", job.step)))?;
         match &job.phase {
             Phase::Ready | Phase::Queued if self.halted() => Err(Refusal::Paused),
             // Time ran out in the tools: no call is held that could not run.
@@ -97,6 +98,17 @@ impl Agent {
         }))
     }
 
+    /// What the step demands, less what the run has given up. A call in flight is as it was held.
+    pub fn spec(&self, top: &Arc<Crew>, job: &Job) -> Option<Spec> {
+        let steps = match &job.phase {
+            Phase::Calling { .. } => job.held_under,
+            Phase::Ready | Phase::Queued | Phase::Judging { .. } | Phase::Tools { .. } => self.degraded,
+            Phase::Failed(_) | Phase::Backoff { .. } | Phase::Blocked | Phase::OverBudget { .. } => self.degraded,
+            Phase::Review | Phase::Accepted { .. } | Phase::ToolTask { .. } => self.degraded,
+        };
+        Some(Spec::of(top, &job.step, &self.who)?.after(top, steps, &self.who))
+    }
+
     fn offers_tools(&self, spec: &Spec) -> bool {
         !spec.tools.is_empty() || spec.role.as_ref().is_some_and(|role| !role.delegates.is_empty())
     }
@@ -124,7 +136,7 @@ impl Agent {
     pub fn request(&self, world: World<'_>, call: &CallId) -> Result<ModelRequest, Refusal> {
         let job = self.job.as_ref().filter(|job| job.step == call.step);
         let job = job.ok_or_else(|| Refusal::NotDue(format!("{call} is not this agent's")))?;
-        let spec = Spec::of(world.crew, &job.step, &self.who);
+        let spec = self.spec(world.crew, job);
         let Some((spec, (model, settings))) = spec.and_then(|spec| job.in_force(&spec).map(|model| (spec, model)))
         else {
             return Err(Refusal::NotDue(format!("the crew has no step {}", job.step)));

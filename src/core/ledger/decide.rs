@@ -91,6 +91,10 @@ impl Ledger {
     ) -> Result<Decided, Refusal> {
         let over = self.never_fits(&nodes, need, request).or_else(|| self.day_is_over(day?, need));
         if let Some((node, limit, left)) = over {
+            let stopped = self.stopped.iter().any(|scope| request.agent.scope.is_within(scope));
+            if let Some(event) = self.degrade(world, request, (&node, limit, left)).filter(|_| !stopped) {
+                return Ok(Decided::one(event));
+            }
             let policy = world.crew.budget.on_exhausted;
             let (pause, finish) = (policy == OnExhausted::Pause, policy == OnExhausted::Finish);
             let (call, agent) = (request.call.clone(), request.agent.clone());
@@ -117,6 +121,20 @@ impl Ledger {
             }
             (None, _) => Ok(self.hold_now(world, request, need, nodes)),
         }
+    }
+
+    /// The next step that the crew gives up before the policy of its budget counts.
+    fn degrade(
+        &self,
+        world: World<'_>,
+        request: &HoldRequest,
+        (node, limit, left): (&NodeId, Limit, Amount),
+    ) -> Option<Event> {
+        let budget = &world.crew.budget;
+        let gives_up = budget.degrade.get(self.degraded as usize)?.to_string();
+        let (call, agent, node) = (request.call.clone(), request.agent.clone(), node.clone());
+        let (step, of, need) = (self.degraded + 1, budget.steps(), request.need());
+        Some(Event::Ledger(LedgerEvent::Degraded { call, agent, node, limit, need, left, step, of, gives_up }))
     }
 
     /// The nodes with what a call must leave free at each, and what is to be said of it.

@@ -114,6 +114,7 @@ pub fn crew_of(
             warn_at: vec![500, 900],
             alert_usd: vec![NanoUsd(300)],
             on_exhausted: OnExhausted::Pause,
+            degrade: Vec::new(),
             per_day: None,
             allow_unpriced: false,
         },
