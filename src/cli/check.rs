@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::failure::{Exit, Failure, Outcome};
 use super::open::Project;
-use super::screen::{clean, count};
+use super::screen::{clean, count, wrap};
 use super::{Context, crew, fit};
 use crate::adapters::crewfile::{self, At, Loaded, Problem, Severity};
 use crate::adapters::settings::Flags;
@@ -70,7 +70,8 @@ pub fn check(context: &Context, args: CheckArgs) -> Outcome {
     match args.format {
         Format::Json => context.out.note(&line),
         Format::Human => {
-            notes.iter().for_each(|note| context.out.line(&clean(note)));
+            let wrapped = notes.iter().flat_map(|note| wrap(&clean(note), context.columns(), 2));
+            wrapped.for_each(|line| context.out.line(&line));
             context.out.line(&line);
         }
     }

@@ -168,7 +168,7 @@ fn courses(planned: &Planned) -> Vec<String> {
     let mut line = format!("! the worst case does not fit: {}.", fit::words(&worst));
     if let Some(pause) = made.pause(caps).filter(|_| smallest.is_empty()) {
         let (need, left) = match pause.limit {
-            Limit::Usd => (super::screen::usd(pause.need.usd), super::screen::usd(pause.left.usd)),
+            Limit::Usd => (super::screen::usd(pause.need.usd), super::screen::cap(pause.left.usd)),
             Limit::Tokens => (count(pause.need.tokens.0, "token"), grouped(pause.left.tokens.0)),
             Limit::Calls => (count(pause.need.calls, "call"), grouped(pause.left.calls)),
         };
