@@ -50,6 +50,8 @@ pub struct AgentState {
     /// The call a hold was asked for, and on which state.
     asked: Option<(CallId, Seq)>,
     permit: Option<Permit>,
+    /// The model that leave was asked for.
+    gate: String,
     admitting: bool,
     timer: Option<AbortHandle>,
 }
@@ -80,7 +82,16 @@ impl Actor for AgentActor {
         let shell = Shell { machine, last: last.unwrap_or(from), subject, journal: context.journal.clone() };
         // What it was doing goes on once it is up.
         let _ = myself.cast(AgentMsg::Wake);
-        Ok(AgentState { shell, context, ledger, asked: None, permit: None, admitting: false, timer: None })
+        Ok(AgentState {
+            shell,
+            context,
+            ledger,
+            asked: None,
+            permit: None,
+            gate: String::new(),
+            admitting: false,
+            timer: None,
+        })
     }
 
     async fn handle(
@@ -180,11 +191,14 @@ impl AgentState {
         if self.admitting || self.asked.as_ref() == Some(&mark) {
             return;
         }
+        // Another model has another gate.
+        self.permit = self.permit.take().filter(|_| self.gate == request.model);
         let queued = matches!(self.shell.machine.job.as_ref().map(|job| &job.phase), Some(Phase::Queued));
         if queued {
             // While it waits for budget others may use the provider.
             self.permit = None;
         } else if self.permit.is_none() {
+            self.gate = request.model.clone();
             let (provider, model) = names_of(&request.model);
             let need = Need { input: request.input.0, output: request.settings.max_output };
             let ask = Ask { provider: &provider, model, need };

@@ -150,7 +150,9 @@ impl LedgerState {
                 self.wait_for_day();
                 return Ok(());
             }
-            Err(Refusal::Paused | Refusal::NotDue(_) | Refusal::Missing(_)) => {
+            // A text of the journal is gone: nobody could go on.
+            Err(Refusal::Missing(missing)) => return Err(missing.into()),
+            Err(Refusal::Paused | Refusal::NotDue(_)) => {
                 self.asked.remove(call);
                 return Ok(());
             }

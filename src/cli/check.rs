@@ -7,12 +7,13 @@ use clap::Args;
 
 use super::failure::{Exit, Failure, Outcome};
 use super::open::Project;
-use super::screen::{clean, count};
+use super::screen::{clean, count, wrap};
 use super::{Context, crew, fit};
 use crate::adapters::crewfile::{self, At, Loaded, Problem, Severity};
 use crate::adapters::settings::Flags;
+use crate::adapters::sizes::O200k;
 use crate::core::crew::Overrides;
-use crate::core::estimate::estimate;
+use crate::core::estimate::estimate_with;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -69,7 +70,8 @@ pub fn check(context: &Context, args: CheckArgs) -> Outcome {
     match args.format {
         Format::Json => context.out.note(&line),
         Format::Human => {
-            notes.iter().for_each(|note| context.out.line(&clean(note)));
+            let wrapped = notes.iter().flat_map(|note| wrap(&clean(note), context.columns(), 2));
+            wrapped.for_each(|line| context.out.line(&line));
             context.out.line(&line);
         }
     }
@@ -82,7 +84,7 @@ fn too_small(loaded: &mut Loaded) {
     if crew.inputs.iter().any(|input| input.default.is_none()) {
         return;
     }
-    let over = fit::over(crew.budget.caps, estimate(crew, &BTreeMap::new()).smallest.amount());
+    let over = fit::over(crew.budget.caps, estimate_with(crew, &BTreeMap::new(), &O200k::new()).smallest.amount());
     if over.is_empty() {
         return;
     }

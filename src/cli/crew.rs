@@ -75,10 +75,10 @@ pub fn listed(settings: &Settings, provider: &str, model: &str) -> Option<Listed
     let row = prices::lookup(provider, model);
     let context_window = row.as_ref().and_then(|row| row.window);
     if let Some(stated) = settings.prices.get(&format!("{provider}/{model}")) {
-        return Some(ListedPrice { price: stated.value, context_window, from: stated.origin.clone() });
+        return Some(ListedPrice { price: stated.value, context_window, tokenizer: None, from: stated.origin.clone() });
     }
     let price = row?.price(&today())?;
-    Some(ListedPrice { price, context_window, from: prices::source().to_string() })
+    Some(ListedPrice { price, context_window, tokenizer: None, from: prices::source().to_string() })
 }
 
 /// The day in UTC, `2026-11-20`: by it prices and day caps change.
@@ -182,7 +182,8 @@ pub fn load_pinned(project: &Project, store: &dyn Store, started: &Started) -> R
         let price = *started.prices.get(&format!("{provider}/{model}"))?;
         let context_window = started.windows.get(&format!("{provider}/{model}")).copied();
         let from = started.price_from.get(&format!("{provider}/{model}")).cloned().unwrap_or_default();
-        Some(ListedPrice { price, context_window, from })
+        let tokenizer = started.tokenizers.get(&format!("{provider}/{model}")).copied();
+        Some(ListedPrice { price, context_window, tokenizer, from })
     };
     if rules::table(started.rules).is_none() {
         let (found, known) = (started.rules, rules::RULES);

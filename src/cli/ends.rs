@@ -175,6 +175,10 @@ fn quoted(step: &Step) -> String {
 pub fn money(tally: &Tally) -> String {
     let sums = tally.ledger.total();
     let local = tally.calls.values().all(|call| call.held.price.is_none());
+    // Not zero dollars: nobody names any.
+    if local && !tally.calls.is_empty() && sums.used().usd == NanoUsd::ZERO && sums.ambiguous.calls == 0 {
+        return "no priced model".to_owned();
+    }
     let of = tally.ledger.caps.usd.map(|usd| format!(" of {}", cap(usd))).unwrap_or_default();
     let mut out = format!("spent {}", usd(sums.settled.usd));
     if sums.held.usd > NanoUsd::ZERO {
@@ -186,9 +190,6 @@ pub fn money(tally: &Tally) -> String {
     out.push_str(&of);
     if sums.overrun.usd > NanoUsd::ZERO {
         out.push_str(&format!(" (OVERRUN {})", usd(sums.overrun.usd)));
-    }
-    if local && !tally.calls.is_empty() && sums.settled.usd == NanoUsd::ZERO {
-        out.push_str(" (no priced model)");
     }
     out
 }

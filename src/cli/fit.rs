@@ -4,7 +4,8 @@
 use super::failure::{Exit, Failure};
 use super::screen::{cap, count, usd};
 use super::wiring::Ready;
-use crate::core::estimate::{Spend, estimate};
+use crate::adapters::sizes::O200k;
+use crate::core::estimate::{Spend, estimate_with};
 use crate::core::money::{Amount, Caps, Limit, NANO, NanoUsd, grouped};
 
 /// A limit that a course is over.
@@ -51,7 +52,7 @@ pub fn enough(over: &[Over]) -> String {
 
 /// Refuses a new run whose smallest course does not fit, with `require` also the expected one.
 pub fn may_start(ready: &Ready, require: bool) -> Result<(), Failure> {
-    let made = estimate(&ready.crew, &ready.inputs);
+    let made = estimate_with(&ready.crew, &ready.inputs, &O200k::new());
     let caps = ready.crew.budget.caps;
     refused(ready, caps, "smallest possible", made.smallest).map_or(Ok(()), Err)?;
     let expected = refused(ready, caps, "expected", made.total.expected).filter(|_| require);

@@ -69,6 +69,9 @@ pub fn of(tally: &Tally, entry: &Entry) -> Option<Notice> {
                 format!("{node}: a result is no longer guaranteed: the endings ahead may need {}", usd(aside.usd));
             ("alert", text)
         }
+        Event::Ledger(LedgerEvent::Degraded { node, limit, gives_up, .. }) => {
+            ("alert", format!("{node} has no {limit} left for a call: from now on {gives_up}"))
+        }
         Event::Ledger(LedgerEvent::Raised { .. } | LedgerEvent::Day { .. }) => return None,
         Event::Call(_) | Event::Tool(_) => return None,
     };

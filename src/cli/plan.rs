@@ -16,8 +16,9 @@ use super::run::{InputArgs, LimitArgs, Written};
 use super::screen::{clean, count, wrap};
 use super::{Context, fit, run, wiring};
 use crate::adapters::crewfile;
+use crate::adapters::sizes::O200k;
 use crate::core::crew::{Crew, Input, NodeBudget, OnExhausted};
-use crate::core::estimate::{Estimate, Money, estimate};
+use crate::core::estimate::{Estimate, Money, estimate_with};
 use crate::core::ids::Name;
 use crate::core::money::{Limit, grouped};
 
@@ -97,7 +98,7 @@ fn planned(context: &Context, project: &Project, args: &PlanArgs) -> Result<Plan
         ("settings", Some(layer)) => layer,
         (origin, _) => origin.to_owned(),
     };
-    let made = estimate(&crew, &inputs);
+    let made = estimate_with(&crew, &inputs, &O200k::new());
     Ok(Planned { crew, file, made, classes, origin, lacking, notes })
 }
 
@@ -122,6 +123,7 @@ fn verdict(planned: &Planned, graph_only: bool) -> Vec<String> {
             );
         }
     }
+    lines.extend(degrades(crew));
     if !lacking.is_empty() {
         let one = |(name, about): &(Name, String)| match about.is_empty() {
             true => name.to_string(),
@@ -166,7 +168,7 @@ fn courses(planned: &Planned) -> Vec<String> {
     let mut line = format!("! the worst case does not fit: {}.", fit::words(&worst));
     if let Some(pause) = made.pause(caps).filter(|_| smallest.is_empty()) {
         let (need, left) = match pause.limit {
-            Limit::Usd => (super::screen::usd(pause.need.usd), super::screen::usd(pause.left.usd)),
+            Limit::Usd => (super::screen::usd(pause.need.usd), super::screen::cap(pause.left.usd)),
             Limit::Tokens => (count(pause.need.tokens.0, "token"), grouped(pause.left.tokens.0)),
             Limit::Calls => (count(pause.need.calls, "call"), grouped(pause.left.calls)),
         };
@@ -181,6 +183,17 @@ fn courses(planned: &Planned) -> Vec<String> {
     line.push_str(" context_tokens, max_turns, max_output, attempts, max_rounds or max_children");
     lines.push(line);
     lines
+}
+
+/// What is given up when the budget is used up, in one line.
+fn degrades(crew: &Crew) -> Option<String> {
+    let steps: Vec<String> = crew.budget.degrade.iter().zip(1..).map(|(step, n)| format!("{n}. {step}")).collect();
+    let then = match crew.budget.on_exhausted {
+        OnExhausted::Pause => "the run pauses",
+        OnExhausted::Fail => "the task fails",
+        OnExhausted::Finish => "every task goes to its ending",
+    };
+    (!steps.is_empty()).then(|| format!("when the budget is used up: {}; then {then}", steps.join(", ")))
 }
 
 /// Has some part of the crew caps of its own?

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::screen::count;
 use crate::core::chat::FailureClass;
 use crate::core::crew::Crew;
 use crate::core::event::{
-    Answered, CallEvent, Event, Held, LedgerEvent, LostCause, ParkCause, RunEnd, RunEvent, Started, TaskEvent,
-    TaskResult, ToolEvent,
+    Answered, CallEvent, Event, Held, LedgerEvent, LostCause, ParkCause, RoundOutcome, RunEnd, RunEvent, Started,
+    TaskEvent, TaskResult, ToolEvent,
 };
 use crate::core::forecast::{Forecast, forecast};
 use crate::core::ids::{AgentRef, CallId, Step};
@@ -106,6 +107,9 @@ pub struct Tally {
     pub stand: RunStand,
     /// The crew, where whoever shows the run has it.
     pub crew: Option<Arc<Crew>>,
+    /// Judges whose last round was not approved, and what waits for a person because of it: with its result.
+    limits: BTreeMap<Step, u32>,
+    unapproved: BTreeMap<Step, TaskResult>,
     /// Sizes of the lists, by the address of their task.
     lists: BTreeMap<Step, u64>,
     pub first_ms: u64,
@@ -171,7 +175,7 @@ impl Tally {
             }
             Event::Tool(ToolEvent::Refused { .. }) => {}
             Event::Ledger(LedgerEvent::Alert { .. } | LedgerEvent::Unguaranteed { .. }) => {}
-            Event::Ledger(LedgerEvent::Raised { .. } | LedgerEvent::Day { .. }) => {}
+            Event::Ledger(LedgerEvent::Raised { .. } | LedgerEvent::Day { .. } | LedgerEvent::Degraded { .. }) => {}
         }
         self.last_ms = at;
     }
@@ -190,9 +194,33 @@ impl Tally {
             }
             RunEvent::PauseAsked { .. } => RunStand::Pausing,
             RunEvent::CancelAsked { .. } => RunStand::Cancelling,
-            RunEvent::Parked { causes } => RunStand::Parked(causes.clone()),
+            RunEvent::Parked { causes } => {
+                self.not_approved(causes);
+                RunStand::Parked(causes.clone())
+            }
             RunEvent::Finished { status, result } => RunStand::Ended(*status, result.clone()),
         };
+    }
+
+    /// Steps that ended and still wait for a person: their loop stopped at its round limit.
+    fn not_approved(&mut self, causes: &[ParkCause]) {
+        for cause in causes {
+            let ParkCause::Review { step } = cause else { continue };
+            let Some(segment) = step.last() else { continue };
+            // The judge is a task of the same level, over the same item.
+            let judges = self.limits.iter().filter(|(judge, _)| {
+                let last = judge.last();
+                judge.parent() == step.parent()
+                    && last.is_some_and(|last| (last.key, last.round) == (segment.key.clone(), segment.round))
+            });
+            let Some(rounds) = judges.map(|(_, rounds)| *rounds).next() else { continue };
+            let Some(row) = self.steps.get_mut(step) else { continue };
+            if let StepState::Ended(result) = &row.state {
+                self.unapproved.insert(step.clone(), result.clone());
+                row.state =
+                    StepState::Review { message: format!("not approved after {}", count(rounds.into(), "round")) };
+            }
+        }
     }
 
     fn step(&mut self, step: &Step, agent: Option<&AgentRef>, at: u64) -> &mut StepTally {
@@ -248,7 +276,11 @@ impl Tally {
                 let row = self.step(step, agent.as_ref(), at);
                 row.state = StepState::Review { message: message.clone() };
             }
-            TaskEvent::Retried { step, agent, .. } => self.step(step, agent.as_ref(), at).state = StepState::Running,
+            TaskEvent::Retried { step, agent, .. } => {
+                // Of a loop that is given another round the last one stays as it ended.
+                let ended = self.unapproved.remove(step).map(StepState::Ended);
+                self.step(step, agent.as_ref(), at).state = ended.unwrap_or(StepState::Running);
+            }
             TaskEvent::Finished { step, agent, result } => {
                 let row = self.step(step, agent.as_ref(), at);
                 row.ended_ms = Some(at);
@@ -259,6 +291,9 @@ impl Tally {
             }
             TaskEvent::Crashed { step, agent, message } => {
                 self.step(step, Some(agent), at).failures.push(format!("the agent crashed: {message}"));
+            }
+            TaskEvent::RoundDecided { judge, round, outcome: RoundOutcome::Review } => {
+                self.limits.insert(judge.clone(), *round);
             }
             TaskEvent::RoundDecided { .. } | TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } => {}
             TaskEvent::Parked { .. } | TaskEvent::FileWritten { .. } | TaskEvent::Woken { .. } => {}

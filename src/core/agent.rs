@@ -16,8 +16,8 @@ use serde::Serialize;
 
 use super::chat::{CallFailure, FailureClass, Finish};
 use super::event::{
-    CallEvent, Event, Held, LostCause, Msg, Outcome, Retold, RunEvent, TaskEvent, ToolEvent, ToolRefusal, Variation,
-    Work,
+    CallEvent, Event, Held, LedgerEvent, LostCause, Msg, Outcome, Retold, RunEvent, TaskEvent, ToolEvent, ToolRefusal,
+    Variation, Work,
 };
 use super::ids::{AgentRef, BlobId, CallId, Step};
 use super::machine::{Control, IllegalEvent};
@@ -45,6 +45,8 @@ pub struct Agent {
     pub memory: Vec<Msg>,
     pub job: Option<Job>,
     known: Option<Known>,
+    /// Steps of `degrade` that the run has given up.
+    degraded: u32,
     control: Control,
 }
 
@@ -91,6 +93,8 @@ pub struct Job {
     eased: u32,
     /// Set once the last turn has been announced.
     concluding: bool,
+    /// Steps of `degrade` that were given up when its open call was held: it is sent as it was held.
+    held_under: u32,
     /// Failures without a counted attempt, in a row: the exponent of the wait.
     hiccups: u32,
     pub deaths: u32,
@@ -195,7 +199,7 @@ pub enum AgentStep {
 impl Agent {
     /// An agent with nothing to do, in a run that is `control`.
     pub fn begun(who: AgentRef, control: Control) -> Agent {
-        Agent { who, memory: Vec::new(), job: None, known: None, control }
+        Agent { who, memory: Vec::new(), job: None, known: None, degraded: 0, control }
     }
 
     pub fn next(&self) -> Vec<AgentStep> {

@@ -14,8 +14,10 @@ use super::schema::Schema;
 use super::template::{Condition, TemplateName, Templates};
 
 mod bind;
+mod degrade;
 mod overrides;
 mod repeat;
+pub use degrade::Degrade;
 pub use overrides::Overrides;
 pub use repeat::{Loop, OnLimit, Over, Repeat, Row};
 
@@ -83,6 +85,8 @@ pub struct Budget {
     pub on_exhausted: OnExhausted,
     /// Money of a UTC day over all runs of the (top) crew in a state folder.
     pub per_day: Option<NanoUsd>,
+    /// What is given up, in this order, before `on_exhausted` counts. Of the top crew only.
+    pub degrade: Vec<Degrade>,
     /// Models without a price may be called (then only tokens and calls bound them).
     pub allow_unpriced: bool,
 }
@@ -117,6 +121,8 @@ pub struct Model {
     pub id: Arc<str>,
     pub price: Pricing,
     pub context_window: Option<u64>,
+    /// Of its prompts; `None`: a token a byte.
+    pub tokenizer: Option<Tokenizer>,
     pub settings: Settings,
     /// Models to go on with where this one refuses; they have none of their own.
     pub fallback: Vec<Arc<Model>>,
@@ -128,6 +134,13 @@ impl Model {
     pub fn full_id(&self) -> String {
         format!("{}/{}", self.provider, self.id)
     }
+}
+
+/// How a model counts its prompt, where that is known to the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tokenizer {
+    O200k,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

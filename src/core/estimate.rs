@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::crew::{Crew, Pricing, Who};
 use super::ids::Name;
+use super::machine::Sizes;
 use super::money::{Amount, Caps, Limit, NanoUsd, Tokens};
 
 mod aside;
@@ -194,6 +195,33 @@ impl Estimate {
 
 /// The estimate of a crew; `inputs` as far as they are known.
 pub fn estimate(crew: &Arc<Crew>, inputs: &BTreeMap<Name, serde_json::Value>) -> Estimate {
+    figures(crew, inputs, None, 0)
+}
+
+/// As [`estimate`]; where the smallest course does not fit the crew's caps, its holds are counted as the ledger
+/// counts them then, and if need be with everything given up that `degrade` names.
+pub fn estimate_with(crew: &Arc<Crew>, inputs: &BTreeMap<Name, serde_json::Value>, sizes: &dyn Sizes) -> Estimate {
+    let mut made = figures(crew, inputs, None, 0);
+    if made.too_small(made.caps).is_some() {
+        made = figures(crew, inputs, Some(sizes), 0);
+    }
+    let steps = crew.budget.steps();
+    if made.too_small(made.caps).is_some() && steps > 0 {
+        let less = figures(crew, inputs, Some(sizes), steps);
+        let (a, b) = (less.smallest.amount(), made.smallest.amount());
+        if a.usd <= b.usd && a.tokens <= b.tokens {
+            made = less;
+        }
+    }
+    made
+}
+
+fn figures(
+    crew: &Arc<Crew>,
+    inputs: &BTreeMap<Name, serde_json::Value>,
+    count: Option<&dyn Sizes>,
+    steps: u32,
+) -> Estimate {
     let known = |name: &Name| inputs.contains_key(name);
     let assumed = crew.inputs.iter().filter(|input| !known(&input.name) && input.default.is_none());
     let assumed = assumed.map(|input| input.name.clone()).collect();
@@ -201,8 +229,10 @@ pub fn estimate(crew: &Arc<Crew>, inputs: &BTreeMap<Name, serde_json::Value>) ->
     let total = tasks.iter().fold(Range::default(), |sum, task| sum.plus(task.range));
     let money = tasks.iter().filter_map(|task| task.money).reduce(Money::and);
     // The first calls are known to the byte: a run that could not hold them would begin only to pause.
-    let smallest =
-        first::at_least(step::Least::of(crew, inputs).whole(), first::largest(crew, &with_defaults(crew, inputs)));
+    let smallest = first::at_least(
+        step::Least::of(crew, inputs, (crew, steps)).whole(),
+        first::largest(crew, &with_defaults(crew, inputs), count, steps),
+    );
     Estimate { tasks, total, money, smallest, caps: crew.budget.caps, assumed }
 }
 

@@ -25,11 +25,13 @@ use super::money::{Amount, Caps, NanoUsd};
 mod aside;
 mod day;
 mod decide;
+mod exact;
 mod path;
 mod settle;
 pub use aside::{Asides, SetAside};
 pub use day::{Day, DayAsk, DayShare, PotRow, divide};
 pub use decide::HoldRequest;
+pub use exact::Countable;
 pub use path::path;
 pub use settle::{Settlement, settlement};
 
@@ -138,6 +140,8 @@ pub struct Ledger {
     /// Crews in which a provider billed beyond its bound: no new holds until the budget is raised.
     stopped: BTreeSet<Step>,
     asides: Asides,
+    /// Steps of `degrade` that are given up.
+    degraded: u32,
     /// What the run has of the latest day it asked for.
     day: Option<DayShare>,
     control: Control,
@@ -181,6 +185,10 @@ impl Ledger {
             }
             Event::Ledger(LedgerEvent::Alert { node, alert, .. }) => {
                 self.nodes.entry(node.clone()).or_default().alerted.insert(*alert);
+                Ok(())
+            }
+            Event::Ledger(LedgerEvent::Degraded { step, .. }) => {
+                self.degraded = *step;
                 Ok(())
             }
             Event::Ledger(LedgerEvent::Unguaranteed { node, never, .. }) => {
@@ -323,6 +331,11 @@ impl Ledger {
     /// What is set aside for endings of tasks ahead, in the whole run.
     pub fn aside(&self) -> Amount {
         self.asides.at(&NodeId::Crew(Step::root()))
+    }
+
+    /// Steps of `degrade` that are given up.
+    pub fn degraded(&self) -> u32 {
+        self.degraded
     }
 
     /// Is the call open or ambiguous?

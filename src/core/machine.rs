@@ -17,8 +17,8 @@ pub trait Texts: Send + Sync {
 #[error("the journal refers to text {0}, which the store does not have")]
 pub struct MissingText(pub BlobId);
 
-/// Tokens of a text as sizes in crew files mean them (o200k): an estimate, the same everywhere,
-/// never a hold. Never more than the text has bytes.
+/// Tokens of a text as sizes in crew files mean them (o200k), the same everywhere: of a model with another
+/// tokenizer an estimate, never a hold. Never more than the text has bytes; exact up to 128 KiB.
 pub trait Sizes: Send + Sync {
     fn tokens(&self, text: &str) -> u64;
 }

@@ -81,6 +81,8 @@ pub struct State {
     failed: bool,
     /// No budget was left for some call, and the run goes to its endings: no further rounds.
     finishing: bool,
+    /// Steps of `degrade` that are given up.
+    degraded: u32,
     parked: Option<Vec<ParkCause>>,
     over: bool,
     control: Control,
@@ -213,6 +215,7 @@ impl Plan {
             open: 0,
             failed: false,
             finishing: false,
+            degraded: 0,
             parked: None,
             over: false,
             control: Control::default(),

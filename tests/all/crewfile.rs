@@ -58,7 +58,12 @@ fn with<T>(overrides: &Overrides, run: impl FnOnce(&LoadOptions<'_>) -> T) -> T 
     ];
     let price = |provider: &str, id: &str| {
         let known = provider == "openai" && id.starts_with("gpt-4.1");
-        known.then_some(ListedPrice { price: PRICE, context_window: Some(1_000_000), from: "a test".into() })
+        known.then_some(ListedPrice {
+            price: PRICE,
+            context_window: Some(1_000_000),
+            tokenizer: None,
+            from: "a test".into(),
+        })
     };
     run(&LoadOptions {
         overrides,

@@ -490,3 +490,35 @@ fn a_person_may_take_an_earlier_answer() {
         row.folder.verify();
     });
 }
+
+/// The last line of such a run names this command; it used to be refused, because the step had ended.
+#[test]
+fn a_loop_stopped_by_its_round_limit_gets_another_round_from_a_person() {
+    let provider = Provider::start();
+    let verdict = |verdict: &str| Behaviour::Answer(format!("{{\"verdict\":\"{verdict}\",\"issues\":[\"more\"]}}"));
+    let draft = |text: &str| Behaviour::Answer(text.into());
+    for behaviour in [draft("First."), verdict("revise"), draft("Second."), verdict("revise")] {
+        provider.push(behaviour);
+    }
+    let folder = Folder::new(&format!(
+        "schema = 1\n{}[agents.w]\nmodel = \"m\"\n[agents.c]\nmodel = \"m\"\n[tasks.draft]\nagent = \"w\"\n\
+         description = \"Write\"\nreview = {{ by = \"c\", max_rounds = 2, on_limit = \"review\" }}\n",
+        provider.tables("")
+    ));
+    let ran = folder.bosun(&["run", "crew.toml"]).expect(16);
+    assert!(ran.err.contains("draft#2 needs review: not approved after 2 rounds"), "{}", ran.err);
+    assert!(ran.last_line().contains("--retry 'draft#2'"), "{}", ran.last_line());
+    folder.bosun(&["resume", "--retry", "draft#1"]).expect(2);
+    folder.bosun(&["resume", "--retry", "draft_review#2"]).expect(2);
+    // Not judged a third time by itself.
+    folder.bosun(&["resume"]).expect(16);
+    for behaviour in [draft("Third."), verdict("approve")] {
+        provider.push(behaviour);
+    }
+    let ran = folder.bosun(&["resume", "--retry", "draft#2"]).expect(0);
+    assert_eq!(ran.out.trim(), "Third.");
+    assert_eq!(provider.requests(), 6);
+    let shown = folder.bosun(&["show"]).expect(0);
+    assert!(!shown.out.contains("review: not approved"), "{}", shown.out);
+    folder.verify();
+}

@@ -61,6 +61,8 @@ pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str, top: bool) 
             Some("finish") => OnExhausted::Finish,
             Some(_) | None => OnExhausted::Pause,
         },
+        // It names agents and models, which are read later.
+        degrade: Vec::new(),
         allow_unpriced: table.and_then(|table| table.text("unpriced")) == Some("allow"),
     }
 }

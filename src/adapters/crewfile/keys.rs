@@ -128,7 +128,17 @@ pub static BUDGET: Spec = Spec {
         key("on_exhausted", Kind::Choice(&["pause", "finish", "fail"], &[]), "pause", "what happens at the limit"),
         key("per_day_usd", Kind::Money, "", "money of a UTC day, over all runs of the crew in the state folder"),
         key("unpriced", Kind::Choice(&["deny", "allow"], &[]), "deny", "models without a price"),
-        later("degrade", "what to give up first"),
+        key("degrade", Kind::Tables(&DEGRADE), "[]", "what to give up, in this order, before `on_exhausted`"),
+    ],
+};
+
+pub static DEGRADE: Spec = Spec {
+    name: "a step of `degrade`",
+    keys: &[
+        key("model", Kind::Text, "", "alias or `provider/model-id` to go on with"),
+        key("agent", Kind::Text, "all agents of this file", "whose model it is"),
+        key("max_output", Kind::Int(1, MANY), "", "tokens per call"),
+        key("skip", Kind::Choice(&["optional"], &[]), "", "tasks that have not begun"),
     ],
 };
 

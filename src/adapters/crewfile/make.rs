@@ -12,7 +12,7 @@ use super::prompts::Shelf;
 use super::source::{below, beside};
 use super::tasks::Draft;
 use super::values::time;
-use super::{Loader, budget, files, graph, inputs, loops, repeat, scope, tasks, tools};
+use super::{Loader, budget, degrade, files, graph, inputs, loops, repeat, scope, tasks, tools};
 use crate::core::crew::{Crew, Input, Loop, Notify, OnFailure, SubCrew, ToolDef};
 use crate::core::ids::Name;
 use crate::core::template::{Builder, Fences, Ty};
@@ -80,7 +80,7 @@ fn make(loader: &mut Loader<'_>, path: &str, doc: &Table, root: String, top: boo
     let task_names = tasks::names(doc);
     let results = task_names.iter().map(String::as_str).chain(["previous", "feedback", "window", "output"]);
     let (inputs, input_types) = inputs::read(loader, doc);
-    let budget = budget::read(loader, doc, path, top);
+    let mut budget = budget::read(loader, doc, path, top);
     let models = Models::read(loader, doc, budget.allow_unpriced);
     let mut making = Making {
         file: path.into(),
@@ -100,6 +100,7 @@ fn make(loader: &mut Loader<'_>, path: &str, doc: &Table, root: String, top: boo
     };
     making.shelf.replacements(loader);
     agents::read(loader, &mut making);
+    budget.degrade = degrade::read(loader, &making, top);
     sub_crews(loader, &mut making, &task_names);
     tasks::read(loader, &mut making);
     lead(loader, &making);

@@ -4,6 +4,7 @@
 mod agents;
 mod budget;
 mod checks;
+mod degrade;
 mod doc;
 mod files;
 mod form;
@@ -32,13 +33,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::core::chat::ToolSpec;
-use crate::core::crew::{Crew, Overrides, Pricing};
+use crate::core::crew::{Crew, Overrides, Pricing, Tokenizer};
 use crate::core::ids::Name;
 use crate::core::money::{Caps, Price};
 
 pub use keys::{
-    AGENT, BUDGET, CREW, FRONT, GUARDRAIL, INPUT, Key, Kind, MODEL, NODE_BUDGET, NOTIFY, PRICE, PROVIDER, REVIEW,
-    REVISE, ROOT, SUB_CREW, Spec, TASK, TIERS, TOOL, WINDOW,
+    AGENT, BUDGET, CREW, DEGRADE, FRONT, GUARDRAIL, INPUT, Key, Kind, MODEL, NODE_BUDGET, NOTIFY, PRICE, PROVIDER,
+    REVIEW, REVISE, ROOT, SUB_CREW, Spec, TASK, TIERS, TOOL, WINDOW,
 };
 pub use places::{OutputAt, misplaced};
 pub use problem::{At, Bytes, CODES, Problem, Severity};
@@ -52,6 +53,8 @@ pub use values::time;
 pub struct ListedPrice {
     pub price: Price,
     pub context_window: Option<u64>,
+    /// Of a run that is read again: what it was started with.
+    pub tokenizer: Option<Tokenizer>,
     /// Who states the price: a settings file, or the price table with its version and day.
     pub from: String,
 }
@@ -117,6 +120,8 @@ pub struct Loaded {
     pub price_from: BTreeMap<String, String>,
     /// Context windows that were looked up, by `provider/model-id`.
     pub windows: BTreeMap<String, u64>,
+    /// Tokenizers that are known, by `provider/model-id`.
+    pub tokenizers: BTreeMap<String, Tokenizer>,
     /// What `check` says besides: which key goes to which host.
     pub notes: Vec<String>,
     /// The tools that the options offered.
@@ -142,6 +147,7 @@ pub(crate) struct Loader<'a> {
     prices: BTreeMap<String, Pricing>,
     price_from: BTreeMap<String, String>,
     windows: BTreeMap<String, u64>,
+    tokenizers: BTreeMap<String, Tokenizer>,
     notes: BTreeSet<String>,
     outputs: Vec<OutputAt>,
     /// What `--model` stands for in the top crew: its aliases count in sub-crews too.
@@ -160,6 +166,7 @@ impl<'a> Loader<'a> {
             prices: BTreeMap::new(),
             price_from: BTreeMap::new(),
             windows: BTreeMap::new(),
+            tokenizers: BTreeMap::new(),
             notes: BTreeSet::new(),
             outputs: Vec::new(),
             replacement: None,
@@ -195,6 +202,7 @@ impl<'a> Loader<'a> {
             prices: self.prices,
             price_from: self.price_from,
             windows: self.windows,
+            tokenizers: self.tokenizers,
             notes: self.notes.into_iter().collect(),
             tools: self.options.builtin_tools.to_vec(),
             outputs: self.outputs,

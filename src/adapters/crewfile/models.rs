@@ -8,12 +8,12 @@ use super::doc::{Node, Table};
 use super::form::pasted;
 use super::problem::{At, Problem};
 use super::values::{milli, time};
-use super::{GONE, Loader, ProviderTable, budget};
+use super::{GONE, ListedPrice, Loader, ProviderTable, budget};
 use crate::adapters::models::ProviderKind;
 use crate::adapters::models::capabilities::{Api, Known};
 use crate::adapters::models::secrets::{has_login, is_variable};
 use crate::core::chat::Settings;
-use crate::core::crew::{Model, Pricing};
+use crate::core::crew::{Model, Pricing, Tokenizer};
 use crate::core::ids::Name;
 use crate::core::money::Price;
 use crate::core::nearest::nearest;
@@ -249,6 +249,8 @@ impl<'d> Models<'d> {
             }
         };
         loader.prices.insert(full.clone(), price);
+        let tokenizer = self.tokenizer(loader.options.pinned, &provider_table, (id, price), listed.as_ref());
+        loader.tokenizers.extend(tokenizer.map(|tokenizer| (full.clone(), tokenizer)));
         if let Pricing::Priced(_) = price {
             let from = if stated.is_some() { at.file.to_string() } else { listed.map(|l| l.from).unwrap_or_default() };
             loader.price_from.insert(full.clone(), from);
@@ -265,6 +267,7 @@ impl<'d> Models<'d> {
             id: id.into(),
             price,
             context_window: window.or(listed_window),
+            tokenizer,
             settings: settings(table),
             fallback: Vec::new(),
             extra: Arc::new(match table.and_then(|table| table.get("extra")).map(Node::json) {
@@ -272,6 +275,24 @@ impl<'d> Models<'d> {
                 Some(_) | None => serde_json::Map::new(),
             }),
         })
+    }
+
+    /// Of a priced model: nothing of others is pinned.
+    fn tokenizer(
+        &self,
+        pinned: bool,
+        provider: &ProviderTable,
+        (id, price): (&str, Pricing),
+        listed: Option<&ListedPrice>,
+    ) -> Option<Tokenizer> {
+        match (price, pinned) {
+            (Pricing::Priced(_), true) => listed?.tokenizer,
+            (Pricing::Priced(_), false) => {
+                let api = ProviderKind::parse(&provider.kind).ok().and_then(ProviderKind::api)?;
+                self.known.get(&api)?.of(&id.into()).tokenizer
+            }
+            (Pricing::Local | Pricing::Unknown, _) => None,
+        }
     }
 
     fn check_extra(&self, loader: &mut Loader<'_>, node: &Node, provider: &Name) {

@@ -152,6 +152,7 @@ pub const CODES: &[(&str, &str)] = &[
         "E0605",
         "A value makes an `output_file` leave the project or name no file. Every row is looked at before anything is sent.",
     ),
+    ("W0303", "A step of `degrade` that saves nothing."),
     ("W0701", "Something is defined and never used."),
 ];
 

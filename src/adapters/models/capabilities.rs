@@ -7,6 +7,7 @@ use dashmap::DashMap;
 use serde::Deserialize;
 
 use crate::core::chat::Settings;
+use crate::core::crew::Tokenizer;
 
 /// Tokens: the least budget of thinking, and what must be left beside it for the answer.
 pub const BUDGET_MIN: u64 = 1024;
@@ -64,6 +65,8 @@ pub struct Capabilities {
     pub cache_min: Option<u64>,
     /// Tokens of context.
     pub window: Option<u64>,
+    /// How it counts its prompt.
+    pub tokenizer: Option<Tokenizer>,
 }
 
 /// Of a model that nothing is known of.
@@ -80,6 +83,7 @@ impl Default for Capabilities {
             parallel: true,
             cache_min: None,
             window: None,
+            tokenizer: None,
         }
     }
 }
@@ -160,6 +164,7 @@ struct Row {
     parallel: Option<bool>,
     cache_min: Option<u64>,
     window: Option<u64>,
+    tokenizer: Option<Tokenizer>,
 }
 
 impl Row {
@@ -179,6 +184,7 @@ impl Row {
         set(&mut on.parallel, &self.parallel);
         on.cache_min = self.cache_min.or(on.cache_min);
         on.window = self.window.or(on.window);
+        on.tokenizer = self.tokenizer.or(on.tokenizer);
     }
 }
 

@@ -29,7 +29,11 @@ pub fn lines(planned: &Planned, columns: usize) -> Vec<String> {
 
 fn tasks(crew: &Crew) -> String {
     let output = crew.tasks.get(crew.output).map(|task| format!(" · result of {}", task.name)).unwrap_or_default();
-    format!("{}, at most {} at once{output}", count(crew.tasks.len() as u64, "task"), crew.max_parallel)
+    let parts = |task: &Task| task.repeat.as_ref().is_some_and(|repeat| repeat.window.is_none());
+    let alone = crew.tasks.len() == 1 && !crew.tasks.iter().any(parts);
+    let alone = alone && crew.agents.values().all(|agent| agent.delegates.is_empty());
+    let most = if alone { String::new() } else { format!(", at most {} at once", crew.max_parallel) };
+    format!("{}{most}{output}", count(crew.tasks.len() as u64, "task"))
 }
 
 /// The tasks of one crew, each below the one it waits for, then the crews that are only delegated to.

@@ -27,7 +27,7 @@ pub fn plan(planned: &Planned) -> Value {
         "expected": spend(made.total.expected, made.money),
         "worst": spend(made.total.worst, made.money),
         "smallest": spend(made.smallest, made.money),
-        "budget": {"caps": caps_of(caps), "origin": planned.origin},
+        "budget": {"caps": caps_of(caps), "origin": planned.origin, "degrade": degrade(crew)},
         "fits": {
             "smallest": fits(made.smallest), "expected": fits(made.total.expected), "worst": fits(made.total.worst),
         },
@@ -37,6 +37,10 @@ pub fn plan(planned: &Planned) -> Value {
         "notes": planned.notes,
         "sent": false,
     })
+}
+
+fn degrade(crew: &Crew) -> Vec<String> {
+    crew.budget.degrade.iter().map(ToString::to_string).collect()
 }
 
 fn caps_of(caps: Caps) -> Value {

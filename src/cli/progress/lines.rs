@@ -11,7 +11,7 @@ use crate::core::event::{
     TaskStatus, ToolEvent,
 };
 use crate::core::ids::Step;
-use crate::core::money::{Caps, grouped};
+use crate::core::money::{Caps, NanoUsd, grouped};
 use crate::core::run::Entry;
 
 /// Characters of a message that a line shows.
@@ -176,7 +176,11 @@ fn finished(tally: &Tally, step: &Step, result: &TaskResult, verdict: Option<&st
     let mut text = format!("{step}{}", agent_of(row));
     if result.spent.calls > 0 {
         let (calls, used) = (count(result.spent.calls, "call"), tokens(result.spent.tokens.0));
-        text.push_str(&format!(" {calls} {used} {}", usd(result.spent.usd)));
+        text.push_str(&format!(" {calls} {used}"));
+        // Of models without a price there is no amount, not zero.
+        if result.spent.usd > NanoUsd::ZERO {
+            text.push_str(&format!(" {}", usd(result.spent.usd)));
+        }
     }
     text.push_str(&format!(" {}", span(elapsed)));
     if let Some(verdict) = verdict {
@@ -274,6 +278,11 @@ fn ledger(tally: &Tally, event: &LedgerEvent) -> Option<Said> {
                 ),
             };
             Said::new("budget", Tone::Bad, text)
+        }
+        LedgerEvent::Degraded { call, node, limit, step, of, gives_up, .. } => {
+            let text =
+                format!("{call} has no {limit} left at {node}: step {step} of {of}, {}, from now on", clean(gives_up));
+            Said::new("degraded", Tone::Warn, text)
         }
         LedgerEvent::Raised { caps, by } => {
             let all = [

@@ -8,6 +8,7 @@ use crate::cli::ends;
 use crate::cli::screen::{clip, count, span, tokens, usd, width};
 use crate::cli::tally::{RunStand, StepState, StepTally, Tally};
 use crate::core::ledger::Ledger;
+use crate::core::money::NanoUsd;
 
 /// Most rows, the last with money.
 pub const ROWS: usize = 12;
@@ -92,12 +93,19 @@ fn step(row: &StepTally, ledger: &Ledger, writing: &[Writing], now_ms: u64, colu
     let mut right = vec![elapsed.clone(), String::new()];
     if settled.calls > 0 {
         let (tokens, usd) = (tokens(settled.tokens.0), usd(settled.usd));
-        right.splice(0..0, [format!("{tokens}  {usd}  {elapsed}"), format!("{usd}  {elapsed}")]);
+        match settled.usd {
+            NanoUsd::ZERO => right.insert(0, format!("{tokens}  {elapsed}")),
+            _ => drop(right.splice(0..0, [format!("{tokens}  {usd}  {elapsed}"), format!("{usd}  {elapsed}")])),
+        }
     }
     // The address is what a person needs most, then the time.
     let left = format!("* {}  {agent}  {what}", row.step);
     let needed = width(row.step.as_str()) + 2;
-    let right = right.iter().find(|right| needed + 1 + width(right) <= columns).map_or("", String::as_str);
+    // Figures give way to what the step is doing, that to the time.
+    let beside = |least: usize| right.iter().find(|right| least + 1 + width(right) <= columns);
+    let whole = beside(width(&left)).filter(|right| !right.is_empty());
+    let time = std::iter::once(&elapsed).find(|time| needed + 1 + width(time) <= columns);
+    let right = whole.or(time).map_or("", String::as_str);
     let room = columns.saturating_sub(width(right) + usize::from(!right.is_empty()));
     let left = clip(&left, room);
     let pad = " ".repeat(columns.saturating_sub(width(&left) + width(right)));
@@ -110,9 +118,9 @@ fn money(tally: &Tally, now_ms: u64) -> String {
         RunStand::Cancelling => "cancelling · ".to_owned(),
         RunStand::Running | RunStand::Parked(_) | RunStand::Ended(..) => String::new(),
     };
-    let offline = if tally.started.as_ref().is_some_and(|started| started.offline) { " · [offline]" } else { "" };
+    let offline = if tally.started.as_ref().is_some_and(|started| started.offline) { "[offline] " } else { "" };
     let used = tally.ledger.total().settled.tokens.0;
     let elapsed = span(tally.running_ms() + now_ms.saturating_sub(tally.last_ms));
     let forecast = tally.forecast_words().map(|words| format!(" · {words}")).unwrap_or_default();
-    format!("{asked}{} · {} · {elapsed}{offline}{forecast}", ends::money(tally), tokens(used))
+    format!("{asked}{offline}{} · {} · {elapsed}{forecast}", ends::money(tally), tokens(used))
 }

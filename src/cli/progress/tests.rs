@@ -52,6 +52,7 @@ impl Told {
             prices: Default::default(),
             price_from: Default::default(),
             windows: Default::default(),
+            tokenizers: Default::default(),
             caps,
             aside: Vec::new(),
             cap_origin: "default".into(),
@@ -76,7 +77,7 @@ impl Told {
     }
     fn start(&mut self, at: &str, who: &str) -> &mut Told {
         let work = Box::new(Work::Prompt { system: msg(), user: msg(), carries: false, retry: Vec::new() });
-        self.event(Event::Task(TaskEvent::Assigned { step: step(at), agent: agent(who), work }))
+        self.event(Event::Task(TaskEvent::Assigned { step: step(at), agent: agent(who), work, degraded: 0 }))
     }
     fn hold(&mut self, id: &str, who: &str, usd: &str) -> &mut Told {
         let held = Held {

@@ -89,6 +89,10 @@ fn facts(event: &Event) -> (String, Vec<String>) {
             LedgerEvent::Raised { caps: raised, by } => {
                 (String::new(), vec![format!("cap is now {}", caps(*raised)), format!("by {}", clean(by))])
             }
+            LedgerEvent::Degraded { call, node, limit, step, of, gives_up, .. } => (
+                call.to_string(),
+                vec![clean(gives_up), format!("step {step} of {of}"), format!("no {limit} left at {node}")],
+            ),
             LedgerEvent::Day { day, cap: most, granted, .. } => {
                 (format!("day {day}"), vec![format!("{} granted", usd(*granted)), format!("cap {}", cap(*most))])
             }
@@ -157,7 +161,7 @@ fn task(event: &TaskEvent) -> (String, Vec<String>) {
     let message = |text: &str| excerpt(text, MESSAGE);
     let (step, facts) = match event {
         TaskEvent::FannedOut { step, keys, .. } => (step.to_string(), vec![count(keys.len() as u64, "item")]),
-        TaskEvent::Assigned { step, agent, work } => {
+        TaskEvent::Assigned { step, agent, work, .. } => {
             let what = match &**work {
                 Work::Prompt { carries: true, .. } => "goes on from its turns".to_owned(),
                 Work::Prompt { .. } => String::new(),
@@ -165,7 +169,7 @@ fn task(event: &TaskEvent) -> (String, Vec<String>) {
             };
             (step.to_string(), vec![agent.to_string(), what])
         }
-        TaskEvent::CrewStarted { step, inputs } => (step.to_string(), vec![count(inputs.len() as u64, "input")]),
+        TaskEvent::CrewStarted { step, inputs, .. } => (step.to_string(), vec![count(inputs.len() as u64, "input")]),
         TaskEvent::Skipped { step, because, .. } => (step.to_string(), vec![message(because)]),
         TaskEvent::AttemptFailed { step, attempt, class, message: why, .. } => {
             (step.to_string(), vec![format!("attempt {attempt}: {}", word(class)), message(why)])

@@ -14,7 +14,7 @@ use crate::core::agent::Spec;
 use crate::core::chat::Message;
 use crate::core::crew::{Agent, Crew, Place, Task, TaskPrompt, Who};
 use crate::core::event::{Event, RoundOutcome, TaskEvent, Work};
-use crate::core::ids::{Name, Segment, Step};
+use crate::core::ids::{AgentRef, Name, Segment, Step};
 use crate::core::machine::{Sizes, Texts};
 use crate::ports::store::Store;
 
@@ -154,16 +154,19 @@ impl Why<'_> {
         let Some(row) = self.journal.tally.steps.get(step) else { return Vec::new() };
         let Some(agent) = &row.agent else { return Vec::new() };
         let Some(spec) = Spec::of(&self.crew, step, agent) else { return Vec::new() };
-        let Some(model) = &spec.model else { return vec![("model", "none: a tool is called directly".to_owned())] };
         let last = self.journal.tally.calls.values().rfind(|call| call.held.call.step == *step);
+        let asked = last.map(|call| (call.held.model.as_str(), call.held.settings.max_output));
+        let (spec, given_up) = self.given_up(spec, step, agent, asked);
+        let Some(model) = &spec.model else { return vec![("model", "none: a tool is called directly".to_owned())] };
         let settings = last.map_or(&spec.settings, |call| &call.held.settings);
         let role = spec.role.as_deref();
+        let origin = |key: &str, given_up: bool| match given_up {
+            true => "`degrade` in [budget]".to_owned(),
+            false => self.origin(place, role, key, &model.name),
+        };
         let mut out = vec![
-            ("model", format!("{}/{} <- {}", model.provider, model.id, self.origin(place, role, "model", &model.name))),
-            (
-                "max_output",
-                format!("{} <- {}", settings.max_output, self.origin(place, role, "max_output", &model.name)),
-            ),
+            ("model", format!("{} <- {}", model.full_id(), origin("model", given_up.0))),
+            ("max_output", format!("{} <- {}", settings.max_output, origin("max_output", given_up.1))),
         ];
         let temperature = settings.temperature.map(|milli| milli.as_f64().to_string());
         let varied = settings.temperature != spec.settings.temperature;
@@ -176,6 +179,17 @@ impl Why<'_> {
             },
         ));
         out
+    }
+
+    /// The spec that the last call was asked under, where the run had given something up by then; and whether
+    /// its model and its `max_output` are from there.
+    fn given_up(&self, own: Spec, step: &Step, agent: &AgentRef, asked: Option<(&str, u64)>) -> (Spec, (bool, bool)) {
+        let steps = self.journal.tally.ledger.degraded();
+        let after = Spec::of(&self.crew, step, agent).map(|spec| spec.after(&self.crew, steps, agent));
+        let (Some(after), Some((model, output))) = (after, asked) else { return (own, (false, false)) };
+        let shorter = output == after.most_output;
+        let other = after.degraded && after.model.as_ref().is_some_and(|now| now.full_id() == model);
+        (if other { after } else { own }, (other, shorter))
     }
 
     /// Which layer states a key: flag over task over agent over prompt over model.

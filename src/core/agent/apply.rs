@@ -11,6 +11,7 @@ impl Agent {
             Event::Task(task) => return self.apply_task(event, task),
             Event::Call(call) => return self.apply_call(event, call),
             Event::Tool(tool) => self.apply_tool(tool),
+            Event::Ledger(LedgerEvent::Degraded { step, .. }) => self.degraded = *step,
             Event::Ledger(_) => {}
         }
         Ok(())
@@ -27,10 +28,11 @@ impl Agent {
 
     fn apply_task(&mut self, event: &Event, task: &TaskEvent) -> Result<(), IllegalEvent> {
         match task {
-            TaskEvent::Assigned { step, work, .. } => {
+            TaskEvent::Assigned { step, work, degraded, .. } => {
                 if self.job.is_some() {
                     return Err(self.illegal(event, "it already has a task"));
                 }
+                self.degraded = *degraded;
                 self.begin(step.clone(), work);
             }
             TaskEvent::AttemptFailed { step, variation, .. } => {
@@ -148,6 +150,7 @@ impl Agent {
             eased: 0,
             base: self.memory.len().saturating_sub(1),
             concluding: false,
+            held_under: 0,
             hiccups: 0,
             deaths: 0,
             active_ms: 0,
@@ -174,7 +177,7 @@ impl Agent {
                 if !matches!(job.phase, Phase::Ready | Phase::Queued) {
                     return Err(self.illegal(event, "it did not ask for a call"));
                 }
-                job.calls = held.call.number;
+                (job.calls, job.held_under) = (held.call.number, self.degraded);
                 job.phase = Phase::Calling { held: held.clone() };
             }
             CallEvent::Queued { call, .. } if call.step == job.step => job.phase = Phase::Queued,

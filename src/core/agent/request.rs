@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::core::chat::{Message, ModelRequest, OutputSchema, ToolSpec};
-use crate::core::ledger::HoldRequest;
+use crate::core::crew::Crew;
+use crate::core::ledger::{Countable, HoldRequest};
 use crate::core::machine::{Decided, Refusal, World};
 use crate::core::money::Tokens;
 
@@ -28,8 +29,8 @@ impl Agent {
     /// Decides whatever is due in this phase.
     pub fn decide(&self, world: World<'_>) -> Result<Decision, Refusal> {
         let job = self.job.as_ref().ok_or_else(|| Refusal::NotDue("no task".into()))?;
-        let spec = Spec::of(world.crew, &job.step, &self.who)
-            .ok_or_else(|| Refusal::NotDue(format!("the crew has no step {}", job.step)))?;
+        let spec =
+            self.spec(world.crew, job).ok_or_else(|| Refusal::NotDue(format!("the crew has no step {}", job.step)))?;
         match &job.phase {
             Phase::Ready | Phase::Queued if self.halted() => Err(Refusal::Paused),
             // Time ran out in the tools: no call is held that could not run.
@@ -77,18 +78,35 @@ impl Agent {
             return Ok(Decision::Record(decided));
         }
         let tools = !job.concluding && self.offers_tools(spec);
+        let (input, new) = self.bound(job, spec, &model.full_id(), tools);
+        let countable = model.tokenizer.map(|tokenizer| {
+            let own = |msg: &&Msg| msg.own_turn(&model.full_id()).is_none();
+            Countable { tokenizer, messages: new.iter().filter(own).copied().collect() }
+        });
         Ok(Decision::Ask(HoldRequest {
             call: CallId { step: job.step.clone(), number: job.calls + 1 },
             agent: self.who.clone(),
             attempt: job.attempt,
             model: model.full_id(),
-            input: Tokens(self.bound(job, spec, &model.full_id(), tools)),
+            input: Tokens(input),
             price: model.price,
             settings,
             messages: self.memory.len() as u32,
             tools,
             ending: !tools,
+            countable,
         }))
+    }
+
+    /// What the step demands, less what the run has given up. A call in flight is as it was held.
+    pub fn spec(&self, top: &Arc<Crew>, job: &Job) -> Option<Spec> {
+        let steps = match &job.phase {
+            Phase::Calling { .. } => job.held_under,
+            Phase::Ready | Phase::Queued | Phase::Judging { .. } | Phase::Tools { .. } => self.degraded,
+            Phase::Failed(_) | Phase::Backoff { .. } | Phase::Blocked | Phase::OverBudget { .. } => self.degraded,
+            Phase::Review | Phase::Accepted { .. } | Phase::ToolTask { .. } => self.degraded,
+        };
+        Some(Spec::of(top, &job.step, &self.who)?.after(top, steps, &self.who))
     }
 
     fn offers_tools(&self, spec: &Spec) -> bool {
@@ -96,8 +114,8 @@ impl Agent {
     }
 
     /// Upper bound of the input in tokens: what the provider reported for the longest prefix it has
-    /// seen, then one token per byte of what is new. Byte-level tokenisers cannot use more.
-    fn bound(&self, job: &Job, spec: &Spec, model: &str, tools: bool) -> u64 {
+    /// seen, then one token per byte of what is new. Byte-level tokenisers cannot use more. And what is new.
+    fn bound(&self, job: &Job, spec: &Spec, model: &str, tools: bool) -> (u64, &[Msg]) {
         let unit = job.step.with_round(None);
         let known = self.known.as_ref().filter(|known| {
             known.unit == unit && known.model == model && (known.tools || !tools) && known.messages <= self.memory.len()
@@ -110,14 +128,15 @@ impl Agent {
             Some(known) => (known.messages, known.input),
             None => (0, PER_REQUEST + extras_bytes(self, spec, tools)),
         };
-        self.memory[seen..].iter().fold(start, |sum, msg| sum.saturating_add(msg.bytes_for(model) + PER_MESSAGE))
+        let new = &self.memory[seen..];
+        (new.iter().fold(start, |sum, msg| sum.saturating_add(msg.bytes_for(model) + PER_MESSAGE)), new)
     }
 
     /// The request of a held call.
     pub fn request(&self, world: World<'_>, call: &CallId) -> Result<ModelRequest, Refusal> {
         let job = self.job.as_ref().filter(|job| job.step == call.step);
         let job = job.ok_or_else(|| Refusal::NotDue(format!("{call} is not this agent's")))?;
-        let spec = Spec::of(world.crew, &job.step, &self.who);
+        let spec = self.spec(world.crew, job);
         let Some((spec, (model, settings))) = spec.and_then(|spec| job.in_force(&spec).map(|model| (spec, model)))
         else {
             return Err(Refusal::NotDue(format!("the crew has no step {}", job.step)));

@@ -26,6 +26,12 @@ pub struct Spec {
     pub failure_returns: bool,
     /// Levels below a task of the file.
     pub depth: u32,
+    /// The task's own `max_output`.
+    stated_output: Option<u64>,
+    /// No answer is longer, whichever model gives it, in tokens.
+    pub most_output: u64,
+    /// The model is one that the run went on with when its budget was used up.
+    pub degraded: bool,
 }
 
 /// Attempts of a delegated task, which has no table of its own.
@@ -59,6 +65,9 @@ impl Spec {
                     failure_returns: task.on_error.is_some() || task.optional,
                     depth,
                     role,
+                    stated_output: task.max_output,
+                    most_output: u64::MAX,
+                    degraded: false,
                 })
             }
             Place::Delegated { crew, agent: role } => Some(Spec {
@@ -74,8 +83,27 @@ impl Spec {
                 timeout_ms: role.timeout_ms,
                 failure_returns: true,
                 depth,
+                stated_output: None,
+                most_output: u64::MAX,
+                degraded: false,
             }),
             Place::DelegatedCrew { .. } => None,
         }
+    }
+
+    /// The same after so many steps of the top crew's `degrade`.
+    pub fn after(mut self, top: &Arc<Crew>, steps: u32, who: &AgentRef) -> Spec {
+        // Models are given to the agents of that file; a sub-crew's agent of the same name is another.
+        let own = steps > 0 && Arc::ptr_eq(&self.crew, top);
+        if let Some(model) = top.budget.model_after(steps, &who.name).filter(|_| own && self.model.is_some()) {
+            self.settings = model.settings.clone();
+            self.settings.max_output = self.stated_output.unwrap_or(self.settings.max_output);
+            self.model = Some(model.clone());
+            self.retry = self.retry.iter().map(|entry| Retry { model: None, ..entry.clone() }).collect();
+            self.degraded = true;
+        }
+        self.most_output = top.budget.output_after(steps);
+        self.settings.max_output = self.settings.max_output.min(self.most_output);
+        self
     }
 }

@@ -22,14 +22,14 @@ impl Job {
             None => (own.clone(), spec.settings.clone()),
         };
         settings.temperature = self.variation.temperature.or(settings.temperature);
-        settings.max_output = self.variation.max_output.unwrap_or(settings.max_output);
+        settings.max_output = self.variation.max_output.unwrap_or(settings.max_output).min(spec.most_output);
         self.variation.without.iter().for_each(|parameter| parameter.leave_out(&mut settings));
         Some((model, settings))
     }
 
     /// Tokens of a prompt that another model than the task's own takes, where its window is known.
     pub(super) fn window(&self, spec: &Spec, model: &Model) -> u64 {
-        let own = spec.model.as_ref().is_some_and(|own| own.name == model.name);
+        let own = !spec.degraded && spec.model.as_ref().is_some_and(|own| own.name == model.name);
         let window = model.context_window.filter(|_| !own);
         window.map_or(u64::MAX, |window| window.saturating_sub(model.settings.max_output))
     }

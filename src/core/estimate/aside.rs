@@ -15,13 +15,15 @@ use crate::core::money::{Amount, Tokens};
 pub fn set_aside(crew: &Arc<Crew>, inputs: &BTreeMap<Name, serde_json::Value>) -> Vec<SetAside> {
     let mut out = Vec::new();
     if crew.budget.on_exhausted == OnExhausted::Finish {
-        let above = Above { scope: Step::root(), items: Vec::new(), nodes: vec![NodeId::Crew(Step::root())] };
+        let above =
+            Above { top: crew, scope: Step::root(), items: Vec::new(), nodes: vec![NodeId::Crew(Step::root())] };
         add(crew, &above, inputs, &mut out);
     }
     out
 }
 
-struct Above {
+struct Above<'a> {
+    top: &'a Arc<Crew>,
     scope: Step,
     items: Vec<u64>,
     nodes: Vec<NodeId>,
@@ -32,7 +34,7 @@ fn mandatory(task: &Task) -> bool {
     task.when.is_none() && task.rescues.is_none() && !task.optional
 }
 
-fn add(crew: &Arc<Crew>, above: &Above, inputs: &BTreeMap<Name, serde_json::Value>, out: &mut Vec<SetAside>) {
+fn add(crew: &Arc<Crew>, above: &Above<'_>, inputs: &BTreeMap<Name, serde_json::Value>, out: &mut Vec<SetAside>) {
     for (index, task) in crew.tasks.iter().enumerate().filter(|(_, task)| mandatory(task)) {
         let address = above.scope.child(&Segment::task(task.name.clone()));
         let mut items = above.items.clone();
@@ -45,15 +47,18 @@ fn add(crew: &Arc<Crew>, above: &Above, inputs: &BTreeMap<Name, serde_json::Valu
             Who::Tool { .. } => {}
             Who::Crew(name) => {
                 let Some(sub) = crew.crews.get(name) else { continue };
-                add(&sub.crew, &Above { scope: address, items, nodes }, &BTreeMap::new(), out);
+                add(&sub.crew, &Above { top: above.top, scope: address, items, nodes }, &BTreeMap::new(), out);
             }
             Who::Agent(name) => {
                 let Some(role) = crew.agents.get(name) else { continue };
                 if above.scope.is_root() {
                     nodes.push(NodeId::Agent(Step::root(), name.clone()));
                 }
-                let model = task.model.as_ref().unwrap_or(&role.model);
-                let output = task.max_output.unwrap_or(model.settings.max_output);
+                // By then every step of `degrade` is given up.
+                let (budget, steps) = (&above.top.budget, above.top.budget.steps());
+                let given = budget.model_after(steps, name).filter(|_| above.scope.is_root());
+                let model = given.or(task.model.as_ref()).unwrap_or(&role.model);
+                let output = task.max_output.unwrap_or(model.settings.max_output).min(budget.output_after(steps));
                 let input = prompt::ending(crew, index, role, inputs);
                 let usd = match model.price {
                     Pricing::Priced(price) => price.worst(Tokens(input), Tokens(output)),

@@ -41,14 +41,25 @@ impl Sizes for Quarter {
 }
 
 /// The largest hold among the first calls of a crew that is given these inputs; zero where none can be
-/// prepared without what is not known yet.
-pub(super) fn largest(crew: &Arc<Crew>, inputs: &BTreeMap<Name, serde_json::Value>) -> Spend {
+/// prepared without what is not known yet. `count`: by the exact bound, where there is one. `steps`: of
+/// `degrade`, that the crew's own agents have given up.
+pub(super) fn largest(
+    crew: &Arc<Crew>,
+    inputs: &BTreeMap<Name, serde_json::Value>,
+    count: Option<&dyn Sizes>,
+    steps: u32,
+) -> Spend {
     let mut spend = Spend::default();
-    holds(crew, inputs, &mut spend);
+    holds(crew, inputs, (count, steps), &mut spend);
     spend
 }
 
-fn holds(crew: &Arc<Crew>, inputs: &BTreeMap<Name, serde_json::Value>, most: &mut Spend) {
+fn holds(
+    crew: &Arc<Crew>,
+    inputs: &BTreeMap<Name, serde_json::Value>,
+    (count, steps): (Option<&dyn Sizes>, u32),
+    most: &mut Spend,
+) {
     let missing = |input: &crate::core::crew::Input| input.default.is_none() && !inputs.contains_key(&input.name);
     if crew.inputs.iter().any(missing) {
         return;
@@ -62,13 +73,14 @@ fn holds(crew: &Arc<Crew>, inputs: &BTreeMap<Name, serde_json::Value>, most: &mu
         let Decided { events, blobs } = decided;
         texts.keep(blobs);
         for event in &events {
-            if let Event::Task(TaskEvent::CrewStarted { step, inputs }) = event
+            if let Event::Task(TaskEvent::CrewStarted { step, inputs, .. }) = event
                 && let Some(sub) = crew.of_scope(step)
             {
-                holds(&sub, inputs, most);
+                holds(&sub, inputs, (count, 0), most);
             }
-            if let Some(request) = request(crew, &texts, event) {
-                *most = larger(*most, &request);
+            if let Some(request) = request(crew, &texts, event, steps) {
+                let counted = count.and_then(|sizes| request.counted(&texts, sizes).ok().flatten());
+                *most = larger(*most, counted.as_ref().unwrap_or(&request));
             }
             if plan.apply(event).is_err() {
                 return;
@@ -78,15 +90,16 @@ fn holds(crew: &Arc<Crew>, inputs: &BTreeMap<Name, serde_json::Value>, most: &mu
 }
 
 /// What the agent of an assignment asks the ledger for.
-fn request(crew: &Arc<Crew>, texts: &Made, event: &Event) -> Option<HoldRequest> {
-    let Event::Task(TaskEvent::Assigned { step, agent, .. }) = event else { return None };
+fn request(crew: &Arc<Crew>, texts: &Made, event: &Event, degraded: u32) -> Option<HoldRequest> {
+    let Event::Task(TaskEvent::Assigned { step, agent, work, .. }) = event else { return None };
     let task = crew.task(&step.last()?.name)?;
     // A run can do without the others.
     if task.optional || task.when.is_some() || task.rescues.is_some() {
         return None;
     }
     let mut machine = Agent::begun(agent.clone(), Control::default());
-    machine.apply(event).ok()?;
+    let (step, agent, work) = (step.clone(), agent.clone(), work.clone());
+    machine.apply(&Event::Task(TaskEvent::Assigned { step, agent, work, degraded })).ok()?;
     let run = RunId::from_random(0);
     match machine.decide(World { run: &run, crew, texts, sizes: &Quarter }).ok()? {
         Decision::Ask(request) => Some(request),

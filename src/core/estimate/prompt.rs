@@ -285,8 +285,8 @@ impl Sizes<'_> {
     fn output_of(&self, task: &Task) -> u64 {
         let own = match &task.who {
             Who::Agent(name) => {
-                let model = task.model.as_ref().or_else(|| self.crew.agents.get(name).map(|role| &role.model));
-                model.map_or(0, |model| super::step::longest_answer(task, model))
+                let role = self.crew.agents.get(name);
+                role.map_or(0, |role| super::step::longest_answer(self.crew, task, role))
             }
             Who::Tool { tool, .. } => self.crew.tools.get(tool).map_or(0, |tool| tool.spec.max_result),
             Who::Crew(name) => self.crew.crews.get(name).map_or(0, |sub| {

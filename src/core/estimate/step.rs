@@ -95,7 +95,7 @@ fn agent(crew: &Arc<Crew>, index: usize, role: &crew::Agent, inputs: &Inputs, ma
     let calls =
         |(model, output)| Calls { model, output, turns: u64::from(made.turns), attempts: u64::from(task.attempts) };
     let mut expected = calls((model, output)).expected(&Longest::of_task(crew, index, role, tools, output, inputs));
-    let all = variants(model, output, &task.retry);
+    let all = variants(crew, role, (model, task.max_output), &task.retry);
     let most = all.iter().map(|(_, output)| *output).max().unwrap_or(output);
     let longest = Longest::of_task(crew, index, role, tools, most, inputs);
     let mut worst = Spend::default();
@@ -115,10 +115,17 @@ fn agent(crew: &Arc<Crew>, index: usize, role: &crew::Agent, inputs: &Inputs, ma
 }
 
 /// Every model that some attempt may call, with the longest answer it may give: the task's own, the
-/// entries of its `retry`, and what stands in for each.
-fn variants<'a>(model: &'a Arc<Model>, output: u64, retry: &'a [crew::Retry]) -> Vec<(&'a Model, u64)> {
+/// entries of its `retry`, what `degrade` may put in their place, and what stands in for each.
+fn variants<'a>(
+    crew: &'a Crew,
+    role: &'a crew::Agent,
+    (model, stated): (&'a Arc<Model>, Option<u64>),
+    retry: &'a [crew::Retry],
+) -> Vec<(&'a Model, u64)> {
     let mut all = Vec::new();
+    let output = stated.unwrap_or(model.settings.max_output);
     let own = std::iter::once((model, output));
+    let given = crew.budget.models_of(role).map(|model| (model, stated.unwrap_or(model.settings.max_output)));
     let listed = retry.iter().map(|entry| {
         let (model, usual) = match &entry.model {
             Some(model) => (model, model.settings.max_output),
@@ -126,7 +133,7 @@ fn variants<'a>(model: &'a Arc<Model>, output: u64, retry: &'a [crew::Retry]) ->
         };
         (model, entry.max_output.unwrap_or(usual))
     });
-    for (model, output) in own.chain(listed) {
+    for (model, output) in own.chain(listed).chain(given) {
         all.push((&**model, output));
         // An entry's own limit holds for whoever stands in.
         all.extend(model.fallback.iter().map(|other| (&**other, output.max(other.settings.max_output))));
@@ -230,7 +237,7 @@ fn child(crew: &Arc<Crew>, name: &Name, depth: u32, known: &mut BTreeMap<(Name, 
             Below { range: inner.total, money: inner.money.unwrap_or(Money::Local) }
         }
         (None, Some(role)) => {
-            let all = variants(&role.model, role.model.settings.max_output, &[]);
+            let all = variants(crew, role, (&role.model, None), &[]);
             let longest = Longest::of_child(crew, role, all.iter().map(|(_, output)| *output).max().unwrap_or(0));
             let turns = u64::from(turns(role, &role.tools));
             let calls = |(model, output)| Calls { model, output, turns, attempts: CHILD_ATTEMPTS };
@@ -252,9 +259,10 @@ fn child(crew: &Arc<Crew>, name: &Name, depth: u32, known: &mut BTreeMap<(Name, 
 }
 
 /// Most tokens of one answer of a task's agent, whoever gives it.
-pub(super) fn longest_answer(task: &Task, model: &Arc<Model>) -> u64 {
-    let output = task.max_output.unwrap_or(model.settings.max_output);
-    variants(model, output, &task.retry).iter().map(|(_, output)| *output).max().unwrap_or(output)
+pub(super) fn longest_answer(crew: &Crew, task: &Task, role: &crew::Agent) -> u64 {
+    let model = task.model.as_ref().unwrap_or(&role.model);
+    let all = variants(crew, role, (model, task.max_output), &task.retry);
+    all.iter().map(|(_, output)| *output).max().unwrap_or(0)
 }
 
 /// The larger of each figure.
@@ -276,8 +284,9 @@ pub(super) struct Least {
 }
 
 impl Least {
-    pub(super) fn of(crew: &Arc<Crew>, inputs: &Inputs) -> Least {
-        let all = (0..crew.tasks.len()).map(|index| least(crew, index, inputs));
+    /// `top` has given up so many steps.
+    pub(super) fn of(crew: &Arc<Crew>, inputs: &Inputs, top: (&Arc<Crew>, u32)) -> Least {
+        let all = (0..crew.tasks.len()).map(|index| least(crew, index, inputs, top));
         all.fold(Least::default(), |a, b| Least { sum: a.sum.plus(b.sum), room: larger(a.room, b.room) })
     }
     pub(super) fn whole(self) -> Spend {
@@ -285,7 +294,7 @@ impl Least {
     }
 }
 
-fn least(crew: &Arc<Crew>, index: usize, inputs: &Inputs) -> Least {
+fn least(crew: &Arc<Crew>, index: usize, inputs: &Inputs, (top, steps): (&Arc<Crew>, u32)) -> Least {
     let task = &crew.tasks[index];
     if task.when.is_some() || task.rescues.is_some() || task.optional {
         return Least::default();
@@ -301,13 +310,15 @@ fn least(crew: &Arc<Crew>, index: usize, inputs: &Inputs) -> Least {
     match &task.who {
         Who::Tool { .. } => Least::default(),
         Who::Crew(name) => {
-            let inner = crew.crews.get(name).map(|sub| Least::of(&sub.crew, &Inputs::new())).unwrap_or_default();
+            let inner =
+                crew.crews.get(name).map(|sub| Least::of(&sub.crew, &Inputs::new(), (top, steps))).unwrap_or_default();
             Least { sum: inner.sum.times(times), ..inner }
         }
         Who::Agent(name) => {
             let Some(role) = crew.agents.get(name) else { return Least::default() };
-            let model = task.model.as_ref().unwrap_or(&role.model);
-            let output = task.max_output.unwrap_or(model.settings.max_output);
+            let given = top.budget.model_after(steps, name).filter(|_| Arc::ptr_eq(crew, top));
+            let model = given.or(task.model.as_ref()).unwrap_or(&role.model);
+            let output = task.max_output.unwrap_or(model.settings.max_output).min(top.budget.output_after(steps));
             let tools = task.tools.as_ref().unwrap_or(&role.tools);
             let longest = prompt::Longest::of_task(crew, index, role, tools, output, inputs);
             let calls = Calls { model, output, turns: 1, attempts: 1 };

@@ -177,6 +177,22 @@ pub enum LedgerEvent {
     /// guaranteed. `never`: the cap never covered it.
     #[serde(rename = "budget.unguaranteed")]
     Unguaranteed { node: NodeId, limit: Limit, aside: Amount, used: Amount, caps: Caps, never: bool },
+    /// No budget was left for a call, and a step of `degrade` is given up instead: whoever asks for calls
+    /// from now on, asks for less.
+    #[serde(rename = "budget.degraded")]
+    Degraded {
+        call: CallId,
+        agent: AgentRef,
+        node: NodeId,
+        limit: Limit,
+        need: Amount,
+        left: Amount,
+        /// From 1, of `of`: all steps up to this one are given up.
+        step: u32,
+        of: u32,
+        /// The step as the crew file writes it.
+        gives_up: String,
+    },
     /// Outside: `--raise-budget`. Only ever looser.
     #[serde(rename = "budget.raised")]
     Raised { caps: Caps, by: String },

@@ -68,6 +68,7 @@ impl Event {
                 LedgerEvent::Raised { .. } => "budget.raised",
                 LedgerEvent::Unguaranteed { .. } => "budget.unguaranteed",
                 LedgerEvent::Day { .. } => "budget.day",
+                LedgerEvent::Degraded { .. } => "budget.degraded",
             },
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::TaskResult;
-use crate::core::crew::Overrides;
+use crate::core::crew::{Overrides, Tokenizer};
 use crate::core::ids::{BlobId, Name, RunId, Step};
 use crate::core::ledger::SetAside;
 use crate::core::money::{Caps, Price};
@@ -54,6 +54,9 @@ pub struct Started {
     /// change what is shrunk.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub windows: BTreeMap<String, u64>,
+    /// Tokenizers that holds may count by, by `provider/model-id`. Absent: a token a byte.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tokenizers: BTreeMap<String, Tokenizer>,
     /// Of the top crew, after every layer.
     pub caps: Caps,
     /// What is set aside for the endings of tasks, where the crew says `on_exhausted = "finish"`.

@@ -123,7 +123,8 @@ impl Event {
             Event::Ledger(event) => match event {
                 LedgerEvent::Alert { .. } | LedgerEvent::Unguaranteed { .. } => vec![Subject::Ledger],
                 LedgerEvent::Day { .. } => vec![Subject::Ledger],
-                LedgerEvent::Raised { .. } => vec![Subject::All],
+                // Every agent asks otherwise, every plan may skip.
+                LedgerEvent::Raised { .. } | LedgerEvent::Degraded { .. } => vec![Subject::All],
             },
         }
     }
@@ -158,6 +159,7 @@ impl Event {
             Event::Ledger(event) => match event {
                 LedgerEvent::Raised { .. } | LedgerEvent::Day { .. } => true,
                 LedgerEvent::Alert { .. } | LedgerEvent::Unguaranteed { .. } => false,
+                LedgerEvent::Degraded { .. } => false,
             },
         }
     }

@@ -17,10 +17,23 @@ pub enum TaskEvent {
     #[serde(rename = "task.fanned_out")]
     FannedOut { step: Step, keys: Vec<Key>, items: Option<BlobId> },
     #[serde(rename = "task.assigned")]
-    Assigned { step: Step, agent: AgentRef, work: Box<Work> },
+    Assigned {
+        step: Step,
+        agent: AgentRef,
+        work: Box<Work>,
+        /// Steps of `degrade` that the run had given up: an agent begins with what it is told here.
+        #[serde(default, skip_serializing_if = "is_none")]
+        degraded: u32,
+    },
     /// A sub-crew begins below `step`.
     #[serde(rename = "task.crew_started")]
-    CrewStarted { step: Step, inputs: BTreeMap<Name, serde_json::Value> },
+    CrewStarted {
+        step: Step,
+        inputs: BTreeMap<Name, serde_json::Value>,
+        /// Steps of `degrade` that the run had given up.
+        #[serde(default, skip_serializing_if = "is_none")]
+        degraded: u32,
+    },
     #[serde(rename = "task.skipped")]
     Skipped {
         step: Step,
@@ -96,6 +109,10 @@ pub enum TaskEvent {
 pub struct Replaced {
     pub index: u32,
     pub with: Msg,
+}
+
+fn is_none(steps: &u32) -> bool {
+    *steps == 0
 }
 
 /// A message in an agent's memory: the blob of its JSON, and its size in bytes.

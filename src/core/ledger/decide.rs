@@ -1,7 +1,7 @@
 //! Deciding a hold: it fits everywhere, waits its turn somewhere, or can never fit.
 
 use super::aside::Reached;
-use super::{DayShare, Ledger, NodeId, Sums, path};
+use super::{Countable, DayShare, Ledger, NodeId, Sums, path};
 use crate::core::chat::Settings;
 use crate::core::crew::{OnExhausted, Pricing};
 use crate::core::event::{AlertAt, CallEvent, Event, Held, LedgerEvent};
@@ -24,6 +24,8 @@ pub struct HoldRequest {
     pub tools: bool,
     /// A turn without tools: it may use what is set aside for its task.
     pub ending: bool,
+    /// What of the input may be counted exactly; `None` where no tokenizer is known.
+    pub countable: Option<Countable>,
 }
 
 impl HoldRequest {
@@ -46,7 +48,24 @@ struct Place {
 }
 
 impl Ledger {
+    /// By the bound in bytes; where that does not fit at once, by the exact one, if a tokenizer is known.
     pub fn decide(&self, world: World<'_>, request: &HoldRequest) -> Result<Decided, Refusal> {
+        let first = self.decide_bound(world, request);
+        let fits = match &first {
+            Ok(decided) => matches!(decided.events.first(), Some(Event::Call(CallEvent::Held(_)))),
+            Err(refusal) => *refusal != Refusal::Waiting,
+        };
+        // What a day grants is asked for by the bound in bytes, before this is known.
+        if fits || world.crew.budget.per_day.is_some() {
+            return first;
+        }
+        match request.counted(world.texts, world.sizes)? {
+            Some(counted) => self.decide_bound(world, &counted),
+            None => first,
+        }
+    }
+
+    fn decide_bound(&self, world: World<'_>, request: &HoldRequest) -> Result<Decided, Refusal> {
         if self.control.is_halted() {
             return Err(Refusal::Paused);
         }
@@ -72,6 +91,10 @@ impl Ledger {
     ) -> Result<Decided, Refusal> {
         let over = self.never_fits(&nodes, need, request).or_else(|| self.day_is_over(day?, need));
         if let Some((node, limit, left)) = over {
+            let stopped = self.stopped.iter().any(|scope| request.agent.scope.is_within(scope));
+            if let Some(event) = self.degrade(world, request, (&node, limit, left)).filter(|_| !stopped) {
+                return Ok(Decided::one(event));
+            }
             let policy = world.crew.budget.on_exhausted;
             let (pause, finish) = (policy == OnExhausted::Pause, policy == OnExhausted::Finish);
             let (call, agent) = (request.call.clone(), request.agent.clone());
@@ -98,6 +121,20 @@ impl Ledger {
             }
             (None, _) => Ok(self.hold_now(world, request, need, nodes)),
         }
+    }
+
+    /// The next step that the crew gives up before the policy of its budget counts.
+    fn degrade(
+        &self,
+        world: World<'_>,
+        request: &HoldRequest,
+        (node, limit, left): (&NodeId, Limit, Amount),
+    ) -> Option<Event> {
+        let budget = &world.crew.budget;
+        let gives_up = budget.degrade.get(self.degraded as usize)?.to_string();
+        let (call, agent, node) = (request.call.clone(), request.agent.clone(), node.clone());
+        let (step, of, need) = (self.degraded + 1, budget.steps(), request.need());
+        Some(Event::Ledger(LedgerEvent::Degraded { call, agent, node, limit, need, left, step, of, gives_up }))
     }
 
     /// The nodes with what a call must leave free at each, and what is to be said of it.

@@ -53,6 +53,7 @@ impl Book {
             messages: 2,
             ending: false,
             tools: false,
+            countable: None,
         }
     }
     fn decide(&self, request: &HoldRequest) -> Result<Decided, Refusal> {

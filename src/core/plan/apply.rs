@@ -4,13 +4,17 @@
 use super::*;
 use crate::core::chat::FailureClass;
 use crate::core::crew::OnFailure;
-use crate::core::event::{CallEvent, Event, RunEvent, TaskError, TaskEvent, TaskStatus, ToolEvent};
+use crate::core::event::{CallEvent, Event, LedgerEvent, RunEvent, TaskError, TaskEvent, TaskStatus, ToolEvent};
 use crate::core::machine::IllegalEvent;
 use crate::core::money::Amount;
 
 impl Plan {
     pub fn apply(&mut self, event: &Event) -> Result<(), IllegalEvent> {
-        // Whatever happens, the plan may go on: only a new `Parked` says otherwise.
+        if let Event::Ledger(LedgerEvent::Degraded { step, .. }) = event {
+            self.state.degraded = *step;
+            return Ok(());
+        }
+        // Whatever else happens, the plan may go on: only a new `Parked` says otherwise.
         self.state.parked = None;
         match event {
             Event::Run(run) => self.apply_run(run),
@@ -87,7 +91,10 @@ impl Plan {
 
     fn apply_task(&mut self, event: &Event, task: &TaskEvent) -> Result<(), IllegalEvent> {
         match task {
-            TaskEvent::CrewStarted { step, inputs } if *step == self.state.scope => self.begin(inputs.clone()),
+            TaskEvent::CrewStarted { step, inputs, degraded } if *step == self.state.scope => {
+                self.state.degraded = *degraded;
+                self.begin(inputs.clone());
+            }
             TaskEvent::CrewStarted { step, .. } => self.set(&step.with_round(None), Phase::Crew),
             TaskEvent::FannedOut { step, keys, items } => self.fan_out(event, step, keys, *items)?,
             TaskEvent::Assigned { step, agent, .. } => {
@@ -110,9 +117,7 @@ impl Plan {
                 self.set(&step.with_round(None), Phase::Review(*class, message.clone()));
             }
             TaskEvent::Accepted { step, .. } => self.retried(&step.with_round(None), true),
-            TaskEvent::Retried { step, agent, .. } => {
-                self.retried(&step.with_round(None), agent.is_some());
-            }
+            TaskEvent::Retried { step, agent, .. } => self.retried(&step.with_round(None), agent.is_some()),
             TaskEvent::Finished { step, .. } if *step == self.state.scope && !step.is_root() => self.state.over = true,
             TaskEvent::Finished { step, result, .. } => self.finished(step, result.clone()),
             TaskEvent::RoundDecided { judge, outcome, .. } => self.round_decided(&judge.with_round(None), *outcome),

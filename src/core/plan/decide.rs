@@ -49,6 +49,9 @@ impl Plan {
             if let Some(because) = self.upstream_failure(unit, index) {
                 return Ok(Decided::one(Event::Task(TaskEvent::Skipped { step, because, upstream: true })));
             }
+            if let Some(skipped) = self.given_up(world, task, &step) {
+                return Ok(Decided::one(skipped));
+            }
             if let Some(condition) = task.when.as_ref().filter(|when| self.asks_here(unit, when.0.as_ref())) {
                 let scope = self.scope_of(world, unit)?;
                 if !self.crew.templates.test(condition, &scope)? {
@@ -74,7 +77,7 @@ impl Plan {
                 let arguments = decided.keep(arguments.to_string());
                 let work = Box::new(Work::Tool { tool: tool.clone(), arguments });
                 let agent = self.free_agent(&task.name, unit);
-                decided.events.push(Event::Task(TaskEvent::Assigned { step, agent, work }));
+                decided.events.push(self.assigned(step, agent, work));
                 Ok(decided)
             }
         }
@@ -96,7 +99,7 @@ impl Plan {
         let mut decided = Decided::default();
         let work = Box::new(self.prompt(world, unit, role, &mut decided)?);
         let agent = self.free_agent(name, unit);
-        decided.events.push(Event::Task(TaskEvent::Assigned { step, agent, work }));
+        decided.events.push(self.assigned(step, agent, work));
         Ok(decided)
     }
 
@@ -120,7 +123,8 @@ impl Plan {
         match &unit.kind {
             Kind::Child(child) if self.crew.crews.contains_key(&name) => {
                 let inputs = child.inputs.clone();
-                Ok(Decided::one(Event::Task(TaskEvent::CrewStarted { step: address.clone(), inputs })))
+                let (step, degraded) = (address.clone(), self.state.degraded);
+                Ok(Decided::one(Event::Task(TaskEvent::CrewStarted { step, inputs, degraded })))
             }
             Kind::Child(_) => self.assign(world, address.clone(), unit, &name),
             Kind::Single | Kind::List { .. } | Kind::Item { .. } => Err(wrong()),
@@ -138,7 +142,8 @@ impl Plan {
                 inputs.insert(input.name.clone(), value);
             }
         }
-        Ok(Decided::one(Event::Task(TaskEvent::CrewStarted { step, inputs })))
+        let degraded = self.state.degraded;
+        Ok(Decided::one(Event::Task(TaskEvent::CrewStarted { step, inputs, degraded })))
     }
 
     fn start_list(&self, world: World<'_>, step: Step, unit: &Unit, repeat: &Repeat) -> Result<Decided, NoPrompt> {

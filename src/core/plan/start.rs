@@ -2,7 +2,9 @@
 //! what has begun is never kept from its end by what has not.
 
 use super::*;
-use crate::core::crew::Who;
+use crate::core::crew::{Task, Who};
+use crate::core::event::{Event, TaskEvent, Work};
+use crate::core::machine::World;
 
 impl Plan {
     /// Ready units that fit the limits, in order: at most as many as there are free slots.
@@ -40,6 +42,17 @@ impl Plan {
             free -= 1;
         }
         chosen
+    }
+
+    /// An optional task of a run that has given such tasks up is skipped.
+    pub(super) fn given_up(&self, world: World<'_>, task: &Task, step: &Step) -> Option<Event> {
+        let skipped = task.optional && world.crew.budget.skips_after(self.state.degraded);
+        let because = "the budget is short: optional tasks are given up".to_owned();
+        skipped.then(|| Event::Task(TaskEvent::Skipped { step: step.clone(), because, upstream: false }))
+    }
+
+    pub(super) fn assigned(&self, step: Step, agent: AgentRef, work: Box<Work>) -> Event {
+        Event::Task(TaskEvent::Assigned { step, agent, work, degraded: self.state.degraded })
     }
 
     fn room_in_list(&self, unit: &Unit, started: u32) -> Option<()> {

@@ -103,6 +103,7 @@ impl<'a> Replay<'a> {
             Event::Ledger(event) => match event {
                 LedgerEvent::Alert { .. } => Err(Refusal::NotDue("an alert follows its hold".into())),
                 LedgerEvent::Unguaranteed { .. } => Err(Refusal::NotDue("it follows the ledger's decision".into())),
+                LedgerEvent::Degraded { agent, .. } => self.run.decide_agent(world, agent),
                 LedgerEvent::Raised { .. } | LedgerEvent::Day { .. } => Err(outside()),
             },
         }

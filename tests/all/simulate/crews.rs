@@ -53,7 +53,8 @@ pub fn crew(files: &[(&str, &str)]) -> Arc<Crew> {
         cache_write: 2_000_000_000,
         above: None,
     };
-    let listed = |_: &str, _: &str| Some(ListedPrice { price, context_window: None, from: "a test".into() });
+    let listed =
+        |_: &str, _: &str| Some(ListedPrice { price, context_window: None, tokenizer: None, from: "a test".into() });
     let table = ProviderTable { kind: "openai".into(), ..ProviderTable::default() };
     let providers = BTreeMap::from([("openai".parse().unwrap(), table)]);
     let options = LoadOptions {
@@ -107,6 +108,7 @@ pub const SHAPES: &[(&str, &[(&str, &str)])] = &[
     ("broke_fail", &[("a.toml", BROKE_FAIL)]),
     ("retry", &[("a.toml", RETRY), ("rows.csv", "id\none\ntwo\n"), ("prompts/short.md", "Short {{ item.id }}")]),
     ("finish", &[("a.toml", FINISH), LEGAL, ("rows.csv", "id\none\ntwo\nthree\n")]),
+    ("degrade", &[("a.toml", DEGRADE), LEGAL, ("rows.csv", "id\none\ntwo\nthree\nfour\n")]),
     ("small", &[("a.toml", SMALL)]),
     ("tight", &[("a.toml", TIGHT), ("rows.csv", "id\none\ntwo\nthree\nfour\nfive\nsix\nseven\neight\n")]),
 ];
@@ -471,6 +473,50 @@ review = { by = "a", max_rounds = 2 }
 agent = "b"
 description = "End"
 context = ["x", "part"]
+"#;
+
+/// What is given up before the run pauses: a model, an agent's model, the length of answers, what is optional.
+const DEGRADE: &str = r#"
+[crew]
+output = "end"
+max_parallel = 3
+[budget]
+max_usd = 0.09
+degrade = [{ agent = "a", model = "twin" }, { model = "small" }, { skip = "optional" }, { max_output = 20 }]
+[crews.legal]
+file = "legal.toml"
+inputs = { copy = "{{ start }}" }
+[agents]
+a = { model = "m", tools = ["look"], max_turns = 6, delegates = ["b"] }
+b = { model = "m", tools = ["look"], max_turns = 6, memory = "run" }
+[tasks.start]
+agent = "a"
+description = "Start"
+review = { by = "b", max_rounds = 3 }
+retry = [{ model = "twin" }]
+[tasks.part]
+agent = "b"
+for_each = "rows.csv"
+key = "id"
+description = "Part {{ item.id }}"
+[tasks.more]
+agent = "b"
+for_each = "rows.csv"
+key = "id"
+optional = true
+description = "More {{ item.id }}"
+[tasks.maybe]
+agent = "a"
+optional = true
+description = "Maybe"
+context = ["start"]
+[tasks.law]
+crew = "legal"
+context = ["start"]
+[tasks.end]
+agent = "a"
+description = "End"
+context = ["start", "part", "more", "maybe", "law"]
 "#;
 
 const FINISH: &str = r#"

@@ -117,6 +117,7 @@ impl Sim {
             prices: BTreeMap::new(),
             price_from: Default::default(),
             windows: BTreeMap::new(),
+            tokenizers: BTreeMap::new(),
             caps: crew.budget.caps,
             aside: set_aside(crew, &BTreeMap::new()),
             cap_origin: crew.budget.origin.clone(),

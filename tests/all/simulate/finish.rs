@@ -17,12 +17,22 @@ use super::driver::{End, Sim};
 use super::random::Random;
 use super::script::Mood;
 
+/// What a crew gives up before it goes to its endings.
+const DEGRADE: &[&str] = &[
+    "",
+    "",
+    "degrade = [{ skip = \"optional\" }]\n",
+    "degrade = [{ max_output = 20 }, { model = \"small\" }]\n",
+    "degrade = [{ agent = \"a\", model = \"small\" }, { skip = \"optional\" }, { max_output = 10 }]\n",
+];
+
 /// A crew of up to five tasks, in a shape that the numbers choose; `usd` is its cap.
 fn body(random: &mut Random, usd: NanoUsd) -> String {
     let mut out = format!(
         "[crew]\nmax_parallel = {}\noutput = \"last\"\n[budget]\nmax_usd = {usd}\nmax_tokens = 100000000\n\
-         on_exhausted = \"finish\"\n[agents]\n",
-        1 + random.below(4)
+         on_exhausted = \"finish\"\n{}[agents]\n",
+        1 + random.below(4),
+        *random.pick(DEGRADE),
     );
     let tools = *random.pick(&["", ", tools = [\"look\"]"]);
     let delegates = *random.pick(&["", ", delegates = [\"b\"]"]);
