@@ -25,10 +25,12 @@ use super::money::{Amount, Usage};
 
 mod apply;
 mod delegate;
+mod job;
 mod judge;
 mod memory;
 mod request;
 mod spec;
+mod summary;
 mod turn;
 mod vary;
 
@@ -36,6 +38,7 @@ pub use delegate::{DELEGATE, Delegation, open_inputs};
 pub use judge::usable;
 pub use request::Decision;
 pub use spec::Spec;
+pub use summary::SUMMARIES;
 
 pub use super::failure::MAX_DEATHS;
 
@@ -89,6 +92,13 @@ pub struct Job {
     /// Times that no budget was left for its next call in a run that finishes then, and what it gave up since.
     finishing: u32,
     eased: u32,
+    /// Summaries asked for in this attempt, and the one under way.
+    summaries: u32,
+    summary: Option<summary::Summing>,
+    /// The one before the attempt's turns, at this index.
+    summed: Option<usize>,
+    /// A summary came to nothing: from now on in this attempt the oldest turns just go.
+    slides: bool,
     /// Set once the last turn has been announced.
     concluding: bool,
     /// Failures without a counted attempt, in a row: the exponent of the wait.

@@ -47,6 +47,8 @@ pub struct Crew {
     pub tools: BTreeMap<String, Arc<ToolDef>>,
     pub notify: Option<Notify>,
     pub templates: Templates,
+    /// Turns that no longer fit are summed up before they go. Not in runs of before there were summaries.
+    pub summaries: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ mod finish;
 mod random;
 mod retry;
 pub mod script;
+mod summary;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -50,6 +51,7 @@ const FAIR: Mood = Mood {
 const MOODS: &[(&str, Mood)] = &[
     ("fair", FAIR),
     ("long", Mood { long: 3000, tools: 600, ..FAIR }),
+    ("busy_hands", Mood { tools: 950, ..FAIR }),
     ("busy", Mood { busy: 550, ..FAIR }),
     ("failing", Mood { fail: 150, lost: 30, unusable: 150, bad_tools: 150, tool_fail: 150, ..FAIR }),
     ("broken", Mood { fail: 300, final_fail: 30, unusable: 500, tool_fail: 500, file_fail: 300, retry: 20, ..FAIR }),
@@ -125,7 +127,7 @@ fn sweep(seeds: std::ops::Range<u64>) {
     }
     let _ = std::panic::take_hook();
     println!("{runs} runs, {entries} entries, {ends:?}\n{kinds:?}");
-    assert_eq!(kinds.len(), 40, "a kind of event that no run has: {kinds:?}");
+    assert_eq!(kinds.len(), 42, "a kind of event that no run has: {kinds:?}");
     if let Ok(wanted) = std::env::var("SIMULATE_WHY")
         && let Some((line, (_, why))) = failures.iter().find(|(line, _)| line.contains(&wanted))
     {

@@ -173,6 +173,11 @@ impl<'a> Loader<'a> {
         inside.unwrap_or_else(|| folder.to_owned())
     }
 
+    /// A run that was started without the prompt for summaries goes on without them.
+    fn sums_up(&self) -> bool {
+        !self.options.pinned || self.files.exists("prompts/builtin/summary.md")
+    }
+
     fn report(&mut self, problem: Problem) {
         self.problems.push(problem);
     }

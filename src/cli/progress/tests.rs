@@ -92,6 +92,7 @@ impl Told {
             tools: false,
             waited: false,
             ending: false,
+            summary: false,
             nodes: vec![NodeId::Crew(Step::root())],
         };
         self.event(Event::Call(CallEvent::Held(Box::new(held))))
@@ -219,6 +220,7 @@ fn a_pause_by_budget_says_what_it_needs_and_which_command_goes_on() {
         need,
         left,
         finish: false,
+        summary: false,
         pause: true,
     }));
     told.answer("draft#1.1", "writer", 3_400, "0.026").finish("draft#1", "writer", money(3_400, "0.026"));

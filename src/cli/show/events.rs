@@ -202,6 +202,12 @@ fn task(event: &TaskEvent) -> (String, Vec<String>) {
             };
             (step.to_string(), std::iter::once(shorter).chain(gone).collect())
         }
+        TaskEvent::Summarising { step, turns: (from, to), .. } => {
+            (step.to_string(), vec![format!("messages {from} to {to}")])
+        }
+        TaskEvent::Summarised { step, dropped: (from, to), .. } => {
+            (step.to_string(), vec![format!("one message for {from} to {to}")])
+        }
         TaskEvent::Concluding { step, agent, .. } => (step.to_string(), vec![agent.to_string()]),
     };
     (step, facts)
@@ -216,8 +222,9 @@ fn call(event: &CallEvent) -> (String, Vec<String>) {
     match event {
         CallEvent::Held(held) => {
             let Held { call, attempt, model, amount, .. } = &**held;
+            let what = if held.summary { "summary".to_owned() } else { String::new() };
             let again = if *attempt > 1 { format!("attempt {attempt}") } else { String::new() };
-            (call.to_string(), vec![clean(model), format!("up to {}", usd(amount.usd)), again])
+            (call.to_string(), vec![clean(model), format!("up to {}", usd(amount.usd)), again, what])
         }
         CallEvent::Queued { call, node, limit, need, .. } => {
             (call.to_string(), vec![format!("needs {} {limit}", ends::in_unit(*limit, *need)), format!("at {node}")])

@@ -34,6 +34,13 @@ impl Job {
         window.map_or(u64::MAX, |window| window.saturating_sub(model.settings.max_output))
     }
 
+    /// Tokens of a prompt of this attempt, and of one that is not held to half.
+    pub(super) fn limits(&self, spec: &Spec, role: &crate::core::crew::Agent, of: &Model) -> (u64, u64) {
+        let own = role.context_tokens.min(role.max_prompt_tokens.unwrap_or(u64::MAX));
+        let whole = own.min(self.window(spec, of));
+        (if self.variation.shorter { whole / 2 } else { whole }, whole)
+    }
+
     /// The model after the one in force: those of `fallback` in order, then the first again.
     fn next_model(&self, spec: &Spec) -> Option<Arc<Model>> {
         let own = spec.model.as_ref()?;

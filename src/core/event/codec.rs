@@ -46,6 +46,8 @@ impl Event {
                 TaskEvent::Woken { .. } => "task.woken",
                 TaskEvent::Shrunk { .. } => "task.shrunk",
                 TaskEvent::Concluding { .. } => "task.concluding",
+                TaskEvent::Summarising { .. } => "task.summarising",
+                TaskEvent::Summarised { .. } => "task.summarised",
                 TaskEvent::FellBack { .. } => "task.fell_back",
                 TaskEvent::Accepted { .. } => "task.accepted",
             },

@@ -65,6 +65,7 @@ impl TaskEvent {
             TaskEvent::Woken { agent: who, .. } => vec![agent(who)],
             TaskEvent::Shrunk { agent: who, .. } | TaskEvent::Concluding { agent: who, .. } => vec![agent(who)],
             TaskEvent::FellBack { agent: who, .. } => vec![agent(who)],
+            TaskEvent::Summarising { agent: who, .. } | TaskEvent::Summarised { agent: who, .. } => vec![agent(who)],
             TaskEvent::Accepted { step, agent: who, .. } => vec![plan(step), agent(who)],
             TaskEvent::NeedsReview { step, agent: who, .. } => {
                 and_ledger(std::iter::once(plan(step)).chain(who.as_ref().map(agent)).collect())
@@ -145,6 +146,7 @@ impl Event {
                 TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } => false,
                 TaskEvent::Parked { .. } | TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } => false,
                 TaskEvent::FellBack { .. } => false,
+                TaskEvent::Summarising { .. } | TaskEvent::Summarised { .. } => false,
             },
             Event::Call(event) => match event {
                 CallEvent::Answered(_) | CallEvent::Failed { .. } | CallEvent::Lost { .. } => true,

@@ -81,6 +81,13 @@ pub enum TaskEvent {
     /// An agent's prompt is made to fit: messages replaced by shorter ones, oldest turns left out.
     #[serde(rename = "task.shrunk")]
     Shrunk { step: Step, agent: AgentRef, replaced: Vec<Replaced>, dropped: Option<(u32, u32)> },
+    /// Its oldest turns are to be summed up in a call of their own: the messages from, up to and without,
+    /// and what is asked.
+    #[serde(rename = "task.summarising")]
+    Summarising { step: Step, agent: AgentRef, turns: (u32, u32), ask: Msg, max_output: u64 },
+    /// The answer to that takes the place of those messages.
+    #[serde(rename = "task.summarised")]
+    Summarised { step: Step, agent: AgentRef, dropped: (u32, u32), with: Msg },
     /// Its model refuses call after call for a while: the step goes on with another one.
     #[serde(rename = "task.fell_back")]
     FellBack { step: Step, agent: AgentRef, model: String, because: String },

@@ -24,6 +24,8 @@ pub struct HoldRequest {
     pub tools: bool,
     /// A turn without tools: it may use what is set aside for its task.
     pub ending: bool,
+    /// A summary: worth waiting for, not worth stopping for.
+    pub summary: bool,
 }
 
 impl HoldRequest {
@@ -73,9 +75,10 @@ impl Ledger {
         let over = self.never_fits(&nodes, need, request).or_else(|| self.day_is_over(day?, need));
         if let Some((node, limit, left)) = over {
             let policy = world.crew.budget.on_exhausted;
-            let (pause, finish) = (policy == OnExhausted::Pause, policy == OnExhausted::Finish);
+            let summary = request.summary;
+            let (pause, finish) = (policy == OnExhausted::Pause && !summary, policy == OnExhausted::Finish && !summary);
             let (call, agent) = (request.call.clone(), request.agent.clone());
-            let event = CallEvent::Exhausted { call, agent, node, limit, need, left, pause, finish };
+            let event = CallEvent::Exhausted { call, agent, node, limit, need, left, pause, finish, summary };
             return Ok(Decided::one(Event::Call(event)));
         }
         // Within the grant: what the other runs have is beyond it. Nothing of it is set aside: what a day
@@ -140,6 +143,7 @@ impl Ledger {
             waited: self.waiting.contains_key(&request.call),
             nodes: nodes.iter().map(|place| place.node.clone()).collect(),
             ending: request.ending && self.asides.is_kept(),
+            summary: request.summary,
         })))];
         let budget = &world.crew.budget;
         // A grant is no cap to be warned of: it grows with what is asked.

@@ -150,6 +150,7 @@ impl Plan {
                 }
             }
             TaskEvent::AttemptFailed { .. } | TaskEvent::Woken { .. } => {}
+            TaskEvent::Summarising { .. } | TaskEvent::Summarised { .. } => {}
             TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } | TaskEvent::FellBack { .. } => {}
         }
         Ok(())

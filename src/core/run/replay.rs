@@ -124,6 +124,8 @@ impl<'a> Replay<'a> {
             }
             TaskEvent::Shrunk { agent, .. }
             | TaskEvent::Concluding { agent, .. }
+            | TaskEvent::Summarising { agent, .. }
+            | TaskEvent::Summarised { agent, .. }
             | TaskEvent::FellBack { agent, .. } => self.run.decide_agent(world, agent),
             TaskEvent::Finished { step, agent, result } => self.derive_end(world, step, agent.as_ref(), result, plan),
             TaskEvent::RoundDecided { judge, .. } => plan(judge, PlanStep::DecideRound(judge.with_round(None))),

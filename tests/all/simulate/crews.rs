@@ -108,6 +108,7 @@ pub const SHAPES: &[(&str, &[(&str, &str)])] = &[
     ("retry", &[("a.toml", RETRY), ("rows.csv", "id\none\ntwo\n"), ("prompts/short.md", "Short {{ item.id }}")]),
     ("finish", &[("a.toml", FINISH), LEGAL, ("rows.csv", "id\none\ntwo\nthree\n")]),
     ("small", &[("a.toml", SMALL)]),
+    ("overflow", &[("a.toml", OVERFLOW)]),
     ("tight", &[("a.toml", TIGHT), ("rows.csv", "id\none\ntwo\nthree\nfour\nfive\nsix\nseven\neight\n")]),
 ];
 
@@ -516,6 +517,19 @@ critic = { model = "small" }
 agent = "a"
 description = "X"
 review = { by = "critic", max_rounds = 4, on_limit = "fail" }
+"#;
+
+/// More turns than fit: results are shortened, earlier rounds slide, this round's turns are summed up.
+const OVERFLOW: &str = r#"
+[budget]
+max_usd = 0.9
+[agents]
+a = { model = "m", context_tokens = 700, tools = ["look"], max_turns = 16, max_tool_calls = 3 }
+critic = { model = "small" }
+[tasks.x]
+agent = "a"
+description = "X"
+review = { by = "critic", max_rounds = 2 }
 "#;
 
 const TIGHT: &str = r#"

@@ -174,22 +174,3 @@ fn nothing_is_set_aside_where_the_run_pauses() {
     let caps = Caps::default();
     assert!(caps.is_none());
 }
-
-/// Oldest results shrink, then the window slides: an agent whose turns would overflow its context goes on.
-#[test]
-fn an_agent_that_would_overflow_twenty_times_finishes() {
-    let crew = compiled(
-        "[budget]\nmax_usd = 90\nmax_tokens = 100000000\n[agents]\na = { model = \"m\", tools = [\"look\"], max_turns = 40, context_tokens = 900 }\n\
-         [tasks.x]\nagent = \"a\"\ndescription = \"X\"\n",
-    );
-    let says = |request: &boatswain::core::chat::ModelRequest, _: &mut Random| {
-        let at = format!("door {}", request.call.number);
-        let ask = super::script::ask(0, "look", &serde_json::json!({ "at": at }));
-        (!request.tools.is_empty()).then(|| super::script::Reply::Tools(vec![ask]))
-    };
-    let mut sim = Sim::new(&crew, &[], Mood { long: 6_000, tools: 1000, ..FAIR }, 2).says(says).resumes(0);
-    assert_eq!(sim.go(), End::Finished(RunEnd::Completed), "{}", sim.tail());
-    let shrunk = sim.kinds().iter().filter(|kind| **kind == "task.shrunk").count();
-    let calls = sim.kinds().iter().filter(|kind| **kind == "call.answered").count();
-    assert!(shrunk >= 20 && calls == 40, "{shrunk} of {calls}");
-}

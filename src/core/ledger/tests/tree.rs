@@ -127,6 +127,7 @@ pub fn crew_of(
         tools: BTreeMap::new(),
         notify: None,
         templates: Templates::default(),
+        summaries: true,
     })
 }
 
