@@ -262,6 +262,7 @@ impl Tally {
             }
             TaskEvent::RoundDecided { .. } | TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } => {}
             TaskEvent::Parked { .. } | TaskEvent::FileWritten { .. } | TaskEvent::Woken { .. } => {}
+            TaskEvent::Cooling { .. } | TaskEvent::Cooled { .. } => {}
             TaskEvent::Summarising { .. } | TaskEvent::Summarised { .. } => {}
             TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } | TaskEvent::FellBack { .. } => {}
             TaskEvent::Accepted { step, agent, .. } => self.step(step, Some(agent), at).state = StepState::Running,

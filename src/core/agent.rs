@@ -10,7 +10,7 @@
 //!                    '--Woken-- Backoff <--Failed, transient--|    Review --Accepted--> Finished | NeedsReview
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -85,6 +85,9 @@ pub struct Job {
     retold: Vec<Retold>,
     /// The model it has fallen back to.
     fallen: Option<String>,
+    /// Models that are left alone after failures in a row, and one that may be tried again.
+    cooling: BTreeSet<String>,
+    back: Option<String>,
     /// Transient refusals in a row, of one model.
     refusals: u32,
     /// Index in the memory of the task's user message.

@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 use crate::core::chat::ToolSpec;
 use crate::core::crew::{Crew, Overrides, Pricing};
+use crate::core::failure::Refuses;
 use crate::core::ids::Name;
 use crate::core::money::{Caps, Price};
 
@@ -92,6 +93,8 @@ pub struct LoadOptions<'a> {
     pub limits: Caps,
     /// Who states the dollars of `limits`: a file, a variable or a flag.
     pub limits_from: &'a str,
+    /// What models refuse, by `provider/model-id`, as a run was started with; `None`: as the table knows.
+    pub refuses: Option<&'a BTreeMap<String, Refuses>>,
     /// What a run was started with is read again: it was checked then, and a provider that is in no
     /// settings any more is stood for by one of the kind [`GONE`], which sends nothing.
     pub pinned: bool,
@@ -117,6 +120,8 @@ pub struct Loaded {
     pub price_from: BTreeMap<String, String>,
     /// Context windows that were looked up, by `provider/model-id`.
     pub windows: BTreeMap<String, u64>,
+    /// What the models refuse, where they refuse anything, by `provider/model-id`.
+    pub refuses: BTreeMap<String, Refuses>,
     /// What `check` says besides: which key goes to which host.
     pub notes: Vec<String>,
     /// The tools that the options offered.
@@ -142,6 +147,7 @@ pub(crate) struct Loader<'a> {
     prices: BTreeMap<String, Pricing>,
     price_from: BTreeMap<String, String>,
     windows: BTreeMap<String, u64>,
+    refuses: BTreeMap<String, Refuses>,
     notes: BTreeSet<String>,
     outputs: Vec<OutputAt>,
     /// What `--model` stands for in the top crew: its aliases count in sub-crews too.
@@ -160,6 +166,7 @@ impl<'a> Loader<'a> {
             prices: BTreeMap::new(),
             price_from: BTreeMap::new(),
             windows: BTreeMap::new(),
+            refuses: BTreeMap::new(),
             notes: BTreeSet::new(),
             outputs: Vec::new(),
             replacement: None,
@@ -200,6 +207,7 @@ impl<'a> Loader<'a> {
             prices: self.prices,
             price_from: self.price_from,
             windows: self.windows,
+            refuses: self.refuses,
             notes: self.notes.into_iter().collect(),
             tools: self.options.builtin_tools.to_vec(),
             outputs: self.outputs,

@@ -163,7 +163,7 @@ fn task(tally: &Tally, event: &TaskEvent, verdict: Option<&str>) -> Option<Said>
             let turns = count(u64::from(to - from), "message");
             Said::new("summary", Tone::Dim, format!("{step}: one message in place of {turns}, to fit the context"))
         }
-        TaskEvent::Summarising { .. } => return None,
+        TaskEvent::Summarising { .. } | TaskEvent::Cooling { .. } | TaskEvent::Cooled { .. } => return None,
         TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } | TaskEvent::Parked { .. } => return None,
         TaskEvent::FellBack { step, model, because, .. } => {
             Said::new("fallback", Tone::Warn, format!("{step} goes on with {}: {}", clean(model), clean(because)))

@@ -52,6 +52,7 @@ impl Told {
             prices: Default::default(),
             price_from: Default::default(),
             windows: Default::default(),
+            refuses: Default::default(),
             caps,
             aside: Vec::new(),
             cap_origin: "default".into(),

@@ -202,6 +202,16 @@ fn task(event: &TaskEvent) -> (String, Vec<String>) {
             };
             (step.to_string(), std::iter::once(shorter).chain(gone).collect())
         }
+        TaskEvent::Cooling { step, model, until_ms, .. } => {
+            let until = match until_ms {
+                &u64::MAX => "until a trial call has ended".to_owned(),
+                ms => format!("left alone until {}", rfc3339(*ms)),
+            };
+            (step.to_string(), vec![clean(model), until])
+        }
+        TaskEvent::Cooled { step, model, .. } => {
+            (step.to_string(), vec![clean(model), "may be tried again".to_owned()])
+        }
         TaskEvent::Summarising { step, turns: (from, to), .. } => {
             (step.to_string(), vec![format!("messages {from} to {to}")])
         }

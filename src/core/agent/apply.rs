@@ -42,17 +42,15 @@ impl Agent {
                 self.memory.extend(variation.note);
             }
             TaskEvent::NeedsReview { step, .. } => {
-                if let Some(job) = self.job.as_mut().filter(|job| &job.step == step) {
-                    job.phase = Phase::Review;
-                }
+                self.job_of(step).into_iter().for_each(|job| job.phase = Phase::Review);
             }
             TaskEvent::Retried { step, .. } => self.looked_at(step, None),
             TaskEvent::Accepted { step, answer, .. } => self.looked_at(step, Some(**answer)),
             TaskEvent::FellBack { step, model, .. } => {
-                if let Some(job) = self.job.as_mut().filter(|job| &job.step == step) {
-                    (job.fallen, job.refusals, job.hiccups) = (Some(model.clone()), 0, 0);
-                }
+                self.job_of(step).into_iter().for_each(|job| job.fell_back(model));
             }
+            TaskEvent::Cooling { step, model, .. } => self.job_of(step).into_iter().for_each(|j| j.left_alone(model)),
+            TaskEvent::Cooled { step, model, .. } => self.job_of(step).into_iter().for_each(|j| j.cooled(model)),
             TaskEvent::Finished { step, .. } => {
                 if let Some(job) = self.job.take_if(|job| &job.step == step)
                     && let Phase::Judging { answer, .. } | Phase::Accepted { answer } = job.phase
@@ -83,17 +81,17 @@ impl Agent {
                 self.returned(from, *index, *content);
             }
             TaskEvent::Woken { step, .. } => {
-                if let Some(job) = self.job.as_mut().filter(|job| &job.step == step)
-                    && matches!(job.phase, Phase::Backoff { .. })
-                {
-                    job.phase = Phase::Ready;
-                }
+                self.job_of(step).into_iter().for_each(Job::woken);
             }
             TaskEvent::FannedOut { .. } | TaskEvent::CrewStarted { .. } | TaskEvent::Skipped { .. } => {}
             TaskEvent::RoundDecided { .. } | TaskEvent::Delegated { .. } | TaskEvent::Parked { .. } => {}
             TaskEvent::FileWritten { .. } | TaskEvent::FileFailed { .. } | TaskEvent::Crashed { .. } => {}
         }
         Ok(())
+    }
+
+    fn job_of(&mut self, step: &Step) -> Option<&mut Job> {
+        self.job.as_mut().filter(|job| &job.step == step)
     }
 
     /// A person has looked: the step starts over, or has its result.

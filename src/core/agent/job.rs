@@ -23,6 +23,8 @@ impl Job {
             user,
             retold,
             fallen: None,
+            cooling: BTreeSet::new(),
+            back: None,
             refusals: 0,
             finishing: 0,
             eased: 0,
@@ -53,6 +55,28 @@ impl Job {
     /// It has given something up for want of budget.
     pub(super) fn ease(&mut self) {
         self.eased = self.finishing;
+    }
+
+    /// Goes on with this model.
+    pub(super) fn fell_back(&mut self, model: &str) {
+        (self.fallen, self.refusals, self.hiccups) = (Some(model.to_owned()), 0, 0);
+        self.back = None;
+    }
+
+    pub(super) fn woken(&mut self) {
+        if matches!(self.phase, Phase::Backoff { .. }) {
+            self.phase = Phase::Ready;
+        }
+    }
+
+    pub(super) fn left_alone(&mut self, model: &str) {
+        self.cooling.insert(model.to_owned());
+    }
+
+    pub(super) fn cooled(&mut self, model: &str) {
+        if self.cooling.remove(model) {
+            self.back = Some(model.to_owned());
+        }
     }
 
     /// The next attempt, from the task's own prompt.

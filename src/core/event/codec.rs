@@ -49,6 +49,8 @@ impl Event {
                 TaskEvent::Summarising { .. } => "task.summarising",
                 TaskEvent::Summarised { .. } => "task.summarised",
                 TaskEvent::FellBack { .. } => "task.fell_back",
+                TaskEvent::Cooling { .. } => "task.cooling",
+                TaskEvent::Cooled { .. } => "task.cooled",
                 TaskEvent::Accepted { .. } => "task.accepted",
             },
             Event::Call(event) => match event {

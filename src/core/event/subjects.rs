@@ -66,6 +66,7 @@ impl TaskEvent {
             TaskEvent::Shrunk { agent: who, .. } | TaskEvent::Concluding { agent: who, .. } => vec![agent(who)],
             TaskEvent::FellBack { agent: who, .. } => vec![agent(who)],
             TaskEvent::Summarising { agent: who, .. } | TaskEvent::Summarised { agent: who, .. } => vec![agent(who)],
+            TaskEvent::Cooling { agent: who, .. } | TaskEvent::Cooled { agent: who, .. } => vec![agent(who)],
             TaskEvent::Accepted { step, agent: who, .. } => vec![plan(step), agent(who)],
             TaskEvent::NeedsReview { step, agent: who, .. } => {
                 and_ledger(std::iter::once(plan(step)).chain(who.as_ref().map(agent)).collect())
@@ -139,6 +140,7 @@ impl Event {
             },
             Event::Task(event) => match event {
                 TaskEvent::FileWritten { .. } | TaskEvent::FileFailed { .. } | TaskEvent::Retried { .. } => true,
+                TaskEvent::Cooling { .. } | TaskEvent::Cooled { .. } => true,
                 TaskEvent::Crashed { .. } | TaskEvent::Woken { .. } | TaskEvent::Accepted { .. } => true,
                 TaskEvent::FannedOut { .. } | TaskEvent::Assigned { .. } | TaskEvent::CrewStarted { .. } => false,
                 TaskEvent::Skipped { .. } | TaskEvent::AttemptFailed { .. } | TaskEvent::NeedsReview { .. } => false,

@@ -91,6 +91,13 @@ pub enum TaskEvent {
     /// Its model refuses call after call for a while: the step goes on with another one.
     #[serde(rename = "task.fell_back")]
     FellBack { step: Step, agent: AgentRef, model: String, because: String },
+    /// Outside: the step's model has failed call after call and is left alone until then (milliseconds since
+    /// the epoch; the largest number: until a trial call has ended).
+    #[serde(rename = "task.cooling")]
+    Cooling { step: Step, agent: AgentRef, model: String, until_ms: u64 },
+    /// Outside: it may be tried again.
+    #[serde(rename = "task.cooled")]
+    Cooled { step: Step, agent: AgentRef, model: String },
     /// Outside: a person takes the answer of an earlier attempt for the result of a step that needs review.
     #[serde(rename = "task.accepted")]
     Accepted { step: Step, agent: AgentRef, attempt: u32, answer: Box<Msg>, by: String },

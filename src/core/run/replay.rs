@@ -139,6 +139,7 @@ impl<'a> Replay<'a> {
             }
             TaskEvent::Parked { step, .. } => self.run.decide_plan(world, step, &PlanStep::Park),
             TaskEvent::Retried { .. } | TaskEvent::FileWritten { .. } | TaskEvent::FileFailed { .. } => Err(outside()),
+            TaskEvent::Cooling { .. } | TaskEvent::Cooled { .. } => Err(outside()),
             TaskEvent::Crashed { .. } | TaskEvent::Woken { .. } | TaskEvent::Accepted { .. } => Err(outside()),
         }
     }

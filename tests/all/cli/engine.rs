@@ -94,6 +94,7 @@ impl Mini {
             prices: prices.collect(),
             price_from: Default::default(),
             windows: loaded.windows.clone(),
+            refuses: loaded.refuses.clone(),
             caps: crew.budget.caps,
             aside: Vec::new(),
             cap_origin: crew.budget.origin.clone(),

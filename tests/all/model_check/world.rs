@@ -246,6 +246,7 @@ impl World {
             prices: BTreeMap::new(),
             price_from: BTreeMap::new(),
             windows: BTreeMap::new(),
+            refuses: BTreeMap::new(),
             caps: crew.budget.caps,
             aside: Vec::new(),
             cap_origin: crew.budget.origin.clone(),

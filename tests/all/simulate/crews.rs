@@ -63,6 +63,7 @@ pub fn crew(files: &[(&str, &str)]) -> Arc<Crew> {
         providers: &providers,
         limits: Caps::default(),
         limits_from: "",
+        refuses: None,
         pinned: false,
     };
     let loaded = load(&source, files[0].0, &options);

@@ -38,6 +38,7 @@ pub fn model() -> Model {
         fallback: Vec::new(),
         settings: Settings::default(),
         extra: Arc::default(),
+        refuses: Default::default(),
     }
 }
 
