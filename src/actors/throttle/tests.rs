@@ -164,6 +164,24 @@ fn an_ill_model_rests_while_others_go_on() {
     });
 }
 
+#[test]
+fn a_call_that_can_go_elsewhere_is_told_as_soon_as_its_model_is_left_alone() {
+    run(async {
+        let (throttle, models, acme) = (Throttle::default(), one(tier(None, 60_000, 1)), acme());
+        let ask = Ask { provider: &acme, model: "ill", need: NEED, elsewhere: true };
+        (0..4).for_each(|_| throttle.try_admit(&models, &ask).unwrap().ended(Outcome::Failed));
+        // The only place is taken: it waits, and need not once that call has failed too.
+        let fifth = throttle.try_admit(&models, &ask).unwrap();
+        let fail = async { fifth.ended(Outcome::Failed) };
+        let (queued, ()) = tokio::join!(biased; throttle.admit(&models, &ask), fail);
+        let told = throttle.admit(&models, &ask).await.unwrap_err();
+        assert_eq!(queued.unwrap_err(), told);
+        assert_eq!(told.cause, Cause::Breaker);
+        assert_eq!(Some(told.until_ms), throttle.cooling(&models, &ask));
+        assert!(throttle.waiting().is_empty());
+    });
+}
+
 /// A state folder in memory.
 #[derive(Default)]
 struct Folder(Mutex<BTreeMap<String, Shared>>, AtomicUsize);

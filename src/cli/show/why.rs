@@ -155,7 +155,7 @@ impl Why<'_> {
         let Some(agent) = &row.agent else { return Vec::new() };
         let Some(spec) = Spec::of(&self.crew, step, agent) else { return Vec::new() };
         let Some(model) = &spec.model else { return vec![("model", "none: a tool is called directly".to_owned())] };
-        let last = self.journal.tally.calls.values().rfind(|call| call.held.call.step == *step);
+        let last = self.journal.tally.calls.values().rfind(|call| call.held.call.step == *step && !call.held.summary);
         let settings = last.map_or(&spec.settings, |call| &call.held.settings);
         let role = spec.role.as_deref();
         let mut out = vec![

@@ -523,7 +523,7 @@ review = { by = "critic", max_rounds = 4, on_limit = "fail" }
 /// More turns than fit: results are shortened, earlier rounds slide, this round's turns are summed up.
 const OVERFLOW: &str = r#"
 [budget]
-max_usd = 0.9
+max_usd = 0.5
 [agents]
 a = { model = "m", context_tokens = 700, tools = ["look"], max_turns = 16, max_tool_calls = 3 }
 critic = { model = "small" }
@@ -531,6 +531,14 @@ critic = { model = "small" }
 agent = "a"
 description = "X"
 review = { by = "critic", max_rounds = 2 }
+[tasks.y]
+agent = "a"
+description = "Y"
+budget = { share = 0.3 }
+[tasks.z]
+agent = "a"
+description = "Z"
+context = ["x", "y"]
 "#;
 
 const TIGHT: &str = r#"
