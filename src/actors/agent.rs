@@ -18,7 +18,7 @@ use crate::core::event::{CallEvent, Event, Subject, TaskEvent};
 use crate::core::ids::{CallId, Name, Seq};
 use crate::core::ledger::HoldRequest;
 use crate::core::machine::{Decided, Refusal};
-use crate::core::rates::Need;
+use crate::core::rates::{Cause, Need};
 use crate::core::run::Entry;
 
 pub enum AgentMsg {
@@ -27,6 +27,8 @@ pub enum AgentMsg {
     Wake,
     /// The throttle lets one call through, or will not for too long.
     Admitted(Result<Permit, TooLong>),
+    /// The model is left alone for a while, which is on record: another can take the call.
+    Elsewhere,
     /// Replies when everything before it has been handled.
     Quiet(oneshot::Sender<()>),
     /// Panics, on purpose: a drill of supervision.
@@ -114,6 +116,7 @@ impl Actor for AgentActor {
                     Err(long) => drop(state.context.journal.record(long.pauses()).await.ok_or(Fatal::NoJournal)?),
                 }
             }
+            AgentMsg::Elsewhere => state.admitting = false,
             AgentMsg::Quiet(reply) => {
                 let _ = reply.send(());
                 return Ok(());
@@ -174,7 +177,9 @@ impl AgentState {
         match self.shell.machine.decide(self.context.world()) {
             Ok(Decision::Record(decided)) => Ok(self.shell.commit(decided, None).await? == Commit::Done),
             Ok(Decision::Ask(request)) => {
-                self.ask(myself, request);
+                if !self.go_back(&request).await? {
+                    self.ask(myself, request);
+                }
                 Ok(false)
             }
             Err(Refusal::Missing(missing)) => {
@@ -183,6 +188,26 @@ impl AgentState {
             }
             Err(Refusal::Paused | Refusal::Waiting | Refusal::NotDue(_)) => Ok(false),
         }
+    }
+
+    /// `true` if a model that this step had left may be tried again: the machine goes back to it.
+    async fn go_back(&mut self, request: &HoldRequest) -> Result<bool, Fatal> {
+        let mark = (request.call.clone(), self.shell.last);
+        if self.admitting || self.permit.is_some() || self.asked.as_ref() == Some(&mark) {
+            return Ok(false);
+        }
+        let machine = &self.shell.machine;
+        let need = Need { input: request.input.0, output: request.settings.max_output };
+        let cooled = machine.left_alone(&self.context.crew).into_iter().find(|model| {
+            let ask = Ask { provider: &model.provider, model: &model.id, need, elsewhere: true };
+            self.context.throttle.cooling(&*self.context.ports.models, &ask).is_none()
+        });
+        let Some(model) = cooled else { return Ok(false) };
+        let (step, agent, model) = (request.call.step.clone(), machine.who.clone(), model.name.clone());
+        self.asked = Some(mark);
+        let event = Event::Task(TaskEvent::Cooled { step, agent, model });
+        self.context.journal.record(Decided::one(event)).await.ok_or(Fatal::NoJournal)?;
+        Ok(true)
     }
 
     /// The throttle first (waiting there holds nothing), then the ledger.
@@ -201,14 +226,24 @@ impl AgentState {
             self.gate = request.model.clone();
             let (provider, model) = names_of(&request.model);
             let need = Need { input: request.input.0, output: request.settings.max_output };
-            let ask = Ask { provider: &provider, model, need };
+            let replaceable = self.shell.machine.replaceable(&self.context.crew);
+            let elsewhere = replaceable.is_some();
+            let ask = Ask { provider: &provider, model, need, elsewhere };
             self.permit = self.context.throttle.try_admit(&*self.context.ports.models, &ask);
             if self.permit.is_none() {
                 self.admitting = true;
                 let (context, mailbox, model) = (self.context.clone(), myself.clone(), model.to_owned());
+                let (step, agent) = (request.call.step, self.shell.machine.who.clone());
                 tokio::spawn(async move {
-                    let ask = Ask { provider: &provider, model: &model, need };
+                    let ask = Ask { provider: &provider, model: &model, need, elsewhere };
                     let permit = context.throttle.admit(&*context.ports.models, &ask).await;
+                    if let (Some(model), Err(TooLong { until_ms, cause: Cause::Breaker, .. })) = (replaceable, &permit)
+                    {
+                        let event = TaskEvent::Cooling { step, agent, model, until_ms: *until_ms };
+                        context.journal.record(Decided::one(Event::Task(event))).await;
+                        let _ = mailbox.cast(AgentMsg::Elsewhere);
+                        return;
+                    }
                     // An agent that has ended needs no leave: the permit goes back with the message.
                     let _ = mailbox.cast(AgentMsg::Admitted(permit));
                 });

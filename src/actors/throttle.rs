@@ -45,9 +45,12 @@ pub struct Ask<'a> {
     pub model: &'a str,
     /// Worst case of the call.
     pub need: Need,
+    /// Another model can take the call: nothing is waited for while this one is left alone.
+    pub elsewhere: bool,
 }
 
-/// The provider cannot be called for longer than its `max_wait`.
+/// The provider cannot be called for longer than its `max_wait`; or, where the call can go elsewhere, its
+/// model is left alone ([`Cause::Breaker`]).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{provider} lets nothing through until {until_ms}: {}", cause.words())]
 pub struct TooLong {
@@ -224,7 +227,7 @@ impl Permit {
     pub async fn sending(mut self) -> Result<Permit, TooLong> {
         while self.desk.is_closed(&self.tier.class) {
             let (desk, provider) = (self.desk.clone(), self.desk.provider.clone());
-            let ask = Ask { provider: &provider, model: &self.model, need: self.need };
+            let ask = Ask { provider: &provider, model: &self.model, need: self.need, elsewhere: false };
             let place = Desk::queue(&desk, &self.tier, &ask, Place::First);
             self.end(Outcome::NotSent);
             self = place.await.unwrap_or_else(|_| Err(gone(&provider)))?;

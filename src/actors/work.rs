@@ -239,7 +239,7 @@ async fn leave(context: &Context, call: &mut Call) -> Result<Permit, TooLong> {
             let total = call.held.amount.tokens.0;
             let output = call.request.settings.max_output;
             let need = Need { input: total.saturating_sub(output), output };
-            let ask = Ask { provider: &call.provider, model, need };
+            let ask = Ask { provider: &call.provider, model, need, elsewhere: false };
             context.throttle.admit(&*context.ports.models, &ask).await?
         }
     };

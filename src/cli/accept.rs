@@ -60,7 +60,10 @@ fn answers(journal: &Journal, step: &Step) -> Vec<(u32, Msg)> {
     let mut out = Vec::new();
     for entry in &journal.entries {
         match &entry.event {
-            Event::Call(CallEvent::Held(call)) if call.call.step == *step => held.push((&call.call, call.attempt)),
+            // The answer to a summary is nobody's result.
+            Event::Call(CallEvent::Held(call)) if call.call.step == *step && !call.summary => {
+                held.push((&call.call, call.attempt))
+            }
             Event::Call(CallEvent::Answered(answered)) if answered.call.step == *step && answered.asks == 0 => {
                 let attempt = held.iter().find(|(call, _)| **call == answered.call).map(|(_, attempt)| *attempt);
                 out.extend(attempt.map(|attempt| (attempt, answered.message)));

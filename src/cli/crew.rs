@@ -116,6 +116,7 @@ fn from_disk(
         providers: &providers,
         limits,
         limits_from: from,
+        refuses: None,
         pinned: false,
     };
     read(&source, &options)
@@ -201,6 +202,7 @@ pub fn load_pinned(project: &Project, store: &dyn Store, started: &Started) -> R
         providers: &providers,
         limits: Caps::default(),
         limits_from: "",
+        refuses: Some(&started.refuses),
         pinned: true,
     };
     Ok(crewfile::load(&PinnedSource(files), &started.file, &options))

@@ -297,6 +297,8 @@ impl Tally {
             }
             TaskEvent::RoundDecided { .. } | TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } => {}
             TaskEvent::Parked { .. } | TaskEvent::FileWritten { .. } | TaskEvent::Woken { .. } => {}
+            TaskEvent::Cooling { .. } | TaskEvent::Cooled { .. } => {}
+            TaskEvent::Summarising { .. } | TaskEvent::Summarised { .. } => {}
             TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } | TaskEvent::FellBack { .. } => {}
             TaskEvent::Accepted { step, agent, .. } => self.step(step, Some(agent), at).state = StepState::Running,
         }
@@ -320,7 +322,7 @@ impl Tally {
                 self.step(&call.step, Some(agent), at).state = StepState::WaitsBudget;
             }
             // It goes to its ending at once.
-            CallEvent::Exhausted { finish: true, .. } => {}
+            CallEvent::Exhausted { finish: true, .. } | CallEvent::Exhausted { summary: true, .. } => {}
             CallEvent::Exhausted { call, agent, node, limit, need, left, .. } => {
                 self.step(&call.step, Some(agent), at).state = StepState::NoBudget;
                 let why = NoBudget { node: node.clone(), limit: *limit, need: *need, left: *left };

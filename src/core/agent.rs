@@ -10,7 +10,7 @@
 //!                    '--Woken-- Backoff <--Failed, transient--|    Review --Accepted--> Finished | NeedsReview
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -25,10 +25,12 @@ use super::money::{Amount, Usage};
 
 mod apply;
 mod delegate;
+mod job;
 mod judge;
 mod memory;
 mod request;
 mod spec;
+mod summary;
 mod turn;
 mod vary;
 
@@ -36,6 +38,7 @@ pub use delegate::{DELEGATE, Delegation, open_inputs};
 pub use judge::usable;
 pub use request::Decision;
 pub use spec::Spec;
+pub use summary::SUMMARIES;
 
 pub use super::failure::MAX_DEATHS;
 
@@ -84,6 +87,9 @@ pub struct Job {
     retold: Vec<Retold>,
     /// The model it has fallen back to.
     fallen: Option<String>,
+    /// Models that are left alone after failures in a row, and one that may be tried again.
+    cooling: BTreeSet<String>,
+    back: Option<String>,
     /// Transient refusals in a row, of one model.
     refusals: u32,
     /// Index in the memory of the task's user message.
@@ -91,6 +97,13 @@ pub struct Job {
     /// Times that no budget was left for its next call in a run that finishes then, and what it gave up since.
     finishing: u32,
     eased: u32,
+    /// Summaries asked for in this attempt, and the one under way.
+    summaries: u32,
+    summary: Option<summary::Summing>,
+    /// The one before the attempt's turns, at this index.
+    summed: Option<usize>,
+    /// A summary came to nothing: from now on in this attempt the oldest turns just go.
+    slides: bool,
     /// Set once the last turn has been announced.
     concluding: bool,
     /// Steps of `degrade` that were given up when its open call was held: it is sent as it was held.

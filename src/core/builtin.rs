@@ -4,7 +4,7 @@
 use super::template::TemplateName;
 
 /// Name and text of each.
-pub const ALL: [(&str, &str); 9] = [
+pub const ALL: [(&str, &str); 11] = [
     ("role", include_str!("builtin/role.md")),
     ("repair", include_str!("builtin/repair.md")),
     ("conclude", include_str!("builtin/conclude.md")),
@@ -12,6 +12,8 @@ pub const ALL: [(&str, &str); 9] = [
     ("review", include_str!("builtin/review.md")),
     ("delegated", include_str!("builtin/delegated.md")),
     ("shrunk", include_str!("builtin/shrunk.md")),
+    ("summary", include_str!("builtin/summary.md")),
+    ("summarised", include_str!("builtin/summarised.md")),
     ("solo", include_str!("builtin/solo.md")),
     ("schema", include_str!("builtin/schema.md")),
 ];

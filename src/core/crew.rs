@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::chat::{Milli, Settings, ToolSpec};
+use super::failure::{Parameter, Refuses};
 use super::ids::{Name, Step};
 use super::money::{Caps, NanoUsd, Price};
 use super::schema::Schema;
@@ -49,6 +50,8 @@ pub struct Crew {
     pub tools: BTreeMap<String, Arc<ToolDef>>,
     pub notify: Option<Notify>,
     pub templates: Templates,
+    /// Turns that no longer fit are summed up before they go. Not in runs of before there were summaries.
+    pub summaries: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -127,12 +130,18 @@ pub struct Model {
     /// Models to go on with where this one refuses; they have none of their own.
     pub fallback: Vec<Arc<Model>>,
     pub extra: Arc<serde_json::Map<String, serde_json::Value>>,
+    /// As the table of models knew when the run was started.
+    pub refuses: Refuses,
 }
 
 impl Model {
     /// `provider/model-id`.
     pub fn full_id(&self) -> String {
         format!("{}/{}", self.provider, self.id)
+    }
+    /// Would setting a temperature change nothing, because its provider answers 400 to any?
+    pub fn refuses_temperature(&self) -> bool {
+        self.refuses.refuses(Parameter::Temperature, &self.settings)
     }
 }
 
@@ -240,6 +249,16 @@ pub struct Retry {
     pub model: Option<Arc<Model>>,
     pub prompt: Option<TaskPrompt>,
     pub max_output: Option<u64>,
+}
+
+/// The variations of a task's `retry` with the attempts they apply to. One that is nothing but a
+/// temperature which its model would refuse is skipped for the next; `own` is the task's model.
+pub fn retries<'a>(retry: &'a [Retry], own: &'a Model) -> impl Iterator<Item = (u32, &'a Retry)> {
+    let void = |entry: &Retry| {
+        let alone = entry.model.is_none() && entry.prompt.is_none() && entry.max_output.is_none();
+        alone && entry.temperature.is_some() && own.refuses_temperature()
+    };
+    retry.iter().filter(move |entry| !void(entry)).zip(2..).map(|(entry, attempt)| (attempt, entry))
 }
 
 #[derive(Clone, Debug)]

@@ -185,6 +185,27 @@ pub enum Parameter {
     ParallelTools,
 }
 
+/// What a model is known to answer 400 to, whatever its value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Refuses {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub always: Vec<Parameter>,
+    /// Unless it is told `reasoning = "none"`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasoning: Vec<Parameter>,
+}
+
+impl Refuses {
+    pub fn is_empty(&self) -> bool {
+        self.always.is_empty() && self.reasoning.is_empty()
+    }
+    /// Would a request with these settings and `parameter` be refused?
+    pub fn refuses(&self, parameter: Parameter, settings: &Settings) -> bool {
+        let reasons = settings.reasoning.as_deref() != Some("none");
+        self.always.contains(&parameter) || reasons && self.reasoning.contains(&parameter)
+    }
+}
+
 /// How the vendors' APIs call them.
 const NAMES: [(&str, Parameter); 16] = [
     ("temperature", Parameter::Temperature),

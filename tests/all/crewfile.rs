@@ -72,6 +72,7 @@ fn with<T>(overrides: &Overrides, run: impl FnOnce(&LoadOptions<'_>) -> T) -> T 
         providers: &providers,
         limits: Caps::default(),
         limits_from: "",
+        refuses: None,
         pinned: false,
     })
 }

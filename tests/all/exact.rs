@@ -41,6 +41,7 @@ fn bounds(messages: &[Message]) -> (u64, u64) {
         messages: messages.len() as u32,
         tools: false,
         ending: true,
+        summary: false,
         countable: Some(Countable { tokenizer: Tokenizer::O200k, messages }),
     };
     let counted = request.counted(&texts, &O200k::new()).unwrap();

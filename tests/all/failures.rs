@@ -154,6 +154,44 @@ fn without_a_retry_after_it_waits_two_seconds() {
     assert!((2.0..4.5).contains(&begun.elapsed().as_secs_f64()), "{:?}", begun.elapsed());
 }
 
+/// Five failures in a row open the model's breaker: the next call is the fallback's, at once. After the
+/// cooling-off the step goes back, and so does a later one.
+#[test]
+fn a_model_that_fails_five_times_in_a_row_is_left_alone_for_a_while() {
+    let provider = Provider::start();
+    provider.server.respond(|body, number| {
+        let fails = number <= 5;
+        assert_eq!(body.contains("\"spare\""), number == 6, "{number}: {body}");
+        // The fallback takes its time: longer than the cooling-off, which is 5 s and a tenth at most.
+        let slow = if number == 6 { Duration::from_millis(5_700) } else { Duration::ZERO };
+        let list = [("files__list", "{\"path\": \".\"}")];
+        match (fails, number) {
+            (true, _) => (slow, status(500, "")),
+            (false, 6) => (slow, calls(&list)),
+            (false, _) => (slow, Behaviour::Answer("Fine.".into())),
+        }
+    });
+    let tables = provider.tables("timeout = \"20s\"").replace("[models.m]\n", "[models.m]\nfallback = [\"spare\"]\n");
+    let folder = Folder::new(&format!(
+        "schema = 1\n[budget]\nmax_usd = 1\n{tables}[models.spare]\nid = \"p/spare\"\nprice = {{ input = 1, output = 1 }}\n\
+         max_output = 50\n[agents.a]\nmodel = \"m\"\ntools = [\"files.list\"]\n\
+         [tasks.t]\nagent = \"a\"\ndescription = \"Say it\"\nattempts = 8\n\
+         [tasks.u]\nagent = \"a\"\ndescription = \"Say it\"\ncontext = [\"t\"]\n"
+    ));
+    let begun = std::time::Instant::now();
+    folder.bosun(&["run", "crew.toml", "-q"]).expect(0);
+    assert_eq!(provider.requests(), 8, "5 that failed, the fallback's, the first model's in both tasks");
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    folder.verify();
+    let kinds: Vec<_> = folder
+        .events()
+        .iter()
+        .map(Event::kind)
+        .filter(|kind| kind.starts_with("task.cool") || *kind == "task.fell_back")
+        .collect();
+    assert_eq!(kinds, ["task.cooling", "task.fell_back", "task.cooled", "task.fell_back"]);
+}
+
 #[test]
 fn refused_finally_pauses_the_run_with_the_provider_s_words() {
     times(|| {

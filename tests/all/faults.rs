@@ -776,6 +776,7 @@ fn a_clock_that_runs_backwards_changes_no_decision() {
         price_from: Default::default(),
         windows: BTreeMap::new(),
         tokenizers: BTreeMap::new(),
+        refuses: BTreeMap::new(),
         caps: Caps { ..crew.budget.caps },
         aside: Vec::new(),
         cap_origin: String::new(),

@@ -29,6 +29,7 @@ mod speech;
 mod stand_in;
 mod store;
 mod streams;
+mod summaries;
 mod support;
 mod vendors;
 mod whole_crew;

@@ -156,3 +156,40 @@ fn a_run_of_rules_that_nobody_here_knows_is_refused_by_name() {
     journal.execute("UPDATE events SET payload = replace(payload, ',\"rules\":2', '')", []).unwrap();
     folder.bosun(&["replay"]).expect(0);
 }
+
+#[test]
+fn a_run_of_before_there_were_summaries_goes_on_without_them() {
+    let folder = with_a_tool();
+    let crew = |started: &Started| crews::pinned(&folder.project(), &*folder.store(), started).unwrap().0;
+    let mut started = started(&folder);
+    assert!(crew(&started).summaries);
+    started.pins.remove("prompts/builtin/summary.md").expect("it is pinned");
+    assert!(!crew(&started).summaries);
+}
+
+#[test]
+fn what_a_model_refuses_is_what_it_refused_when_the_run_was_started() {
+    let provider = Provider::start();
+    provider.server.respond(|_, _| (Duration::ZERO, Behaviour::Answer("Fine.".into())));
+    let url = provider.server.base_url();
+    let mut folder = Folder::new(&format!(
+        "schema = 1\n[providers.p]\nkind = \"openai\"\nbase_url = \"{url}\"\nstream = false\napi_key_env = \"P_KEY\"\n\
+         [models]\nm = {{ id = \"p/o3\", price = {{ input = 1, output = 1 }} }}\n\
+         n = {{ id = \"p/gpt-4.1\", price = {{ input = 1, output = 1 }} }}\n\
+         [agents]\na = {{ model = \"m\" }}\nb = {{ model = \"n\" }}\n[tasks.t]\nagent = \"a\"\ndescription = \"Say it\"\n\
+         [tasks.u]\nagent = \"b\"\ndescription = \"Say it\"\ncontext = [\"t\"]\n"
+    ));
+    folder.env("P_KEY", "k");
+    folder.bosun(&["run", "crew.toml", "-q"]).expect(0);
+    let mut started = started(&folder);
+    assert_eq!(started.refuses.keys().collect::<Vec<_>>(), ["p/o3"]);
+    let refuses = |started: &Started| {
+        let (crew, _) = crews::pinned(&folder.project(), &*folder.store(), started).unwrap();
+        ["a", "b"].map(|name| crew.agents[name].model.refuses_temperature())
+    };
+    assert_eq!(refuses(&started), [true, false]);
+    // A run of before it was pinned skipped nothing.
+    started.refuses.clear();
+    assert_eq!(refuses(&started), [false, false]);
+    folder.bosun(&["replay"]).expect(0);
+}

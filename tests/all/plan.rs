@@ -81,7 +81,7 @@ fn a_run_uses_no_more_than_the_worst_case_and_as_many_calls_as_the_smallest_cour
 #[test]
 fn require_fit_is_of_the_worst_case_in_plan_and_of_the_expected_one_in_run() {
     let provider = Provider::start();
-    let folder = crew(&provider, "max_usd = 5");
+    let folder = crew(&provider, "max_usd = 5\nmax_tokens = 2_000_000");
     // With tools more than one call of a task is expected.
     folder
         .file("crew.toml", &folder.read("crew.toml").replace("[agents.a]\n", "[agents.a]\ntools = [\"files.read\"]\n"));

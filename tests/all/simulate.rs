@@ -8,6 +8,7 @@ mod finish;
 mod random;
 mod retry;
 pub mod script;
+mod summary;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,6 +42,7 @@ const FAIR: Mood = Mood {
     panic: 0,
     settle: 0,
     retry: 0,
+    cool: 0,
     file_fail: 0,
     accept: true,
     long: 200,
@@ -50,6 +52,8 @@ const FAIR: Mood = Mood {
 const MOODS: &[(&str, Mood)] = &[
     ("fair", FAIR),
     ("long", Mood { long: 3000, tools: 600, ..FAIR }),
+    ("busy_hands", Mood { tools: 950, ..FAIR }),
+    ("cooling", Mood { cool: 300, fail: 50, crash: 20, ..FAIR }),
     ("busy", Mood { busy: 550, ..FAIR }),
     ("failing", Mood { fail: 150, lost: 30, unusable: 150, bad_tools: 150, tool_fail: 150, ..FAIR }),
     ("broken", Mood { fail: 300, final_fail: 30, unusable: 500, tool_fail: 500, file_fail: 300, retry: 20, ..FAIR }),
@@ -125,7 +129,7 @@ fn sweep(seeds: std::ops::Range<u64>) {
     }
     let _ = std::panic::take_hook();
     println!("{runs} runs, {entries} entries, {ends:?}\n{kinds:?}");
-    assert_eq!(kinds.len(), 41, "a kind of event that no run has: {kinds:?}");
+    assert_eq!(kinds.len(), 45, "a kind of event that no run has: {kinds:?}");
     if let Ok(wanted) = std::env::var("SIMULATE_WHY")
         && let Some((line, (_, why))) = failures.iter().find(|(line, _)| line.contains(&wanted))
     {

@@ -60,6 +60,7 @@ pub(super) struct Waiter {
     model: Arc<str>,
     pub(super) since: u64,
     tier: Arc<Tier>,
+    elsewhere: bool,
     reply: oneshot::Sender<Result<Permit, TooLong>>,
 }
 
@@ -124,7 +125,7 @@ impl Desk {
         let (reply, answer) = oneshot::channel();
         let mut state = desk.state();
         let (need, since, model) = (ask.need, desk.time.now(), Arc::from(ask.model));
-        let waiter = Waiter { need, model, since, tier: tier.clone(), reply };
+        let waiter = Waiter { need, model, since, tier: tier.clone(), elsewhere: ask.elsewhere, reply };
         let queue = &mut state.line(desk, tier).queue;
         match place {
             Place::First => queue.push_front(waiter),
@@ -271,6 +272,11 @@ impl State {
                 continue;
             }
             if let Some(Err(at)) = line.breakers.get(&waiter.model).map(|breaker| breaker.may(now)) {
+                if waiter.elsewhere {
+                    let why = TooLong { provider: desk.provider.clone(), until_ms: at, cause: Cause::Breaker };
+                    answers.extend(line.queue.remove(place).map(|waiter| (waiter.reply, Err(why))));
+                    continue;
+                }
                 // Others of the class need not wait for an ill model.
                 let wait = Wait { at, cause: Cause::Breaker };
                 first = first.filter(|first: &Wait| first.at <= at).or(Some(wait));

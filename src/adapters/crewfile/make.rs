@@ -154,6 +154,7 @@ fn finish(loader: &mut Loader<'_>, making: Making<'_>, budget: crate::core::crew
         tools,
         notify,
         templates: shelf.builder.finish(),
+        summaries: loader.sums_up(),
     }
 }
 

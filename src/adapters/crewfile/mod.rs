@@ -34,6 +34,7 @@ use std::sync::Arc;
 
 use crate::core::chat::ToolSpec;
 use crate::core::crew::{Crew, Overrides, Pricing, Tokenizer};
+use crate::core::failure::Refuses;
 use crate::core::ids::Name;
 use crate::core::money::{Caps, Price};
 
@@ -95,6 +96,8 @@ pub struct LoadOptions<'a> {
     pub limits: Caps,
     /// Who states the dollars of `limits`: a file, a variable or a flag.
     pub limits_from: &'a str,
+    /// What models refuse, by `provider/model-id`, as a run was started with; `None`: as the table knows.
+    pub refuses: Option<&'a BTreeMap<String, Refuses>>,
     /// What a run was started with is read again: it was checked then, and a provider that is in no
     /// settings any more is stood for by one of the kind [`GONE`], which sends nothing.
     pub pinned: bool,
@@ -122,6 +125,8 @@ pub struct Loaded {
     pub windows: BTreeMap<String, u64>,
     /// Tokenizers that are known, by `provider/model-id`.
     pub tokenizers: BTreeMap<String, Tokenizer>,
+    /// What the models refuse, where they refuse anything, by `provider/model-id`.
+    pub refuses: BTreeMap<String, Refuses>,
     /// What `check` says besides: which key goes to which host.
     pub notes: Vec<String>,
     /// The tools that the options offered.
@@ -148,6 +153,7 @@ pub(crate) struct Loader<'a> {
     price_from: BTreeMap<String, String>,
     windows: BTreeMap<String, u64>,
     tokenizers: BTreeMap<String, Tokenizer>,
+    refuses: BTreeMap<String, Refuses>,
     notes: BTreeSet<String>,
     outputs: Vec<OutputAt>,
     /// What `--model` stands for in the top crew: its aliases count in sub-crews too.
@@ -167,6 +173,7 @@ impl<'a> Loader<'a> {
             price_from: BTreeMap::new(),
             windows: BTreeMap::new(),
             tokenizers: BTreeMap::new(),
+            refuses: BTreeMap::new(),
             notes: BTreeSet::new(),
             outputs: Vec::new(),
             replacement: None,
@@ -178,6 +185,11 @@ impl<'a> Loader<'a> {
     fn crew_in(&self, folder: &str) -> String {
         let inside = source::below(folder, "crew.toml").filter(|path| self.files.exists(path));
         inside.unwrap_or_else(|| folder.to_owned())
+    }
+
+    /// A run that was started without the prompt for summaries goes on without them.
+    fn sums_up(&self) -> bool {
+        !self.options.pinned || self.files.exists("prompts/builtin/summary.md")
     }
 
     fn report(&mut self, problem: Problem) {
@@ -203,6 +215,7 @@ impl<'a> Loader<'a> {
             price_from: self.price_from,
             windows: self.windows,
             tokenizers: self.tokenizers,
+            refuses: self.refuses,
             notes: self.notes.into_iter().collect(),
             tools: self.options.builtin_tools.to_vec(),
             outputs: self.outputs,

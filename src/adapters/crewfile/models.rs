@@ -14,6 +14,7 @@ use crate::adapters::models::capabilities::{Api, Known};
 use crate::adapters::models::secrets::{has_login, is_variable};
 use crate::core::chat::Settings;
 use crate::core::crew::{Model, Pricing, Tokenizer};
+use crate::core::failure::Refuses;
 use crate::core::ids::Name;
 use crate::core::money::Price;
 use crate::core::nearest::nearest;
@@ -181,6 +182,19 @@ impl<'d> Models<'d> {
         out
     }
 
+    /// What is known to be refused by this model: pinned with a run, else from the table.
+    fn refuses(&self, loader: &mut Loader<'_>, kind: &str, full: &str, id: &str) -> Refuses {
+        let known = ProviderKind::parse(kind).ok().and_then(ProviderKind::api).and_then(|api| self.known.get(&api));
+        let found = match loader.options.refuses {
+            Some(pinned) => pinned.get(full).cloned().unwrap_or_default(),
+            None => known.map(|known| known.of(&id.into()).refuses()).unwrap_or_default(),
+        };
+        if !found.is_empty() {
+            loader.refuses.insert(full.to_owned(), found.clone());
+        }
+        found
+    }
+
     /// What this model refuses is not sent to it, and whoever wrote it is told.
     fn note_left_out(&self, loader: &mut Loader<'_>, model: &Model) {
         let kind = loader.providers.get(&model.provider).and_then(|table| ProviderKind::parse(&table.kind).ok());
@@ -255,6 +269,7 @@ impl<'d> Models<'d> {
             let from = if stated.is_some() { at.file.to_string() } else { listed.map(|l| l.from).unwrap_or_default() };
             loader.price_from.insert(full.clone(), from);
         }
+        let refuses = self.refuses(loader, &provider_table.kind, &full, id);
         loader.notes.extend(key_note(&provider_table, &provider));
         loader.providers.insert(provider.clone(), provider_table);
         let window = table.and_then(|table| table.int("context_window"));
@@ -269,6 +284,7 @@ impl<'d> Models<'d> {
             context_window: window.or(listed_window),
             tokenizer,
             settings: settings(table),
+            refuses,
             fallback: Vec::new(),
             extra: Arc::new(match table.and_then(|table| table.get("extra")).map(Node::json) {
                 Some(serde_json::Value::Object(extra)) => extra,

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::core::chat::Settings;
 use crate::core::crew::Tokenizer;
+use crate::core::failure::{Parameter, Refuses};
 
 /// Tokens: the least budget of thinking, and what must be left beside it for the answer.
 pub const BUDGET_MIN: u64 = 1024;
@@ -100,6 +101,15 @@ impl Capabilities {
         let room = self.thinking != Thinking::Budget || none || fit.max_output >= 2 * BUDGET_MIN;
         fit.reasoning = fit.reasoning.filter(|word| room && self.takes_effort(word));
         fit
+    }
+
+    /// What it answers 400 to, as data that a run pins.
+    pub fn refuses(&self) -> Refuses {
+        let all =
+            [(Parameter::Temperature, self.temperature), (Parameter::TopP, self.top_p), (Parameter::Seed, self.seed)];
+        let of =
+            |wanted: Takes| all.iter().filter(|(_, takes)| *takes == wanted).map(|(parameter, _)| *parameter).collect();
+        Refuses { always: of(Takes::No), reasoning: of(Takes::UnlessReasoning) }
     }
 
     /// A number of tokens is taken where thinking has a budget.
@@ -288,6 +298,8 @@ mod tests {
         assert_eq!(six.left_out("gpt-6", &all).len(), 2);
         let quiet = Settings { reasoning: Some("none".into()), ..all.clone() };
         assert_eq!(six.fit(&quiet), quiet);
+        let refused = |settings| six.refuses().refuses(Parameter::Temperature, settings);
+        assert!(refused(&all) && !refused(&quiet) && free.refuses().is_empty(), "as `fit` leaves it out");
         let four = of(Api::OpenAi, "gpt-4.1");
         assert_eq!(four.left_out("gpt-4.1", &all), ["`reasoning` is not sent: `gpt-4.1` does not reason"]);
         let claude = of(Api::Anthropic, "claude-sonnet-4-5");

@@ -159,6 +159,11 @@ fn task(tally: &Tally, event: &TaskEvent, verdict: Option<&str>) -> Option<Said>
         TaskEvent::Shrunk { step, .. } => {
             Said::new("shrunk", Tone::Dim, format!("{step}: older turns shortened to fit the context"))
         }
+        TaskEvent::Summarised { step, dropped: (from, to), .. } => {
+            let turns = count(u64::from(to - from), "message");
+            Said::new("summary", Tone::Dim, format!("{step}: one message in place of {turns}, to fit the context"))
+        }
+        TaskEvent::Summarising { .. } | TaskEvent::Cooling { .. } | TaskEvent::Cooled { .. } => return None,
         TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } | TaskEvent::Parked { .. } => return None,
         TaskEvent::FellBack { step, model, because, .. } => {
             Said::new("fallback", Tone::Warn, format!("{step} goes on with {}: {}", clean(model), clean(because)))
@@ -209,6 +214,10 @@ fn call(tally: &Tally, event: &CallEvent) -> Option<Said> {
             let need = ends::in_unit(*limit, *need);
             let text = format!("{} for budget at {node}: the call needs up to {need} {limit}", call.step);
             Said { in_region: true, ..Said::new("waits", Tone::Dim, text) }
+        }
+        CallEvent::Exhausted { call, node, limit, summary: true, .. } => {
+            let text = format!("{}: no {limit} budget of {node} for a summary, oldest turns are left out", call.step);
+            Said::new("budget", Tone::Dim, text)
         }
         CallEvent::Exhausted { call, node, limit, finish: true, .. } => {
             let text = format!("{}: no {limit} budget of {node} for more turns, it goes to its ending", call.step);

@@ -53,6 +53,7 @@ impl Told {
             price_from: Default::default(),
             windows: Default::default(),
             tokenizers: Default::default(),
+            refuses: Default::default(),
             caps,
             aside: Vec::new(),
             cap_origin: "default".into(),
@@ -93,6 +94,7 @@ impl Told {
             tools: false,
             waited: false,
             ending: false,
+            summary: false,
             nodes: vec![NodeId::Crew(Step::root())],
         };
         self.event(Event::Call(CallEvent::Held(Box::new(held))))
@@ -220,6 +222,7 @@ fn a_pause_by_budget_says_what_it_needs_and_which_command_goes_on() {
         need,
         left,
         finish: false,
+        summary: false,
         pause: true,
     }));
     told.answer("draft#1.1", "writer", 3_400, "0.026").finish("draft#1", "writer", money(3_400, "0.026"));

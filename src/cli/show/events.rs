@@ -206,6 +206,22 @@ fn task(event: &TaskEvent) -> (String, Vec<String>) {
             };
             (step.to_string(), std::iter::once(shorter).chain(gone).collect())
         }
+        TaskEvent::Cooling { step, model, until_ms, .. } => {
+            let until = match until_ms {
+                &u64::MAX => "until a trial call has ended".to_owned(),
+                ms => format!("left alone until {}", rfc3339(*ms)),
+            };
+            (step.to_string(), vec![clean(model), until])
+        }
+        TaskEvent::Cooled { step, model, .. } => {
+            (step.to_string(), vec![clean(model), "may be tried again".to_owned()])
+        }
+        TaskEvent::Summarising { step, turns: (from, to), .. } => {
+            (step.to_string(), vec![format!("messages {from} to {to}")])
+        }
+        TaskEvent::Summarised { step, dropped: (from, to), .. } => {
+            (step.to_string(), vec![format!("one message for {from} to {to}")])
+        }
         TaskEvent::Concluding { step, agent, .. } => (step.to_string(), vec![agent.to_string()]),
     };
     (step, facts)
@@ -220,8 +236,9 @@ fn call(event: &CallEvent) -> (String, Vec<String>) {
     match event {
         CallEvent::Held(held) => {
             let Held { call, attempt, model, amount, .. } = &**held;
+            let what = if held.summary { "summary".to_owned() } else { String::new() };
             let again = if *attempt > 1 { format!("attempt {attempt}") } else { String::new() };
-            (call.to_string(), vec![clean(model), format!("up to {}", usd(amount.usd)), again])
+            (call.to_string(), vec![clean(model), format!("up to {}", usd(amount.usd)), again, what])
         }
         CallEvent::Queued { call, node, limit, need, .. } => {
             (call.to_string(), vec![format!("needs {} {limit}", ends::in_unit(*limit, *need)), format!("at {node}")])

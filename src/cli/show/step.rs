@@ -189,6 +189,7 @@ fn status(call: &CallTally) -> String {
         CallState::Answered => match &call.answer {
             Some(answer) if answer.overrun => "answered, OVERRUN".to_owned(),
             Some(answer) if answer.estimated => "answered, usage unknown".to_owned(),
+            Some(_) | None if call.held.summary => "answered, a summary".to_owned(),
             Some(_) | None => "answered".to_owned(),
         },
         CallState::Failed { message, .. } => format!("failed: {}", excerpt(message, 60)),

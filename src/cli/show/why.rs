@@ -154,7 +154,7 @@ impl Why<'_> {
         let Some(row) = self.journal.tally.steps.get(step) else { return Vec::new() };
         let Some(agent) = &row.agent else { return Vec::new() };
         let Some(spec) = Spec::of(&self.crew, step, agent) else { return Vec::new() };
-        let last = self.journal.tally.calls.values().rfind(|call| call.held.call.step == *step);
+        let last = self.journal.tally.calls.values().rfind(|call| call.held.call.step == *step && !call.held.summary);
         let asked = last.map(|call| (call.held.model.as_str(), call.held.settings.max_output));
         let (spec, given_up) = self.given_up(spec, step, agent, asked);
         let Some(model) = &spec.model else { return vec![("model", "none: a tool is called directly".to_owned())] };

@@ -331,6 +331,7 @@ fn started(id: &RunId, ready: &Ready) -> Started {
         price_from: ready.loaded.price_from.clone(),
         windows: ready.loaded.windows.clone(),
         tokenizers: ready.loaded.tokenizers.clone(),
+        refuses: ready.loaded.refuses.clone(),
         aside: set_aside(&ready.crew, &ready.inputs),
         caps: ready.crew.budget.caps,
         cap_origin: ready.crew.budget.origin.clone(),

@@ -2,7 +2,6 @@
 //! change nothing here.
 
 use super::*;
-use crate::core::failure::Action;
 
 impl Agent {
     pub fn apply(&mut self, event: &Event) -> Result<(), IllegalEvent> {
@@ -45,17 +44,15 @@ impl Agent {
                 self.memory.extend(variation.note);
             }
             TaskEvent::NeedsReview { step, .. } => {
-                if let Some(job) = self.job.as_mut().filter(|job| &job.step == step) {
-                    job.phase = Phase::Review;
-                }
+                self.job_of(step).into_iter().for_each(|job| job.phase = Phase::Review);
             }
             TaskEvent::Retried { step, .. } => self.looked_at(step, None),
             TaskEvent::Accepted { step, answer, .. } => self.looked_at(step, Some(**answer)),
             TaskEvent::FellBack { step, model, .. } => {
-                if let Some(job) = self.job.as_mut().filter(|job| &job.step == step) {
-                    (job.fallen, job.refusals, job.hiccups) = (Some(model.clone()), 0, 0);
-                }
+                self.job_of(step).into_iter().for_each(|job| job.fell_back(model));
             }
+            TaskEvent::Cooling { step, model, .. } => self.job_of(step).into_iter().for_each(|j| j.left_alone(model)),
+            TaskEvent::Cooled { step, model, .. } => self.job_of(step).into_iter().for_each(|j| j.cooled(model)),
             TaskEvent::Finished { step, .. } => {
                 if let Some(job) = self.job.take_if(|job| &job.step == step)
                     && let Phase::Judging { answer, .. } | Phase::Accepted { answer } = job.phase
@@ -65,8 +62,12 @@ impl Agent {
             }
             TaskEvent::Shrunk { replaced, dropped, .. } => {
                 self.shrink(replaced, *dropped);
-                self.job.iter_mut().for_each(Job::ease);
+                self.job.iter_mut().for_each(Job::shrunk);
             }
+            TaskEvent::Summarising { turns, ask, max_output, .. } => {
+                self.job.iter_mut().for_each(|job| job.sum_up(*turns, *ask, *max_output));
+            }
+            TaskEvent::Summarised { dropped, with, .. } => self.summed_up(*dropped, *with),
             TaskEvent::Concluding { note, .. } => {
                 self.memory.push(*note);
                 if let Some(job) = &mut self.job {
@@ -82,11 +83,7 @@ impl Agent {
                 self.returned(from, *index, *content);
             }
             TaskEvent::Woken { step, .. } => {
-                if let Some(job) = self.job.as_mut().filter(|job| &job.step == step)
-                    && matches!(job.phase, Phase::Backoff { .. })
-                {
-                    job.phase = Phase::Ready;
-                }
+                self.job_of(step).into_iter().for_each(Job::woken);
             }
             TaskEvent::FannedOut { .. } | TaskEvent::CrewStarted { .. } | TaskEvent::Skipped { .. } => {}
             TaskEvent::RoundDecided { .. } | TaskEvent::Delegated { .. } | TaskEvent::Parked { .. } => {}
@@ -95,8 +92,10 @@ impl Agent {
         Ok(())
     }
 
-    /// Starts a task. `carries` keeps the turns of the last round; a clean start forgets them, unless
-    /// the agent's memory is the run's.
+    fn job_of(&mut self, step: &Step) -> Option<&mut Job> {
+        self.job.as_mut().filter(|job| &job.step == step)
+    }
+
     /// A person has looked: the step starts over, or has its result.
     fn looked_at(&mut self, step: &Step, accepted: Option<Msg>) {
         let Some(job) = self.job.as_mut().filter(|job| &job.step == step) else { return };
@@ -112,6 +111,8 @@ impl Agent {
         self.known = None;
     }
 
+    /// Starts a task. `carries` keeps the turns of the last round; a clean start forgets them, unless
+    /// the agent's memory is the run's.
     fn begin(&mut self, step: Step, work: &Work) {
         let mut once = None;
         let (mut told, mut retold) = (None, Vec::new());
@@ -134,35 +135,8 @@ impl Agent {
                 Phase::ToolTask { tool: tool.clone(), arguments: *arguments, state: ToolTask::Due }
             }
         };
-        self.job = Some(Job {
-            step,
-            attempt: 1,
-            calls: 0,
-            turns: 0,
-            phase,
-            tool: once,
-            variation: Variation::default(),
-            user: told,
-            retold,
-            fallen: None,
-            refusals: 0,
-            finishing: 0,
-            eased: 0,
-            base: self.memory.len().saturating_sub(1),
-            concluding: false,
-            held_under: 0,
-            hiccups: 0,
-            deaths: 0,
-            active_ms: 0,
-            turn_ms: 0,
-            bad_turns: 0,
-            bad_now: false,
-            unknown_effect: false,
-            seen: BTreeMap::new(),
-            looped: false,
-            used: BTreeMap::new(),
-            spent: Amount::default(),
-        });
+        let base = self.memory.len().saturating_sub(1);
+        self.job = Some(Job::begun(step, phase, base, (once, told, retold)));
     }
 
     fn apply_call(&mut self, event: &Event, call: &CallEvent) -> Result<(), IllegalEvent> {
@@ -181,6 +155,7 @@ impl Agent {
                 job.phase = Phase::Calling { held: held.clone() };
             }
             CallEvent::Queued { call, .. } if call.step == job.step => job.phase = Phase::Queued,
+            CallEvent::Exhausted { call, summary: true, .. } if call.step == job.step => job.no_summary(),
             CallEvent::Exhausted { call, finish: true, .. } if call.step == job.step => {
                 job.finishing += 1;
                 job.phase = Phase::Ready;
@@ -217,6 +192,10 @@ impl Agent {
         let tools = !job.concluding;
         let (answer, finish) = (answered.message, answered.finish);
         job.phase = Phase::Judging { call: answered.call.clone(), answer, finish, asks: answered.asks, tools };
+        if job.summary.is_some() {
+            // Another prompt than the memory's.
+            return;
+        }
         // Usage that was estimated says nothing about the prefix.
         if let Some((input, output)) = totals(&answered.usage) {
             let (unit, model) = (answered.call.step.with_round(None), answered.model.clone());
@@ -305,87 +284,4 @@ impl Ask {
 /// Identity of a tool call for the loop guard.
 pub(super) fn same(tool: &str, arguments: &BlobId) -> BlobId {
     BlobId::of(format!("{tool} {arguments}").as_bytes())
-}
-
-impl Job {
-    fn in_flight(&self, call: &CallId) -> bool {
-        matches!(&self.phase, Phase::Calling { held } if held.call == *call)
-    }
-
-    /// It has given something up for want of budget.
-    fn ease(&mut self) {
-        self.eased = self.finishing;
-    }
-
-    /// The next attempt, from the task's own prompt.
-    fn again(&mut self, variation: Variation) {
-        self.attempt += 1;
-        // A model that refuses is not asked again because the answer of another was bad.
-        if variation.model.is_some() {
-            (self.fallen, self.refusals) = (None, 0);
-        }
-        self.turns = 0;
-        self.active_ms = 0;
-        self.turn_ms = 0;
-        self.bad_turns = 0;
-        self.bad_now = false;
-        self.unknown_effect = false;
-        self.concluding = false;
-        self.looped = false;
-        (self.finishing, self.eased) = (0, 0);
-        self.seen.clear();
-        self.variation = variation;
-        self.phase = match self.tool.clone() {
-            Some((tool, arguments)) => Phase::ToolTask { tool, arguments, state: ToolTask::Due },
-            None => Phase::Ready,
-        };
-    }
-
-    fn ask(&mut self, call: &CallId, index: u32, of: u32, ask: Ask) {
-        if let Phase::Judging { answer, .. } = &self.phase {
-            self.phase = Phase::Tools { call: call.clone(), answer: *answer, of, asks: BTreeMap::new() };
-        }
-        if let Phase::Tools { asks, .. } = &mut self.phase {
-            asks.insert(index, ask);
-        }
-    }
-
-    fn failed(&mut self, failure: &CallFailure) {
-        self.phase = match failure.class.rule().action {
-            // Not an attempt: waits and goes on, as long as it takes.
-            Action::Again => {
-                let wait = failure.retry_after_ms.unwrap_or_else(|| backoff_ms(self.hiccups));
-                self.hiccups += 1;
-                Phase::Backoff { ms: wait }
-            }
-            // It waits at the gate, which is closed for everyone on that key.
-            Action::WaitThenFallback => {
-                self.refusals += 1;
-                Phase::Backoff { ms: 0 }
-            }
-            // The run pauses; after a resume the same call is made anew.
-            Action::PauseRun | Action::NewCall => Phase::Ready,
-            Action::ShrinkOnce | Action::RemoveParameter | Action::NextAttempt => {
-                Phase::Failed(Trouble::Call(failure.clone()))
-            }
-            // No class of a failed call leads here.
-            Action::TellModel | Action::Conclude | Action::Review => Phase::Failed(Trouble::Call(failure.clone())),
-        };
-    }
-
-    fn lost(&mut self, cause: LostCause) {
-        match cause {
-            LostCause::Aborted => self.phase = Phase::Ready,
-            LostCause::Timeout => self.phase = Phase::Failed(Trouble::Timeout),
-            LostCause::Died => {
-                self.deaths += 1;
-                self.phase = if self.deaths >= MAX_DEATHS { Phase::Failed(Trouble::Deaths) } else { Phase::Ready };
-            }
-        }
-    }
-}
-
-/// 2 s doubling to 60 s, as the failure table says; the shell adds jitter.
-fn backoff_ms(hiccups: u32) -> u64 {
-    (2_000u64 << hiccups.min(5)).min(60_000)
 }

@@ -1,6 +1,7 @@
 //! Bounded context. Invariant: a prompt is counted before it is sent; a tool call and its results
 //! are one unit, dropped together or kept together; the system message and the task stay.
 
+use super::summary::Room;
 use super::*;
 use crate::core::chat::Message;
 use crate::core::crew;
@@ -18,10 +19,10 @@ impl Agent {
         if let Some((from, to)) = dropped {
             let (from, to) = (from as usize, (to as usize).min(self.memory.len()));
             self.memory.drain(from..to);
-            if let Some(job) = &mut self.job
-                && job.base >= to
-            {
-                job.base -= to - from;
+            if let Some(job) = &mut self.job {
+                job.base -= if job.base >= to { to - from } else { 0 };
+                job.summed = job.summed.filter(|at| !(from..to).contains(at));
+                job.summed = job.summed.map(|at| if at >= to { at - (to - from) } else { at });
             }
         }
         self.known = None;
@@ -36,18 +37,13 @@ impl Agent {
         role: &crew::Agent,
         of: &crew::Model,
     ) -> Result<Option<Decided>, Refusal> {
-        let whole = role.context_tokens.min(role.max_prompt_tokens.unwrap_or(u64::MAX)).min(job.window(spec, of));
+        let (limit, whole) = job.limits(spec, role, of);
         let model = &of.full_id();
-        let limit = if job.variation.shorter { whole / 2 } else { whole };
         // Never more tokens than bytes: most prompts need no count.
         if self.memory.iter().map(|msg| msg.bytes_for(model)).sum::<u64>() <= limit {
             return Ok(None);
         }
-        let mut sizes = Vec::with_capacity(self.memory.len());
-        for msg in &self.memory {
-            let sent = msg.own_turn(model).map_or(msg.message, |own| own.turn);
-            sizes.push(world.sizes.tokens(&world.texts.text(&sent)?));
-        }
+        let sizes = self.sizes(world, model)?;
         let total: u64 = sizes.iter().sum();
         if total <= limit {
             return Ok(None);
@@ -55,6 +51,14 @@ impl Agent {
         let (step, agent) = (job.step.clone(), self.who.clone());
         let mut decided = Decided::default();
         let (replaced, total) = self.shorten_results(world, &sizes, total, limit, &mut decided)?;
+        if spec.crew.summaries && !replaced.is_empty() {
+            // Counted anew before anything is left out.
+            decided.events.push(Event::Task(TaskEvent::Shrunk { step, agent, replaced, dropped: None }));
+            return Ok(Some(decided));
+        }
+        if let Some(asked) = self.to_sum_up(world, job, spec, &Room { sizes: &sizes, total, limit, whole })? {
+            return Ok(Some(asked));
+        }
         let dropped = if total > limit { self.drop_oldest(job, &sizes, &replaced, total, limit) } else { None };
         if replaced.is_empty() && dropped.is_none() {
             let message = self.too_large(world, &sizes, total, limit)?;
@@ -63,6 +67,15 @@ impl Agent {
         }
         decided.events.push(Event::Task(TaskEvent::Shrunk { step, agent, replaced, dropped }));
         Ok(Some(decided))
+    }
+
+    /// Tokens of each message, as `model` (`provider/model-id`) is sent it.
+    pub(super) fn sizes(&self, world: World<'_>, model: &str) -> Result<Vec<u64>, Refusal> {
+        let tokens = |msg: &Msg| {
+            let sent = msg.own_turn(model).map_or(msg.message, |own| own.turn);
+            Ok(world.sizes.tokens(&world.texts.text(&sent)?))
+        };
+        self.memory.iter().map(tokens).collect()
     }
 
     /// The ending does not fit the budget: everything goes but the system message, the task and the last
@@ -113,7 +126,7 @@ impl Agent {
 
     /// The sliding window: the oldest turns between the system message and the task's own prompt, then
     /// those after it, whole units only, never the last.
-    fn drop_oldest(
+    pub(super) fn drop_oldest(
         &self,
         job: &Job,
         sizes: &[u64],
@@ -126,6 +139,8 @@ impl Agent {
         let mut over = total.saturating_sub(limit);
         // Turns of earlier tasks or rounds go first: they stand between the system message and the task.
         let (from, end) = if job.base > 1 { (1, job.base) } else { (job.base + 1, self.last_unit(job)) };
+        // What a summary was paid for goes last.
+        let from = job.summed.map(|at| at + 1).filter(|at| (from..end).contains(at)).unwrap_or(from);
         let mut to = from;
         while over > 0 && to < end {
             over = over.saturating_sub(size(to));
@@ -139,7 +154,7 @@ impl Agent {
     }
 
     /// Where the newest turn begins: it is never dropped.
-    fn last_unit(&self, job: &Job) -> usize {
+    pub(super) fn last_unit(&self, job: &Job) -> usize {
         let first = job.base + 1;
         (first..self.memory.len()).rev().find(|index| self.starts_unit(*index)).unwrap_or(first)
     }
@@ -147,7 +162,7 @@ impl Agent {
     /// Results have the size of what tools said and stand after their answer; only an answer has a
     /// predecessor that is not part of its unit. The memory itself tells: an answer was pushed right
     /// before its results, so a unit starts wherever the fold pushed an answer or a user message.
-    fn starts_unit(&self, index: usize) -> bool {
+    pub(super) fn starts_unit(&self, index: usize) -> bool {
         self.memory.get(index).is_none_or(|msg| !msg.is_result)
     }
 

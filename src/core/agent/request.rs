@@ -11,8 +11,8 @@ use crate::core::money::Tokens;
 
 /// Tokens a provider may add to a message (role, separators), and to a request. OpenAI documents 3
 /// a message and 3 a reply; doubled, because other vendors' templates are not public.
-const PER_MESSAGE: u64 = crate::core::rules::ONE.per_message;
-const PER_REQUEST: u64 = crate::core::rules::ONE.per_request;
+pub(super) const PER_MESSAGE: u64 = crate::core::rules::ONE.per_message;
+pub(super) const PER_REQUEST: u64 = crate::core::rules::ONE.per_request;
 /// What a tool costs beside its JSON.
 const PER_TOOL: u64 = crate::core::rules::ONE.per_tool;
 
@@ -38,6 +38,9 @@ impl Agent {
                 self.after_trouble(job, &spec, &Trouble::Timeout).map(Decision::Record)
             }
             Phase::Ready | Phase::Queued => self.prepare(world, job, &spec),
+            Phase::Judging { answer, finish, .. } if job.summary.is_some() => {
+                self.judge_summary(world, job, &spec, *answer, *finish).map(Decision::Record)
+            }
             Phase::Judging { answer, finish, tools, .. } => {
                 self.judge(world, job, &spec, *answer, *finish, *tools).map(Decision::Record)
             }
@@ -59,6 +62,9 @@ impl Agent {
         };
         if let Some(decided) = self.fall_back(job, spec, &model) {
             return Ok(Decision::Record(decided));
+        }
+        if let Some(request) = self.summary_request(job, &model, &settings) {
+            return Ok(Decision::Ask(request));
         }
         // No budget for more: first without tools, then with nothing but its task, then not at all.
         let broke = job.finishing > job.eased;
@@ -95,6 +101,7 @@ impl Agent {
             tools,
             ending: !tools,
             countable,
+            summary: false,
         }))
     }
 
@@ -141,9 +148,12 @@ impl Agent {
         else {
             return Err(Refusal::NotDue(format!("the crew has no step {}", job.step)));
         };
-        let messages = self.memory.iter().map(|msg| world.texts.text(&msg.message)).collect::<Result<_, _>>()?;
-        let own_turns = self.own_turns(world, &model.full_id())?;
-        let tools = if job.concluding { Vec::new() } else { self.tool_specs(&spec) };
+        let sums = job.summary.as_ref();
+        let sent: Vec<Msg> = sums.map_or_else(|| self.memory.clone(), |sums| self.summary_messages(sums));
+        let messages = sent.iter().map(|msg| world.texts.text(&msg.message)).collect::<Result<_, _>>()?;
+        let own_turns = if sums.is_some() { BTreeMap::new() } else { self.own_turns(world, &model.full_id())? };
+        let tools = if job.concluding || sums.is_some() { Vec::new() } else { self.tool_specs(&spec) };
+        let settings = sums.map_or(settings.clone(), |sums| sums.settings(&settings));
         Ok(ModelRequest {
             run: world.run.clone(),
             call: call.clone(),
@@ -153,7 +163,7 @@ impl Agent {
             messages,
             own_turns,
             tools: tools.into(),
-            schema: spec.schema.as_ref().map(|schema| std::sync::Arc::new(on_wire(schema))),
+            schema: spec.schema.as_ref().filter(|_| sums.is_none()).map(|schema| std::sync::Arc::new(on_wire(schema))),
             settings,
             extra: model.extra.clone(),
         })

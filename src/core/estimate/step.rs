@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::prompt::{self, Longest};
 use super::{Delegation, Items, Money, Range, Spend, TaskEstimate, estimate};
+use crate::core::agent::SUMMARIES;
 use crate::core::crew::{self, Crew, MemoryScope, Model, Over, Task, Who};
 use crate::core::ids::Name;
 use crate::core::money::Tokens;
@@ -172,7 +173,7 @@ impl Calls<'_> {
         self.spend(calls, input, self.output.div_ceil(2).saturating_mul(calls))
     }
 
-    /// Every attempt takes every turn, each prompt as long as it can be. `carried`: earlier rounds whose
+    /// Every attempt takes every turn and summary, each prompt as long as it can be. `carried`: earlier rounds whose
     /// turns are in the memory.
     fn worst(&self, longest: &Longest, carried: u64, whole: bool) -> Spend {
         let round = longest.base.saturating_add(longest.growth.saturating_mul(self.turns));
@@ -184,7 +185,10 @@ impl Calls<'_> {
             let prompt = if whole { longest.cap } else { prompt.min(longest.cap) };
             input = input.saturating_add(prompt);
         }
-        let calls = self.turns.saturating_mul(self.attempts);
+        // A summary is due before a call that has two turns behind it, and fits the same window.
+        let summaries = self.turns.saturating_sub(2).min(u64::from(SUMMARIES));
+        input = input.saturating_add(longest.cap.saturating_mul(summaries));
+        let calls = self.turns.saturating_add(summaries).saturating_mul(self.attempts);
         self.spend(calls, input.saturating_mul(self.attempts), self.output.saturating_mul(calls))
     }
 }

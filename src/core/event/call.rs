@@ -31,6 +31,9 @@ pub enum CallEvent {
         /// The task goes straight to its ending.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         finish: bool,
+        /// It was to pay for a summary: the task goes on without one.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        summary: bool,
     },
     /// Outside: the answer as it came. `cost` is the hold's price of the reported usage.
     #[serde(rename = "call.answered")]
@@ -70,6 +73,9 @@ pub struct Held {
     /// A turn without tools, in a run that sets money aside for such turns.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ending: bool,
+    /// It sums up turns that no longer fit: its answer is no turn of the task.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub summary: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -46,7 +46,11 @@ impl Event {
                 TaskEvent::Woken { .. } => "task.woken",
                 TaskEvent::Shrunk { .. } => "task.shrunk",
                 TaskEvent::Concluding { .. } => "task.concluding",
+                TaskEvent::Summarising { .. } => "task.summarising",
+                TaskEvent::Summarised { .. } => "task.summarised",
                 TaskEvent::FellBack { .. } => "task.fell_back",
+                TaskEvent::Cooling { .. } => "task.cooling",
+                TaskEvent::Cooled { .. } => "task.cooled",
                 TaskEvent::Accepted { .. } => "task.accepted",
             },
             Event::Call(event) => match event {

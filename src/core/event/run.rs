@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TaskResult;
 use crate::core::crew::{Overrides, Tokenizer};
+use crate::core::failure::Refuses;
 use crate::core::ids::{BlobId, Name, RunId, Step};
 use crate::core::ledger::SetAside;
 use crate::core::money::{Caps, Price};
@@ -57,6 +58,9 @@ pub struct Started {
     /// Tokenizers that holds may count by, by `provider/model-id`. Absent: a token a byte.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tokenizers: BTreeMap<String, Tokenizer>,
+    /// What models are known to refuse, by `provider/model-id`: a later table must not change a retry.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refuses: BTreeMap<String, Refuses>,
     /// Of the top crew, after every layer.
     pub caps: Caps,
     /// What is set aside for the endings of tasks, where the crew says `on_exhausted = "finish"`.

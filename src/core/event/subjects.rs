@@ -65,6 +65,8 @@ impl TaskEvent {
             TaskEvent::Woken { agent: who, .. } => vec![agent(who)],
             TaskEvent::Shrunk { agent: who, .. } | TaskEvent::Concluding { agent: who, .. } => vec![agent(who)],
             TaskEvent::FellBack { agent: who, .. } => vec![agent(who)],
+            TaskEvent::Summarising { agent: who, .. } | TaskEvent::Summarised { agent: who, .. } => vec![agent(who)],
+            TaskEvent::Cooling { agent: who, .. } | TaskEvent::Cooled { agent: who, .. } => vec![agent(who)],
             TaskEvent::Accepted { step, agent: who, .. } => vec![plan(step), agent(who)],
             TaskEvent::NeedsReview { step, agent: who, .. } => {
                 and_ledger(std::iter::once(plan(step)).chain(who.as_ref().map(agent)).collect())
@@ -139,6 +141,7 @@ impl Event {
             },
             Event::Task(event) => match event {
                 TaskEvent::FileWritten { .. } | TaskEvent::FileFailed { .. } | TaskEvent::Retried { .. } => true,
+                TaskEvent::Cooling { .. } | TaskEvent::Cooled { .. } => true,
                 TaskEvent::Crashed { .. } | TaskEvent::Woken { .. } | TaskEvent::Accepted { .. } => true,
                 TaskEvent::FannedOut { .. } | TaskEvent::Assigned { .. } | TaskEvent::CrewStarted { .. } => false,
                 TaskEvent::Skipped { .. } | TaskEvent::AttemptFailed { .. } | TaskEvent::NeedsReview { .. } => false,
@@ -146,6 +149,7 @@ impl Event {
                 TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } => false,
                 TaskEvent::Parked { .. } | TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } => false,
                 TaskEvent::FellBack { .. } => false,
+                TaskEvent::Summarising { .. } | TaskEvent::Summarised { .. } => false,
             },
             Event::Call(event) => match event {
                 CallEvent::Answered(_) | CallEvent::Failed { .. } | CallEvent::Lost { .. } => true,

@@ -94,9 +94,23 @@ pub enum TaskEvent {
     /// An agent's prompt is made to fit: messages replaced by shorter ones, oldest turns left out.
     #[serde(rename = "task.shrunk")]
     Shrunk { step: Step, agent: AgentRef, replaced: Vec<Replaced>, dropped: Option<(u32, u32)> },
+    /// Its oldest turns are to be summed up in a call of their own: the messages from, up to and without,
+    /// and what is asked.
+    #[serde(rename = "task.summarising")]
+    Summarising { step: Step, agent: AgentRef, turns: (u32, u32), ask: Msg, max_output: u64 },
+    /// The answer to that takes the place of those messages.
+    #[serde(rename = "task.summarised")]
+    Summarised { step: Step, agent: AgentRef, dropped: (u32, u32), with: Msg },
     /// Its model refuses call after call for a while: the step goes on with another one.
     #[serde(rename = "task.fell_back")]
     FellBack { step: Step, agent: AgentRef, model: String, because: String },
+    /// Outside: the step's model has failed call after call and is left alone until then (milliseconds since
+    /// the epoch; the largest number: until a trial call has ended).
+    #[serde(rename = "task.cooling")]
+    Cooling { step: Step, agent: AgentRef, model: String, until_ms: u64 },
+    /// Outside: it may be tried again.
+    #[serde(rename = "task.cooled")]
+    Cooled { step: Step, agent: AgentRef, model: String },
     /// Outside: a person takes the answer of an earlier attempt for the result of a step that needs review.
     #[serde(rename = "task.accepted")]
     Accepted { step: Step, agent: AgentRef, attempt: u32, answer: Box<Msg>, by: String },

@@ -26,6 +26,8 @@ pub struct HoldRequest {
     pub ending: bool,
     /// What of the input may be counted exactly; `None` where no tokenizer is known.
     pub countable: Option<Countable>,
+    /// A summary: worth waiting for, not worth stopping for.
+    pub summary: bool,
 }
 
 impl HoldRequest {
@@ -92,13 +94,16 @@ impl Ledger {
         let over = self.never_fits(&nodes, need, request).or_else(|| self.day_is_over(day?, need));
         if let Some((node, limit, left)) = over {
             let stopped = self.stopped.iter().any(|scope| request.agent.scope.is_within(scope));
-            if let Some(event) = self.degrade(world, request, (&node, limit, left)).filter(|_| !stopped) {
+            if let Some(event) =
+                self.degrade(world, request, (&node, limit, left)).filter(|_| !stopped && !request.summary)
+            {
                 return Ok(Decided::one(event));
             }
             let policy = world.crew.budget.on_exhausted;
-            let (pause, finish) = (policy == OnExhausted::Pause, policy == OnExhausted::Finish);
+            let summary = request.summary;
+            let (pause, finish) = (policy == OnExhausted::Pause && !summary, policy == OnExhausted::Finish && !summary);
             let (call, agent) = (request.call.clone(), request.agent.clone());
-            let event = CallEvent::Exhausted { call, agent, node, limit, need, left, pause, finish };
+            let event = CallEvent::Exhausted { call, agent, node, limit, need, left, pause, finish, summary };
             return Ok(Decided::one(Event::Call(event)));
         }
         // Within the grant: what the other runs have is beyond it. Nothing of it is set aside: what a day
@@ -177,6 +182,7 @@ impl Ledger {
             waited: self.waiting.contains_key(&request.call),
             nodes: nodes.iter().map(|place| place.node.clone()).collect(),
             ending: request.ending && self.asides.is_kept(),
+            summary: request.summary,
         })))];
         let budget = &world.crew.budget;
         // A grant is no cap to be warned of: it grows with what is asked.

@@ -52,6 +52,7 @@ impl Book {
             settings: Settings { max_output: 1, ..Settings::default() },
             messages: 2,
             ending: false,
+            summary: false,
             tools: false,
             countable: None,
         }

@@ -154,8 +154,9 @@ impl Plan {
                     self.state.crashed.insert(address);
                 }
             }
-            TaskEvent::AttemptFailed { .. } | TaskEvent::Woken { .. } => {}
-            TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } | TaskEvent::FellBack { .. } => {}
+            TaskEvent::AttemptFailed { .. } | TaskEvent::Woken { .. } | TaskEvent::FellBack { .. } => {}
+            TaskEvent::Cooling { .. } | TaskEvent::Cooled { .. } | TaskEvent::Shrunk { .. } => {}
+            TaskEvent::Summarising { .. } | TaskEvent::Summarised { .. } | TaskEvent::Concluding { .. } => {}
         }
         Ok(())
     }

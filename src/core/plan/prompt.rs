@@ -205,7 +205,7 @@ impl Plan {
             (Kind::Child(child), _) => self.delegated_prompt(world, child, scope)?,
             (_, Some(task)) => {
                 let user = self.task_prompt(unit, task, task.prompt.as_ref(), &scope)?;
-                told = self.told_later(unit, task, scope)?;
+                told = self.told_later(unit, task, task.model.as_ref().unwrap_or(&role.model), scope)?;
                 user
             }
             (_, None) => return Err(NoPrompt::Wrong("a unit without a task is a child".into())),
@@ -220,11 +220,16 @@ impl Plan {
 
     /// User messages of the attempts whose `retry` entry names a prompt: made now, while their values are
     /// what the first attempt sees.
-    fn told_later(&self, unit: &Unit, task: &Task, mut scope: Scope) -> Result<Vec<(u32, String)>, NoPrompt> {
+    fn told_later(
+        &self,
+        unit: &Unit,
+        task: &Task,
+        own: &crew::Model,
+        mut scope: Scope,
+    ) -> Result<Vec<(u32, String)>, NoPrompt> {
         let mut out = Vec::new();
-        for (index, prompt) in task.retry.iter().enumerate().filter_map(|(n, entry)| Some((n, entry.prompt.as_ref()?)))
-        {
-            let attempt = index as u32 + 2;
+        for (attempt, entry) in crew::retries(&task.retry, own) {
+            let Some(prompt) = &entry.prompt else { continue };
             scope.json("attempt", serde_json::Value::from(attempt));
             out.push((attempt, self.task_prompt(unit, task, Some(prompt), &scope)?));
         }

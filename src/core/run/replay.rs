@@ -125,6 +125,8 @@ impl<'a> Replay<'a> {
             }
             TaskEvent::Shrunk { agent, .. }
             | TaskEvent::Concluding { agent, .. }
+            | TaskEvent::Summarising { agent, .. }
+            | TaskEvent::Summarised { agent, .. }
             | TaskEvent::FellBack { agent, .. } => self.run.decide_agent(world, agent),
             TaskEvent::Finished { step, agent, result } => self.derive_end(world, step, agent.as_ref(), result, plan),
             TaskEvent::RoundDecided { judge, .. } => plan(judge, PlanStep::DecideRound(judge.with_round(None))),
@@ -138,6 +140,7 @@ impl<'a> Replay<'a> {
             }
             TaskEvent::Parked { step, .. } => self.run.decide_plan(world, step, &PlanStep::Park),
             TaskEvent::Retried { .. } | TaskEvent::FileWritten { .. } | TaskEvent::FileFailed { .. } => Err(outside()),
+            TaskEvent::Cooling { .. } | TaskEvent::Cooled { .. } => Err(outside()),
             TaskEvent::Crashed { .. } | TaskEvent::Woken { .. } | TaskEvent::Accepted { .. } => Err(outside()),
         }
     }

@@ -95,6 +95,7 @@ impl Mini {
             price_from: Default::default(),
             windows: loaded.windows.clone(),
             tokenizers: loaded.tokenizers.clone(),
+            refuses: loaded.refuses.clone(),
             caps: crew.budget.caps,
             aside: Vec::new(),
             cap_origin: crew.budget.origin.clone(),

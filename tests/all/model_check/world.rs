@@ -247,6 +247,7 @@ impl World {
             price_from: BTreeMap::new(),
             windows: BTreeMap::new(),
             tokenizers: BTreeMap::new(),
+            refuses: BTreeMap::new(),
             caps: crew.budget.caps,
             aside: Vec::new(),
             cap_origin: crew.budget.origin.clone(),

@@ -64,6 +64,7 @@ pub fn crew(files: &[(&str, &str)]) -> Arc<Crew> {
         providers: &providers,
         limits: Caps::default(),
         limits_from: "",
+        refuses: None,
         pinned: false,
     };
     let loaded = load(&source, files[0].0, &options);
@@ -110,6 +111,7 @@ pub const SHAPES: &[(&str, &[(&str, &str)])] = &[
     ("finish", &[("a.toml", FINISH), LEGAL, ("rows.csv", "id\none\ntwo\nthree\n")]),
     ("degrade", &[("a.toml", DEGRADE), LEGAL, ("rows.csv", "id\none\ntwo\nthree\nfour\n")]),
     ("small", &[("a.toml", SMALL)]),
+    ("overflow", &[("a.toml", OVERFLOW)]),
     ("tight", &[("a.toml", TIGHT), ("rows.csv", "id\none\ntwo\nthree\nfour\nfive\nsix\nseven\neight\n")]),
 ];
 
@@ -562,6 +564,27 @@ critic = { model = "small" }
 agent = "a"
 description = "X"
 review = { by = "critic", max_rounds = 4, on_limit = "fail" }
+"#;
+
+/// More turns than fit: results are shortened, earlier rounds slide, this round's turns are summed up.
+const OVERFLOW: &str = r#"
+[budget]
+max_usd = 0.5
+[agents]
+a = { model = "m", context_tokens = 700, tools = ["look"], max_turns = 16, max_tool_calls = 3 }
+critic = { model = "small" }
+[tasks.x]
+agent = "a"
+description = "X"
+review = { by = "critic", max_rounds = 2 }
+[tasks.y]
+agent = "a"
+description = "Y"
+budget = { share = 0.3 }
+[tasks.z]
+agent = "a"
+description = "Z"
+context = ["x", "y"]
 "#;
 
 const TIGHT: &str = r#"

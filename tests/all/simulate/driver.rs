@@ -118,6 +118,7 @@ impl Sim {
             price_from: Default::default(),
             windows: BTreeMap::new(),
             tokenizers: BTreeMap::new(),
+            refuses: BTreeMap::new(),
             caps: crew.budget.caps,
             aside: set_aside(crew, &BTreeMap::new()),
             cap_origin: crew.budget.origin.clone(),
@@ -251,23 +252,28 @@ impl Sim {
         (actions, park)
     }
 
+    /// One of the things that are due, if there is one.
+    pub fn one(&mut self) -> bool {
+        let (mut actions, _) = self.due();
+        let mut progress = false;
+        while !actions.is_empty() && !progress {
+            let action = actions.swap_remove(self.random.below(actions.len() as u64) as usize);
+            progress = self.perform(action);
+        }
+        progress
+    }
+
     /// Runs to the end. Panics where the machines break a promise.
     pub fn go(&mut self) -> End {
         loop {
             self.steps += 1;
             assert!(self.steps < 30_000, "it goes on for ever\n{}", self.tail());
             self.meddle();
-            let (mut actions, park) = self.due();
-            let mut progress = false;
-            while !actions.is_empty() && !progress {
-                let action = actions.swap_remove(self.random.below(actions.len() as u64) as usize);
-                progress = self.perform(action);
-            }
-            if progress {
+            if self.one() {
                 continue;
             }
             self.check_queues();
-            if park {
+            if self.due().1 {
                 assert!(self.run.open_calls.is_empty(), "parked with open calls\n{}", self.tail());
                 let decided = self.run.decide_plan(self.world(), &Step::root(), &PlanStep::Park);
                 let decided = decided.unwrap_or_else(|why| {
@@ -536,8 +542,32 @@ impl Sim {
                 self.append(Event::Call(CallEvent::Settled { call, cost, by: "test".into() }));
             }
         }
+        if self.random.per_mille(mood.cool) {
+            self.cool();
+        }
         if self.random.per_mille(mood.retry) {
             self.retry_all(300);
+        }
+    }
+
+    /// A breaker opens, or lets a call through again.
+    fn cool(&mut self) {
+        let crew = self.crew.clone();
+        let mut events = Vec::new();
+        for (who, agent) in &self.run.agents {
+            let Some(job) = &agent.job else { continue };
+            let (step, agent_ref) = (job.step.clone(), who.clone());
+            for model in agent.left_alone(&crew) {
+                let (step, agent) = (step.clone(), agent_ref.clone());
+                events.push(TaskEvent::Cooled { step, agent, model: model.name.clone() });
+            }
+            if let Some(model) = agent.replaceable(&crew) {
+                events.push(TaskEvent::Cooling { step, agent: agent_ref, model, until_ms: 9 });
+            }
+        }
+        if !events.is_empty() {
+            let event = self.random.pick(&events).clone();
+            self.append(Event::Task(event));
         }
     }
 

@@ -105,12 +105,89 @@ fn a_model_that_refuses_is_left_after_three_waits_and_no_attempt_is_spent() {
 }
 
 #[test]
+fn a_model_that_is_left_alone_is_not_waited_for_and_is_tried_again_once_it_has_cooled() {
+    let body = "[agents]\na = { model = \"twin\", tools = [\"look\"], max_turns = 9 }\n[tasks.x]\nagent = \"a\"\ndescription = \"Do\"\n";
+    let crew = crew(&[("a.toml", body)]);
+    let seen = Seen::default();
+    let into = seen.clone();
+    let says = move |request: &ModelRequest, _: &mut Random| {
+        into.borrow_mut().push(request.clone());
+        let look = super::script::ask(0, "look", &serde_json::json!({ "at": format!("{}", request.call.number) }));
+        Some(if request.call.number > 4 { Reply::Text("Fine.".into()) } else { Reply::Tools(vec![look]) })
+    };
+    let mut sim = Sim::new(&crew, &[], FAIR, 3).says(says).resumes(0);
+    // What is known before each call.
+    let step: boatswain::core::ids::Step = "x".parse().unwrap();
+    let cooling =
+        |agent, model: &str| TaskEvent::Cooling { step: step.clone(), agent, model: model.into(), until_ms: 7 };
+    let mut told = 0;
+    while !sim.kinds().contains(&"run.finished") {
+        let ready =
+            sim.run.agents.iter().find(|(_, agent)| {
+                agent.job.as_ref().is_some_and(|job| job.phase == boatswain::core::agent::Phase::Ready)
+            });
+        let turns = sim.kinds().iter().filter(|kind| **kind == "tool.returned").count();
+        if let Some(agent) = ready.map(|(who, _)| who.clone()).filter(|_| turns == told) {
+            told += 1;
+            let news = match turns {
+                0 => Some(cooling(agent, "twin")),
+                1 => Some(cooling(agent, "small")),
+                2 => Some(cooling(agent, "m")),
+                3 => Some(TaskEvent::Cooled { step: step.clone(), agent, model: "twin".into() }),
+                _ => None,
+            };
+            news.into_iter().for_each(|event| sim.append(Event::Task(event)));
+        }
+        assert!(sim.one());
+    }
+    let caps: Vec<_> = seen.borrow().iter().map(|request| request.settings.max_output).collect();
+    // With all of them left alone there is nobody else: it waits at the gate of the last.
+    assert_eq!(caps, [50, 500, 500, 200, 200]);
+    sim.check_journal();
+}
+
+#[test]
 fn without_a_fallback_it_waits_as_long_as_it_takes() {
     let body = "[agents]\na = { model = \"m\" }\n[tasks.x]\nagent = \"a\"\ndescription = \"Do\"\n";
     let busy = (0..9).map(|_| Reply::Fail(FailureClass::Transient)).collect();
     let (sim, end, _) = play(body, busy, |_| {});
     assert_eq!(end, End::Finished(RunEnd::Completed));
     assert!(!sim.kinds().contains(&"task.fell_back") && !sim.kinds().contains(&"task.attempt_failed"));
+}
+
+/// `openai/o3` refuses any temperature; `openai/gpt-4.1` takes them.
+#[test]
+fn a_temperature_that_the_model_refuses_is_skipped_for_the_next_variation() {
+    let body = |model: &str, retry: &str| {
+        format!(
+            "{INPUT}[models.x]\nid = \"openai/{model}\"\ntemperature = 0.8\nfallback = [\"small\"]\n\
+             [agents]\na = {{ model = \"x\" }}\n[tasks.x]\nagent = \"a\"\ndescription = \"Do\"\n{retry}\n"
+        )
+    };
+    let listed =
+        "retry = [{ temperature = 0.2 }, { prompt = \"short\" }, { temperature = 0.3, max_output = 77 }]\nattempts = 4";
+    let varied = |model: &str, retry: &str| {
+        let (sim, end, seen) = play(&body(model, retry), vec![bad(), bad(), bad()], |_| {});
+        assert_eq!(end, End::Finished(RunEnd::Completed));
+        let variations = sim.events().filter_map(|event| match event {
+            Event::Task(TaskEvent::AttemptFailed { variation, .. }) => Some(variation.clone()),
+            _ => None,
+        });
+        (variations.collect::<Vec<_>>(), seen)
+    };
+    let (takes, seen) = varied("gpt-4.1", listed);
+    assert_eq!(takes[0].temperature, Some(Milli(200)));
+    assert_eq!(told(&seen.borrow()[2])[0].lines().next(), Some("In short: pumps, attempt 3"));
+    let (skips, seen) = varied("o3", listed);
+    assert_eq!((skips[0].temperature, skips[0].prompt.is_some()), (None, true), "the entry after it");
+    assert_eq!(told(&seen.borrow()[1])[0].lines().next(), Some("In short: pumps, attempt 2"));
+    assert_eq!((skips[1].temperature, skips[1].max_output), (None, Some(77)), "the rest of an entry stands");
+    // The table's own: a lower temperature, then the fallback model.
+    let (takes, _) = varied("gpt-4.1", "attempts = 4");
+    assert_eq!((takes[0].temperature, &takes[0].model), (Some(Milli(400)), &None));
+    let (skips, seen) = varied("o3", "attempts = 4");
+    assert_eq!((skips[0].temperature, skips[0].model.as_deref()), (None, Some("small")));
+    assert_eq!(&*seen.borrow()[1].model, "small");
 }
 
 #[test]

@@ -39,6 +39,7 @@ pub fn model() -> Model {
         fallback: Vec::new(),
         settings: Settings::default(),
         extra: Arc::default(),
+        refuses: Default::default(),
     }
 }
 
@@ -129,6 +130,7 @@ pub fn crew_of(
         tools: BTreeMap::new(),
         notify: None,
         templates: Templates::default(),
+        summaries: true,
     })
 }
 
