@@ -287,3 +287,46 @@ fn a_halted_run_holds_nothing() {
     let call = book.next_call("one");
     assert_eq!(book.decide(&book.request(&call, 5)), Err(Refusal::Paused));
 }
+
+#[test]
+fn what_can_be_given_up_is_given_up_in_order_before_the_budget_counts_as_used_up() {
+    use crate::core::crew::Degrade;
+    let caps = usd_caps(Some(100));
+    let tasks = vec![task("one", Who::Agent(name("a")), NO)];
+    let mut crew = Arc::into_inner(crew_of(caps, tasks, vec![], vec![agent("a", NO)])).unwrap();
+    crew.budget.degrade = vec![Degrade::SkipOptional, Degrade::MaxOutput(40)];
+    let mut book = Book::new(Arc::new(crew));
+    let (kind, open) = book.ask("one", 60);
+    assert_eq!(kind, "call.held");
+    // It may still settle lower: nothing is given up for what only has to wait.
+    let (kind, call) = book.ask("one", 50);
+    assert_eq!(kind, "call.queued");
+    book.answer(&open, 60);
+    assert_eq!(book.ask_again(&call, 50), "budget.degraded");
+    assert_eq!(book.ask_again(&call, 40), "call.held", "it asks for less and keeps its place");
+    book.answer(&call, 40);
+    let last = book.next_call("one");
+    assert_eq!(book.ask_again(&last, 2), "budget.degraded");
+    assert_eq!(book.ask_again(&last, 2), "call.exhausted", "no step is left");
+    let told: Vec<(u32, u32, &str)> = book
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Ledger(LedgerEvent::Degraded { step, of, gives_up, .. }) => Some((*step, *of, gives_up.as_str())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [(1, 2, "skip = \"optional\""), (2, 2, "max_output = 40")]);
+}
+
+#[test]
+fn an_overrun_is_not_answered_by_giving_something_up() {
+    use crate::core::crew::Degrade;
+    let tasks = vec![task("one", Who::Agent(name("a")), NO)];
+    let mut crew = Arc::into_inner(crew_of(usd_caps(Some(1000)), tasks, vec![], vec![agent("a", NO)])).unwrap();
+    crew.budget.degrade = vec![Degrade::MaxOutput(40)];
+    let mut book = Book::new(Arc::new(crew));
+    let (_, call) = book.ask("one", 100);
+    book.answer(&call, 170);
+    assert_eq!(book.ask("one", 1).0, "call.exhausted");
+}
