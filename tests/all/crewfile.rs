@@ -57,7 +57,7 @@ fn with<T>(overrides: &Overrides, run: impl FnOnce(&LoadOptions<'_>) -> T) -> T 
         tool("files.write", &["path", "text"]),
     ];
     let price = |provider: &str, id: &str| {
-        let known = provider == "openai" && id.starts_with("gpt-4.1");
+        let known = (provider == "openai" && id.starts_with("gpt-4.1")) || provider == "anthropic";
         known.then_some(ListedPrice {
             price: PRICE,
             context_window: Some(1_000_000),

@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod tables;
+use tables::{key_note, merged, price, settings};
+
 use super::doc::{Node, Table};
 use super::form::pasted;
 use super::problem::{At, Problem};
-use super::values::{milli, time};
-use super::{GONE, ListedPrice, Loader, ProviderTable, budget};
+use super::values::milli;
+use super::{GONE, ListedPrice, Loader, ProviderTable};
 use crate::adapters::models::ProviderKind;
 use crate::adapters::models::capabilities::{Api, Known};
 use crate::adapters::models::secrets::{has_login, is_variable};
@@ -18,9 +21,6 @@ use crate::core::failure::Refuses;
 use crate::core::ids::Name;
 use crate::core::money::Price;
 use crate::core::nearest::nearest;
-
-/// Most tokens of one call where nobody says.
-const MAX_OUTPUT: u64 = 4096;
 
 /// Reports a key where its variable's name belongs, and a login in an address; neither is ever printed.
 fn no_secrets(loader: &mut Loader<'_>, table: &Table) {
@@ -245,23 +245,7 @@ impl<'d> Models<'d> {
         }
         let stated = table.and_then(|table| table.table("price"));
         let stated = stated.and_then(|table| price(table, &provider_table.kind));
-        let price = match (stated, provider_table.kind.as_str(), &listed) {
-            (Some(price), _, _) => Pricing::Priced(price),
-            // What a run was started with counts, whatever its provider has become since.
-            (None, _, Some(listed)) if loader.options.pinned => Pricing::Priced(listed.price),
-            (None, "ollama" | "offline" | "scripted" | "host", _) => Pricing::Local,
-            (None, _, Some(listed)) => Pricing::Priced(listed.price),
-            (None, _, None) if self.allow_unpriced => Pricing::Unknown,
-            // It was let start without a price, so it cost none.
-            (None, _, None) if loader.options.pinned => Pricing::Local,
-            (None, _, None) => {
-                let message = format!("no price is known for `{full}`, so the budget cannot hold its calls");
-                let help = "write `[models.NAME]` with `id` and `price = { input = …, output = … }` (USD per million \
-                            tokens; 0 if it is free), or `unpriced = \"allow\"` in [budget]";
-                loader.report(Problem::error("E0301", &at, message).help(help));
-                return None;
-            }
-        };
+        let price = self.pricing(loader, (&full, &at), (stated, &provider_table.kind, listed.as_ref()))?;
         loader.prices.insert(full.clone(), price);
         let tokenizer = self.tokenizer(loader.options.pinned, &provider_table, (id, price), listed.as_ref());
         loader.tokenizers.extend(tokenizer.map(|tokenizer| (full.clone(), tokenizer)));
@@ -290,6 +274,33 @@ impl<'d> Models<'d> {
                 Some(serde_json::Value::Object(extra)) => extra,
                 Some(_) | None => serde_json::Map::new(),
             }),
+        })
+    }
+
+    /// What a model costs by the crew's word, else by its kind, else by the list.
+    fn pricing(
+        &self,
+        loader: &mut Loader<'_>,
+        (full, at): (&str, &At),
+        (stated, kind, listed): (Option<Price>, &str, Option<&ListedPrice>),
+    ) -> Option<Pricing> {
+        let pinned = loader.options.pinned;
+        Some(match (stated, kind, listed) {
+            (Some(price), _, _) => Pricing::Priced(price),
+            // What a run was started with counts, whatever its provider has become since.
+            (None, _, Some(listed)) if pinned => Pricing::Priced(listed.price),
+            (None, "ollama" | "offline" | "scripted" | "host", _) => Pricing::Local,
+            (None, _, Some(listed)) => Pricing::Priced(listed.price),
+            (None, _, None) if self.allow_unpriced => Pricing::Unknown,
+            // It was let start without a price, so it cost none.
+            (None, _, None) if pinned => Pricing::Local,
+            (None, _, None) => {
+                let message = format!("no price is known for `{full}`, so the budget cannot hold its calls");
+                let help = "write `[models.NAME]` with `id` and `price = { input = …, output = … }` (USD per million \
+                            tokens; 0 if it is free), or `unpriced = \"allow\"` in [budget]";
+                loader.report(Problem::error("E0301", at, message).help(help));
+                return None;
+            }
         })
     }
 
@@ -345,61 +356,4 @@ fn lay(layers: &[&Layer], most: Option<u64>, settings: &mut Settings) {
         settings.max_output = layer.max_output.unwrap_or(settings.max_output);
     }
     settings.max_output = settings.max_output.min(most.unwrap_or(u64::MAX));
-}
-
-fn merged(known: ProviderTable, table: &Table) -> ProviderTable {
-    // Whether to stream is the kind's business: another kind has its own usual way.
-    let same = table.text("kind").is_none_or(|kind| kind == known.kind);
-    let text = |key: &str, known: Option<String>| table.text(key).map(str::to_owned).or(known);
-    // Of limits the smallest that is stated counts.
-    let least = |key: &str, known: Option<u64>| table.int(key).into_iter().chain(known).min();
-    ProviderTable {
-        kind: table.text("kind").map_or(known.kind, str::to_owned),
-        base_url: text("base_url", known.base_url),
-        api_key_env: text("api_key_env", known.api_key_env),
-        api_key_file: text("api_key_file", known.api_key_file),
-        file: text("file", known.file),
-        max_concurrency: table.int("max_concurrency").or(known.max_concurrency),
-        timeout_ms: table.text("timeout").and_then(|text| time(text).ok()).or(known.timeout_ms),
-        rpm: least("rpm", known.rpm),
-        tpm: least("tpm", known.tpm),
-        rpd: least("rpd", known.rpd),
-        tier: text("tier", known.tier),
-        max_wait_ms: table.text("max_wait").and_then(|text| time(text).ok()).or(known.max_wait_ms),
-        stream: table.flag("stream").or(known.stream.filter(|_| same)),
-    }
-}
-
-fn price(table: &Table, kind: &str) -> Option<Price> {
-    let of = |key: &str| table.get(key).and_then(budget::money).map(|money| money.0);
-    let (input, output) = (of("input")?, of("output")?);
-    // Stable prefixes are marked for Anthropic's cache, and what is written there for 5 minutes costs 1.25 x input.
-    let usual = if kind == "anthropic" { input.saturating_add(input.div_ceil(4)) } else { input };
-    let (read, write) = (of("cache_read").unwrap_or(input), of("cache_write").unwrap_or(usual));
-    Some(Price { input, output, cache_read: read, cache_write: write, above: None })
-}
-
-/// Which key goes to which host: a crew file is trusted like a Makefile, and says so.
-fn key_note(table: &ProviderTable, provider: &Name) -> Option<String> {
-    let place = match (&table.base_url, &table.kind) {
-        (Some(url), _) => url.clone(),
-        (None, kind) => format!("the address of `{kind}`"),
-    };
-    // What is no variable's name may be a key: it has been reported, and is not printed.
-    let named = |key: &&String| table.api_key_env.is_none() || is_variable(key);
-    let key = table.api_key_env.as_ref().or(table.api_key_file.as_ref()).filter(named)?;
-    (!has_login(&place)).then(|| format!("the key in {key} goes to {place} (provider `{provider}`)"))
-}
-
-fn settings(table: Option<&Table>) -> Settings {
-    let Some(table) = table else { return Settings { max_output: MAX_OUTPUT, ..Settings::default() } };
-    let fraction = |key: &str, most| table.get(key).and_then(|node| milli(node.decimal()?, most).ok());
-    Settings {
-        max_output: table.int("max_output").unwrap_or(MAX_OUTPUT),
-        temperature: fraction("temperature", 2000),
-        top_p: fraction("top_p", 1000),
-        seed: table.get("seed").and_then(|node| node.decimal()?.parse().ok()),
-        reasoning: table.text("reasoning").map(str::to_owned),
-        without: Vec::new(),
-    }
 }

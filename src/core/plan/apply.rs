@@ -145,20 +145,21 @@ impl Plan {
                     *failed = Some(message.clone());
                 }
             }
-            TaskEvent::Crashed { step, .. } => {
-                let address = step.with_round(None);
-                let unit = self.state.units.get_mut(&address);
-                // What panics after its task's end has nothing to lose.
-                if let Some(unit) = unit.filter(|unit| unit.is_at_work()) {
-                    unit.crashes += 1;
-                    self.state.crashed.insert(address);
-                }
-            }
+            TaskEvent::Crashed { step, .. } => self.count_crash(step.with_round(None)),
             TaskEvent::AttemptFailed { .. } | TaskEvent::Woken { .. } | TaskEvent::FellBack { .. } => {}
             TaskEvent::Cooling { .. } | TaskEvent::Cooled { .. } | TaskEvent::Shrunk { .. } => {}
             TaskEvent::Summarising { .. } | TaskEvent::Summarised { .. } | TaskEvent::Concluding { .. } => {}
         }
         Ok(())
+    }
+
+    fn count_crash(&mut self, address: Step) {
+        let unit = self.state.units.get_mut(&address);
+        // What panics after its task's end has nothing to lose.
+        if let Some(unit) = unit.filter(|unit| unit.is_at_work()) {
+            unit.crashes += 1;
+            self.state.crashed.insert(address);
+        }
     }
 
     fn apply_call(&mut self, event: &CallEvent) {
