@@ -9,7 +9,7 @@ use boatswain::adapters::crewfile::{
     CODES, DiskSource, ListedPrice, LoadOptions, Loaded, PinnedSource, ProviderTable, Source, load, load_prompt,
 };
 use boatswain::core::chat::{Effect, Milli, ToolSpec};
-use boatswain::core::crew::{Crew, Over, Overrides, Pricing, TaskPrompt};
+use boatswain::core::crew::{Crew, Over, Overrides, Pricing, TaskPrompt, ToolPlaces, ToolSource};
 use boatswain::core::ids::Name;
 use boatswain::core::money::{Caps, NanoUsd, Price};
 use boatswain::core::template::{ResultView, Scope};
@@ -52,6 +52,7 @@ fn with<T>(overrides: &Overrides, run: impl FnOnce(&LoadOptions<'_>) -> T) -> T 
     .into();
     let tools = [
         tool("files.read", &["path"]),
+        tool("files.move", &["from", "to"]),
         tool("files.list", &["path"]),
         tool("files.search", &["text"]),
         tool("files.write", &["path", "text"]),
@@ -247,6 +248,21 @@ fn every_mistake_is_found_where_it_is() {
         assert!(!shown(&loaded).contains("hunter2"), "{name}: a secret was shown");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_table_names_a_builtin_with_folders_and_limits_of_its_own() {
+    let text = "schema = 1\n[agents]\na = { model = 'ollama/x', tools = ['file_it'] }\n[tasks.t]\nagent = 'a'\n\
+        description = 'Do'\n[tools.file_it]\nuse = 'files.move'\nfrom = 'inbox'\nto = ['archive', 'done/']\n\
+        max_calls = 3\nmax_result = 100\ntimeout = '5s'\n";
+    let loaded = read(&files(&[("c.toml", text)]), "c.toml", &Overrides::default());
+    assert!(loaded.problems.is_empty(), "{}", shown(&loaded));
+    let crew = loaded.crew.unwrap();
+    let def = &crew.tools["file_it"];
+    assert_eq!((def.max_calls, def.spec.max_result, def.spec.timeout_ms), (Some(3), 100, 5_000));
+    let own = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let places = ToolPlaces { from: own(&["inbox"]), to: own(&["archive", "done"]), ..ToolPlaces::default() };
+    assert_eq!(def.source, ToolSource::Builtin { name: "files.move".into(), places });
 }
 
 #[test]

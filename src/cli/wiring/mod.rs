@@ -23,7 +23,7 @@ use crate::adapters::sizes::O200k;
 use crate::adapters::tools::{CommandSpec, Declared, Grant, ToolBox, ToolBoxes};
 use crate::core::builtin;
 use crate::core::chat::{Blob, FailureClass};
-use crate::core::crew::{Crew, InputKind, Pricing, ToolSource};
+use crate::core::crew::{Crew, InputKind, Pricing, ToolPlaces, ToolSource};
 use crate::core::estimate::set_aside;
 use crate::core::event::{Event, RunEvent, Started};
 use crate::core::ids::{Name, RunId, Seq};
@@ -168,17 +168,12 @@ impl Engine {
     fn declared(&self, name: &str, def: &crate::core::crew::ToolDef) -> Option<Declared> {
         match &def.source {
             // Builtins that a crew only names are in every box.
-            ToolSource::Builtin { name: builtin, read, write }
-                if builtin == name && read.is_empty() && write.is_empty() =>
-            {
+            ToolSource::Builtin { name: builtin, places } if builtin == name && *places == ToolPlaces::default() => {
                 None
             }
-            ToolSource::Builtin { name: builtin, read, write } => Some(Declared::Use {
-                builtin: builtin.clone(),
-                spec: def.spec.clone(),
-                read: read.clone(),
-                write: write.clone(),
-            }),
+            ToolSource::Builtin { name: builtin, places } => {
+                Some(Declared::Use { builtin: builtin.clone(), spec: def.spec.clone(), places: places.clone() })
+            }
             ToolSource::Command { argv, env } => Some(Declared::Command(CommandSpec {
                 spec: def.spec.clone(),
                 argv: argv.clone(),
