@@ -266,6 +266,42 @@ fn a_table_names_a_builtin_with_folders_and_limits_of_its_own() {
 }
 
 #[test]
+fn an_agent_file_of_another_tool_is_a_role() {
+    let prompt = "---\nname: reviewer\ndescription: Use when: code has changed\ntools: Read, files.read, file_it, *\n\
+        model: inherit\ncolor: purple\n---\nYou review code.\n";
+    let crew = "schema = 1\n[agents]\nreviewer = { model = 'ollama/x' }\n[tasks.t]\nagent = 'reviewer'\n\
+        description = 'Do'\n[tools.file_it]\nuse = 'files.move'\n";
+    let all = files(&[("c.toml", crew), ("prompts/reviewer.md", prompt)]);
+    let loaded = read(&all, "c.toml", &Overrides::default());
+    let said = |loaded: &Loaded| {
+        let places = loaded.problems.iter().map(|p| format!("{} {}", p.code, &prompt[p.span.clone()]));
+        places.collect::<Vec<_>>()
+    };
+    let expected = ["W0702 Read", "W0702 *", "W0702 inherit", "W0702 color"];
+    assert_eq!(said(&loaded), expected, "{}", shown(&loaded));
+    let crew = loaded.crew.unwrap();
+    assert_eq!(crew.agents["reviewer"].tools, ["files.read", "file_it"]);
+    let flags = Overrides { model: Some("ollama/x".into()), ..Overrides::default() };
+    let solo = with(&flags, |options| load_prompt(&all, "prompts/reviewer.md", &[], options));
+    assert_eq!(said(&solo), ["W0702 Read", "W0702 file_it", "W0702 *", "W0702 inherit", "W0702 color"]);
+    assert_eq!(solo.crew.unwrap().agents["reviewer"].tools, ["files.read"]);
+    let pasted = prompt.replace("color: purple", "api_key: hunter2hunter2hunter2");
+    let bad = read(
+        &files(&[
+            (
+                "c.toml",
+                "schema = 1\n[agents]\nreviewer = { model = 'ollama/x' }\n[tasks.t]\n\
+        agent = 'reviewer'\ndescription = 'Do'\n",
+            ),
+            ("prompts/reviewer.md", &pasted),
+        ]),
+        "c.toml",
+        &Overrides::default(),
+    );
+    assert!(bad.crew.is_none() && bad.problems.iter().any(|p| p.code == "E0110"), "{}", shown(&bad));
+}
+
+#[test]
 fn no_cut_or_broken_file_panics() {
     let whole = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crews/plan.toml")).unwrap();
     for end in (0..whole.len()).filter(|end| whole.is_char_boundary(*end)) {

@@ -27,6 +27,7 @@ mod source;
 mod tasks;
 mod tools;
 mod values;
+mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

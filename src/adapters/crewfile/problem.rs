@@ -153,6 +153,10 @@ pub const CODES: &[(&str, &str)] = &[
         "A value makes an `output_file` leave the project or name no file. Every row is looked at before anything is sent.",
     ),
     ("W0701", "Something is defined and never used."),
+    (
+        "W0702",
+        "An agent file with YAML front matter names a key, tool or model that Bosun does not have; it is left out.",
+    ),
 ];
 
 #[cfg(test)]
