@@ -47,6 +47,7 @@ pub use render::{json, shown, summary, text};
 pub use solo::load_prompt;
 pub use source::{DiskSource, FILE_MAX, Pin, PinnedSource, ROWS_MAX, Source, project_root};
 pub use values::time;
+pub use yaml::states as yaml_states;
 
 /// A price that was looked up, and the model's window where the list knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -101,6 +101,12 @@ pub(super) fn fitted(mut table: Table, problems: &mut Vec<Problem>) -> Table {
     table
 }
 
+/// Does a prompt file with such front matter state `key`, and is it used?
+pub fn states(text: &str, key: &str) -> bool {
+    let mut problems = Vec::new();
+    begins(text) && fitted(front(&"".into(), text, &mut problems).0, &mut problems).get(key).is_some()
+}
+
 /// Tools of other programs, and what does about the same here. Nothing is offered by likeness.
 const COUNTERPARTS: [(&str, &str); 5] = [
     ("Read", "files.read"),

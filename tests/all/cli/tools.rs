@@ -97,3 +97,19 @@ fn a_tool_is_called_once_and_an_effect_only_if_said() {
     }
     assert!(!place.root().join(".bosun").exists(), "a call by hand is no run");
 }
+
+#[test]
+fn an_agent_file_of_another_tool_runs_and_says_what_it_goes_without() {
+    let place = shop();
+    place.write("prompts/x.md", "---\nname: x\ntools: Read, files.read\ntemperature: 0.5\ncolor: red\n---\nSum up.\n");
+    let said = place.run(&["run", "prompts/x.md", "--offline", "--input", "file=notes.md"]);
+    assert!(said.code == 0 && said.out.contains("One."), "{}", said.err);
+    assert!(
+        said.err.contains("warning: prompts/x.md: there is no tool `Read`, so the agent goes without it"),
+        "{}",
+        said.err
+    );
+    assert!(said.err.contains("warning: prompts/x.md: `color` is not used"), "{}", said.err);
+    let why = place.run(&["show", "latest", "answer", "--why"]).out;
+    assert!(why.contains("0.5 <- prompts/x.md (front matter)"), "{why}");
+}

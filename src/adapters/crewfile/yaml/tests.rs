@@ -84,3 +84,10 @@ fn no_cut_text_panics_and_every_place_is_in_the_file() {
         }
     }
 }
+
+#[test]
+fn a_key_is_stated_only_if_it_is_used() {
+    let text = "---\nname: x\nmodel: inherit\ntemperature: 0.5\ncolor: red\n---\nBody";
+    assert_eq!(["model", "temperature", "color"].map(|key| states(text, key)), [false, true, false]);
+    assert!(states("---\nmodel: a/b\n---\n", "model") && !states("+++\nmodel = 'a/b'\n+++\n", "model"));
+}
