@@ -118,7 +118,7 @@ pub(crate) fn make_folders(root: &Dir, path: &Path) -> io::Result<()> {
 }
 
 /// fsync of a folder. The handle of a `Dir` may be path-only, so the folder is opened for reading.
-fn sync(folder: &Dir) -> io::Result<()> {
+pub(crate) fn sync(folder: &Dir) -> io::Result<()> {
     folder.open(".")?.sync_all()
 }
 

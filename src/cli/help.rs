@@ -150,7 +150,7 @@ fn all(context: &Context, command: &clap::Command) {
         ("run", &["run", "resume", "pause", "cancel", "replay"]),
         ("look", &["runs", "show", "cost"]),
         ("govern", &["ledger", "audit"]),
-        ("meta", &["config", "prices", "gc", "help"]),
+        ("meta", &["config", "prices", "gc", "tools", "help"]),
     ];
     for (group, names) in groups {
         context.out.line(group);

@@ -35,6 +35,7 @@ pub mod runs;
 pub mod screen;
 pub mod show;
 pub mod tally;
+pub mod tools;
 pub mod wiring;
 
 use std::ffi::OsString;
@@ -158,6 +159,9 @@ enum Command {
     /// Every prompt: list, print, or copy out a built-in one
     #[command(hide = true, subcommand)]
     Prompts(prompts::PromptsCommand),
+    /// What agents may call: list, show, or call it by hand
+    #[command(hide = true, subcommand)]
+    Tools(tools::ToolsCommand),
     /// The settings in force and where each is from
     #[command(hide = true)]
     Config(config::ListArgs),
@@ -193,6 +197,7 @@ impl Command {
             Command::Ledger(command) => ledger::ledger(context, command),
             Command::Audit(command) => audit::audit(context, command),
             Command::Prompts(command) => prompts::prompts(context, command),
+            Command::Tools(command) => tools::tools(context, command),
             Command::Config(args) => config::config(context, args),
             Command::Doctor(args) => doctor::doctor(context, args),
             Command::Prices(args) => config::prices(context, args),

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::failure::{Exit, Failure, Outcome};
 use super::open::{self, Journal, Project};
+use super::screen::clean;
 use super::tally::StepState;
 use super::wiring::{self, Engine, Ready};
 use super::{Context, accept, crew as crews, drive, fit, notifier, raise};
@@ -194,6 +195,10 @@ pub fn read(context: &Context, project: &Project, crew: &Path, args: &InputArgs)
     if loaded.crew.is_none() {
         let text = crewfile::text(&loaded, context.out.err_is_colored());
         return Err(Failure::new(Exit::Crew, text.trim_end()));
+    }
+    // What an agent goes without is not only for those who `check`.
+    for left in loaded.problems.iter().filter(|problem| problem.code == "W0702") {
+        context.out.note(&format!("warning: {}: {}", clean(&left.file), clean(&left.message)));
     }
     Ok(Written { loaded, file, texts, typed, overrides })
 }

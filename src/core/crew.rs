@@ -309,10 +309,20 @@ pub struct ToolDef {
     pub source: ToolSource,
 }
 
+/// Folders of a builtin, relative to the project root.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToolPlaces {
+    pub read: Vec<String>,
+    pub write: Vec<String>,
+    /// Of `files.move`; empty: what it may write.
+    pub from: Vec<String>,
+    pub to: Vec<String>,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToolSource {
-    /// A builtin with roots, relative to the project root; empty lists mean the builtin's defaults.
-    Builtin { name: String, read: Vec<String>, write: Vec<String> },
+    /// A builtin with folders of its own; empty lists mean the builtin's defaults.
+    Builtin { name: String, places: ToolPlaces },
     /// No shell: an argument vector with `{placeholders}`.
     Command { argv: Vec<String>, env: Vec<String> },
 }

@@ -5,6 +5,7 @@ mod engine;
 mod look;
 mod mishaps;
 mod prices;
+mod tools;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -70,8 +71,18 @@ fn help_shows_the_eight_commands_one_needs_and_says_where_the_rest_is() {
     assert_eq!(names, ["demo", "new", "check", "plan", "run", "resume", "show", "runs"]);
     assert!(help.out.contains("bosun help all") && help.code == 0 && help.err.is_empty());
     let all = place.run(&["help", "all"]).out;
-    for name in ["ledger settle", "audit verify", "prompts eject", "pause", "cancel", "replay", "cost", "gc", "config"]
-    {
+    for name in [
+        "ledger settle",
+        "audit verify",
+        "prompts eject",
+        "tools call",
+        "pause",
+        "cancel",
+        "replay",
+        "cost",
+        "gc",
+        "config",
+    ] {
         assert!(all.contains(name), "{name} is not in {all}");
     }
 }

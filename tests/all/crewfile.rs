@@ -9,7 +9,7 @@ use boatswain::adapters::crewfile::{
     CODES, DiskSource, ListedPrice, LoadOptions, Loaded, PinnedSource, ProviderTable, Source, load, load_prompt,
 };
 use boatswain::core::chat::{Effect, Milli, ToolSpec};
-use boatswain::core::crew::{Crew, Over, Overrides, Pricing, TaskPrompt};
+use boatswain::core::crew::{Crew, Over, Overrides, Pricing, TaskPrompt, ToolPlaces, ToolSource};
 use boatswain::core::ids::Name;
 use boatswain::core::money::{Caps, NanoUsd, Price};
 use boatswain::core::template::{ResultView, Scope};
@@ -52,6 +52,7 @@ fn with<T>(overrides: &Overrides, run: impl FnOnce(&LoadOptions<'_>) -> T) -> T 
     .into();
     let tools = [
         tool("files.read", &["path"]),
+        tool("files.move", &["from", "to"]),
         tool("files.list", &["path"]),
         tool("files.search", &["text"]),
         tool("files.write", &["path", "text"]),
@@ -253,6 +254,57 @@ fn every_mistake_is_found_where_it_is() {
         assert!(!shown(&loaded).contains("hunter2"), "{name}: a secret was shown");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_table_names_a_builtin_with_folders_and_limits_of_its_own() {
+    let text = "schema = 1\n[agents]\na = { model = 'ollama/x', tools = ['file_it'] }\n[tasks.t]\nagent = 'a'\n\
+        description = 'Do'\n[tools.file_it]\nuse = 'files.move'\nfrom = 'inbox'\nto = ['archive', 'done/']\n\
+        max_calls = 3\nmax_result = 100\ntimeout = '5s'\n";
+    let loaded = read(&files(&[("c.toml", text)]), "c.toml", &Overrides::default());
+    assert!(loaded.problems.is_empty(), "{}", shown(&loaded));
+    let crew = loaded.crew.unwrap();
+    let def = &crew.tools["file_it"];
+    assert_eq!((def.max_calls, def.spec.max_result, def.spec.timeout_ms), (Some(3), 100, 5_000));
+    let own = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let places = ToolPlaces { from: own(&["inbox"]), to: own(&["archive", "done"]), ..ToolPlaces::default() };
+    assert_eq!(def.source, ToolSource::Builtin { name: "files.move".into(), places });
+}
+
+#[test]
+fn an_agent_file_of_another_tool_is_a_role() {
+    let prompt = "---\nname: reviewer\ndescription: Use when: code has changed\ntools: Read, files.read, file_it, *\n\
+        model: inherit\ncolor: purple\n---\nYou review code.\n";
+    let crew = "schema = 1\n[agents]\nreviewer = { model = 'ollama/x' }\n[tasks.t]\nagent = 'reviewer'\n\
+        description = 'Do'\n[tools.file_it]\nuse = 'files.move'\n";
+    let all = files(&[("c.toml", crew), ("prompts/reviewer.md", prompt)]);
+    let loaded = read(&all, "c.toml", &Overrides::default());
+    let said = |loaded: &Loaded| {
+        let places = loaded.problems.iter().map(|p| format!("{} {}", p.code, &prompt[p.span.clone()]));
+        places.collect::<Vec<_>>()
+    };
+    let expected = ["W0702 Read", "W0702 *", "W0702 inherit", "W0702 color"];
+    assert_eq!(said(&loaded), expected, "{}", shown(&loaded));
+    let crew = loaded.crew.unwrap();
+    assert_eq!(crew.agents["reviewer"].tools, ["files.read", "file_it"]);
+    let flags = Overrides { model: Some("ollama/x".into()), ..Overrides::default() };
+    let solo = with(&flags, |options| load_prompt(&all, "prompts/reviewer.md", &[], options));
+    assert_eq!(said(&solo), ["W0702 Read", "W0702 file_it", "W0702 *", "W0702 inherit", "W0702 color"]);
+    assert_eq!(solo.crew.unwrap().agents["reviewer"].tools, ["files.read"]);
+    let pasted = prompt.replace("color: purple", "api_key: hunter2hunter2hunter2");
+    let bad = read(
+        &files(&[
+            (
+                "c.toml",
+                "schema = 1\n[agents]\nreviewer = { model = 'ollama/x' }\n[tasks.t]\n\
+        agent = 'reviewer'\ndescription = 'Do'\n",
+            ),
+            ("prompts/reviewer.md", &pasted),
+        ]),
+        "c.toml",
+        &Overrides::default(),
+    );
+    assert!(bad.crew.is_none() && bad.problems.iter().any(|p| p.code == "E0110"), "{}", shown(&bad));
 }
 
 #[test]

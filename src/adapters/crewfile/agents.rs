@@ -57,8 +57,12 @@ fn role(loader: &mut Loader<'_>, making: &mut Making<'_>, name: &Name, entry: &E
         making.broken.insert(name.clone());
         return;
     };
-    let tools = if table.get("tools").is_some() { table.texts("tools") } else { front.texts("tools") };
-    let tools: Vec<(String, At)> = tools.into_iter().map(|(tool, at)| (tool.to_owned(), at.clone())).collect();
+    let stated = table.get("tools").is_some();
+    let tools = if stated { table.texts("tools") } else { front.texts("tools") };
+    let mut tools: Vec<(String, At)> = tools.into_iter().map(|(tool, at)| (tool.to_owned(), at.clone())).collect();
+    if !stated {
+        tools.retain(|(tool, at)| super::yaml::offered(loader, making, tool, at));
+    }
     let tools = super::tools::offered(loader, making, &tools);
     let int = |key: &str, default: u64| u32::try_from(table.int(key).unwrap_or(default)).unwrap_or(u32::MAX);
     let mut max_turns = int("max_turns", 12);

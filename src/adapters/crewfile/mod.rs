@@ -28,6 +28,7 @@ mod source;
 mod tasks;
 mod tools;
 mod values;
+mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub use render::{json, shown, summary, text};
 pub use solo::load_prompt;
 pub use source::{DiskSource, FILE_MAX, Pin, PinnedSource, ROWS_MAX, Source, project_root};
 pub use values::time;
+pub use yaml::states as yaml_states;
 
 /// A price that was looked up, and the model's window where the list knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -154,6 +154,10 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     ("W0303", "A step of `degrade` that saves nothing."),
     ("W0701", "Something is defined and never used."),
+    (
+        "W0702",
+        "An agent file with YAML front matter names a key, tool or model that Bosun does not have; it is left out.",
+    ),
 ];
 
 #[cfg(test)]

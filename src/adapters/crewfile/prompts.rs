@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::doc::{self, Node, Table};
 use super::problem::{At, Problem};
 use super::source::below;
-use super::{Loader, files, form, keys};
+use super::{Loader, files, form, keys, yaml};
 use crate::core::builtin;
 use crate::core::nearest::nearest;
 use crate::core::template::{Builder, Fault, FaultKind, Fences, TemplateName};
@@ -242,6 +242,12 @@ impl Shelf {
 
 /// The front matter of a prompt file, and where its text begins.
 pub(super) fn front(loader: &mut Loader<'_>, file: &Arc<str>, text: &str) -> (Table, usize) {
+    if yaml::begins(text) {
+        let (table, start) = yaml::front(file, text, &mut loader.problems);
+        let table = yaml::fitted(table, &mut loader.problems);
+        form::table(&table, &keys::FRONT, &mut loader.problems);
+        return (table, start);
+    }
     let Some(rest) = text.strip_prefix("+++").filter(|rest| rest.starts_with(['\n', '\r'])) else {
         return (Table::default(), 0);
     };

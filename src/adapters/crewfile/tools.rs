@@ -13,30 +13,19 @@ use super::problem::{At, Problem};
 use super::values::time;
 use super::{Loader, budget};
 use crate::core::chat::{Effect, ToolSpec};
-use crate::core::crew::{ToolDef, ToolSource};
+use crate::core::crew::{ToolDef, ToolPlaces, ToolSource};
 use crate::core::money::NanoUsd;
 use crate::core::schema::{Schema, expand, is_json_schema};
 
 /// Builtins that are known and not built yet.
-const LATER: &[&str] = &[
-    "files.append",
-    "files.move",
-    "web.fetch",
-    "text.stats",
-    "data.query",
-    "shell.run",
-    "code.python",
-    "memory.save",
-    "memory.search",
-    "knowledge.search",
-    "ask.human",
-];
+const LATER: &[&str] =
+    &["web.fetch", "shell.run", "code.python", "memory.save", "memory.search", "knowledge.search", "ask.human"];
 
 /// The tools of a crew by name: the builtins, and its own.
 pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str) -> BTreeMap<String, Arc<ToolDef>> {
     let mut all = BTreeMap::new();
     for spec in loader.options.builtin_tools {
-        let source = ToolSource::Builtin { name: spec.name.clone(), read: Vec::new(), write: Vec::new() };
+        let source = ToolSource::Builtin { name: spec.name.clone(), places: ToolPlaces::default() };
         if let Ok(arguments) = Schema::new(spec.parameters.clone()) {
             let def = ToolDef { spec: spec.clone(), arguments, max_calls: None, cost_per_call: NanoUsd::ZERO, source };
             all.insert(spec.name.clone(), Arc::new(def));
@@ -78,9 +67,10 @@ fn builtin(loader: &mut Loader<'_>, entry: &Entry, table: &Table) -> Option<Tool
         missing(loader, name, &node.at, &[]);
         return None;
     };
-    let read = paths(loader, table, "read");
-    let write = paths(loader, table, "write");
-    let source = ToolSource::Builtin { name: spec.name.clone(), read, write };
+    meaningless(loader, table, &spec.name);
+    let mut folders = |key: &str| paths(loader, table, key);
+    let (read, write, from, to) = (folders("read"), folders("write"), folders("from"), folders("to"));
+    let source = ToolSource::Builtin { name: spec.name.clone(), places: ToolPlaces { read, write, from, to } };
     let own = ToolSpec { name: entry.key.clone(), ..limits(table, spec) };
     let arguments = Schema::new(own.parameters.clone()).ok()?;
     Some(ToolDef { spec: own, arguments, max_calls: table.int("max_calls"), cost_per_call: cost(table), source })
@@ -105,6 +95,26 @@ fn limits(table: &Table, spec: ToolSpec) -> ToolSpec {
     }
 }
 
+/// Folders that a builtin has no use for: its author believes that they limit something.
+fn meaningless(loader: &mut Loader<'_>, table: &Table, builtin: &str) {
+    let uses: &[&str] = match builtin {
+        "files.read" | "files.list" | "files.search" | "text.stats" | "data.query" => &["read"],
+        "files.write" | "files.append" => &["write"],
+        "files.move" => &["write", "from", "to"],
+        // What the host program brings along has no folders of ours.
+        _ => &[],
+    };
+    for key in ["read", "write", "from", "to"].into_iter().filter(|key| !uses.contains(key)) {
+        let Some(entry) = table.entry(key) else { continue };
+        let help = match uses {
+            [] => format!("`{builtin}` takes no folders: leave it out"),
+            uses => format!("folders of `{builtin}` are: {}", uses.join(", ")),
+        };
+        let problem = Problem::error("E0203", &entry.key_at, format!("`{key}` limits nothing of `{builtin}`"));
+        loader.report(problem.help(help));
+    }
+}
+
 /// Folders of a tool, which stay inside the project.
 fn paths(loader: &mut Loader<'_>, table: &Table, key: &str) -> Vec<String> {
     let Some(node) = table.get(key) else { return Vec::new() };
@@ -123,6 +133,12 @@ fn paths(loader: &mut Loader<'_>, table: &Table, key: &str) -> Vec<String> {
 }
 
 fn command(loader: &mut Loader<'_>, entry: &Entry, table: &Table, file: &str) -> Option<ToolDef> {
+    for key in ["from", "to"] {
+        if let Some(entry) = table.entry(key) {
+            let problem = Problem::error("E0203", &entry.key_at, format!("`{key}` limits nothing of a command"));
+            loader.report(problem.help("it is a key of `use = \"files.move\"`"));
+        }
+    }
     if table.get("isolation").is_none() {
         let message = format!("the command `{}` does not say how it is isolated", entry.key);
         let help = "isolation is not built yet: write `isolation = \"none\"` if it may do all that you may do";

@@ -2,8 +2,11 @@
 //! each sees only the places, the program and the variables that it was given.
 
 pub(crate) mod ansi;
+mod builtin;
 mod command;
+mod data;
 mod files;
+mod stats;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,14 +14,16 @@ use std::sync::Arc;
 
 use crate::adapters::files::open_folder;
 use crate::core::chat::ToolSpec;
+use crate::core::crew::ToolPlaces;
 use crate::ports::tool::{Tool, Tools};
+use builtin::{BUILTINS, Builtin};
 pub use command::CommandSpec;
 pub use files::Grant;
 use files::Places;
 
 /// What a model is told about each builtin, with the builtin's own limits. Pure data.
 pub fn builtin_specs() -> Vec<ToolSpec> {
-    files::BUILTINS.iter().map(files::Builtin::spec).collect()
+    BUILTINS.iter().map(Builtin::spec).collect()
 }
 
 /// A `[tools.N]` table, decoded.
@@ -30,9 +35,8 @@ pub enum Declared {
         /// Name, limits and description as the table gives them, the builtin's where it is silent
         /// (`builtin_specs`). The parameters are always the builtin's.
         spec: ToolSpec,
-        /// Relative to the project root; empty: the builtin's default (the root; `out/`).
-        read: Vec<String>,
-        write: Vec<String>,
+        /// Empty lists: the builtin's default (the root to read; `out/` to write).
+        places: ToolPlaces,
     },
     Command(CommandSpec),
 }
@@ -48,12 +52,14 @@ impl ToolBox {
     pub fn new(root: &Path, grants: Vec<Grant>, declared: Vec<Declared>) -> Result<ToolBox, Vec<String>> {
         let root = Arc::new(open_folder(root).map_err(|why| vec![why])?);
         let grants: Arc<[Grant]> = grants.into();
-        let places =
-            |read: &[String], write: &[String]| Places::new(Arc::clone(&root), read, write, Arc::clone(&grants));
+        let places = |of: &ToolPlaces| {
+            let all = Places::new(Arc::clone(&root), &of.read, &of.write, Arc::clone(&grants))?;
+            all.moving(&of.from, &of.to)
+        };
         let mut tools = BTreeMap::new();
         let mut problems = Vec::new();
-        for builtin in &files::BUILTINS {
-            match places(&[], &[]) {
+        for builtin in &BUILTINS {
+            match places(&ToolPlaces::default()) {
                 Ok(places) => drop(tools.insert(builtin.name.to_owned(), builtin.tool(builtin.spec(), places))),
                 Err(why) => problems.push(format!("tool {}: {why}", builtin.name)),
             }
@@ -62,8 +68,8 @@ impl ToolBox {
             let name = table.name().to_owned();
             let made = match table {
                 Declared::Command(spec) => command::Command::new(spec).map(|tool| Arc::new(tool) as Arc<dyn Tool>),
-                Declared::Use { builtin, spec, read, write } => {
-                    places(&read, &write).and_then(|places| use_builtin(&builtin, spec, places))
+                Declared::Use { builtin, spec, places: own } => {
+                    places(&own).and_then(|places| use_builtin(&builtin, spec, places))
                 }
             };
             match made {
@@ -88,8 +94,8 @@ impl Declared {
 }
 
 fn use_builtin(name: &str, spec: ToolSpec, places: Places) -> Result<Arc<dyn Tool>, String> {
-    let known = || files::BUILTINS.iter().map(|builtin| builtin.name).collect::<Vec<_>>().join(", ");
-    let builtin = files::BUILTINS.iter().find(|builtin| builtin.name == name);
+    let known = || BUILTINS.iter().map(|builtin| builtin.name).collect::<Vec<_>>().join(", ");
+    let builtin = BUILTINS.iter().find(|builtin| builtin.name == name);
     let builtin = builtin.ok_or_else(|| format!("use = \"{name}\" names no builtin; there are {}", known()))?;
     let spec = ToolSpec { parameters: builtin.spec().parameters, ..spec };
     Ok(builtin.tool(spec, places))

@@ -22,13 +22,29 @@ fn spec(name: &str) -> ToolSpec {
 fn builtins_are_what_the_papers_name_with_schemas_that_compile() {
     let specs = builtin_specs();
     let names: Vec<_> = specs.iter().map(|spec| spec.name.as_str()).collect();
-    assert_eq!(names, ["files.read", "files.list", "files.search", "files.write"]);
+    assert_eq!(
+        names,
+        [
+            "files.read",
+            "files.list",
+            "files.search",
+            "files.write",
+            "files.append",
+            "files.move",
+            "text.stats",
+            "data.query"
+        ]
+    );
     for spec in &specs {
         let schema = jsonschema::validator_for(&spec.parameters).unwrap();
         assert!(!schema.is_valid(&json!({ "unheard_of": 1 })), "{}", spec.name);
         assert!(wire_name(&spec.name).chars().all(|c| c.is_ascii_alphanumeric() || c == '_'), "{}", spec.name);
         assert_eq!((spec.timeout_ms, spec.max_result), (60_000, 4_000));
-        let effect = if spec.name == "files.write" { Effect::Idempotent } else { Effect::Read };
+        let effect = match spec.name.as_str() {
+            "files.write" => Effect::Idempotent,
+            "files.append" | "files.move" => Effect::Once,
+            _ => Effect::Read,
+        };
         assert_eq!(spec.effect, effect, "{}", spec.name);
     }
 }
@@ -39,8 +55,7 @@ async fn a_table_names_a_builtin_with_its_own_places_and_limits() {
     let note = Declared::Use {
         builtin: "files.write".into(),
         spec: spec("note"),
-        read: vec![],
-        write: vec!["notes".into(), "log.md".into()],
+        places: ToolPlaces { write: vec!["notes".into(), "log.md".into()], ..ToolPlaces::default() },
     };
     let tools = ToolBox::new(root.path(), vec![], vec![note]).unwrap();
     let tool = tools.get("note").unwrap();
@@ -66,8 +81,7 @@ fn every_wrong_table_is_reported_at_once() {
     let builtin = |name: &str, builtin: &str, read: &str| Declared::Use {
         builtin: builtin.into(),
         spec: spec(name),
-        read: vec![read.into()],
-        write: vec![],
+        places: ToolPlaces { read: vec![read.into()], ..ToolPlaces::default() },
     };
     let tables = vec![
         builtin("a", "files.fly", "docs"),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::step::Wanted;
+use crate::adapters::crewfile::yaml_states;
 use crate::adapters::sizes::O200k;
 use crate::cli::Context;
 use crate::cli::crew;
@@ -217,8 +218,8 @@ impl Why<'_> {
             if states("agents", role.name.as_str()).is_some() {
                 return format!("{shown} [agents.{}]", role.name);
             }
-            let front = self.pinned(&role.system.0).and_then(|text| front(&text)).unwrap_or_default();
-            if front.contains_key(key) {
+            let text = self.pinned(&role.system.0).unwrap_or_default();
+            if yaml_states(&text, key) || front(&text).is_some_and(|front| front.contains_key(key)) {
                 return format!("{} (front matter)", clean(&role.system.0));
             }
         }

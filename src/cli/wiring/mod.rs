@@ -20,10 +20,9 @@ use crate::adapters::files::RootFiles;
 use crate::adapters::models::secrets::Env;
 use crate::adapters::models::{ProviderKind, ProviderSpec, Registry, Surroundings};
 use crate::adapters::sizes::O200k;
-use crate::adapters::tools::{CommandSpec, Declared, Grant, ToolBox, ToolBoxes};
 use crate::core::builtin;
 use crate::core::chat::{Blob, FailureClass};
-use crate::core::crew::{Crew, InputKind, Pricing, ToolSource};
+use crate::core::crew::{Crew, InputKind, Pricing};
 use crate::core::estimate::set_aside;
 use crate::core::event::{Event, RunEvent, Started};
 use crate::core::ids::{Name, RunId, Seq};
@@ -33,10 +32,12 @@ use crate::ports::author::Author;
 use crate::ports::clock::Clock;
 use crate::ports::store::{Epoch, NewRun, Row, Store, StoreError};
 
+mod boxes;
 mod hosted;
 mod inputs;
 mod providers;
 
+pub use boxes::toolbox;
 pub use hosted::Hosted;
 use inputs::inputs_hash;
 pub use inputs::{Ready, bind, keyed, pinned};
@@ -141,59 +142,12 @@ impl Engine {
         Ok(Ports {
             store: self.store.clone(),
             models: self.hosted.models_over(registry),
-            tools: self.hosted.tools_over(self.tools(ready)?),
+            tools: self.hosted.tools_over(boxes::of_run(&self.root, ready)?),
             files: Arc::new(files),
             clock: Arc::new(SystemClock),
             sizes: self.sizes.clone(),
             crash: CrashPoints::told(self.env.get("BOSUN_CRASH_AT"), std::process::abort).map_err(Failure::usage)?,
         })
-    }
-
-    fn tools(&self, ready: &Ready) -> Result<ToolBoxes, Failure> {
-        let mut boxes = ToolBoxes::default();
-        let mut open = vec![ready.crew.clone()];
-        while let Some(crew) = open.pop() {
-            if boxes.0.contains_key(&crew.file) {
-                continue;
-            }
-            let declared = crew.tools.iter().filter_map(|(name, def)| self.declared(name, def)).collect();
-            let tools = ToolBox::new(&self.root, self.grants(ready)?, declared)
-                .map_err(|problems| Failure::new(Exit::Crew, problems.join("\n")))?;
-            boxes.0.insert(crew.file.clone(), tools);
-            open.extend(crew.crews.values().map(|sub| sub.crew.clone()));
-        }
-        Ok(boxes)
-    }
-
-    fn declared(&self, name: &str, def: &crate::core::crew::ToolDef) -> Option<Declared> {
-        match &def.source {
-            // Builtins that a crew only names are in every box.
-            ToolSource::Builtin { name: builtin, read, write }
-                if builtin == name && read.is_empty() && write.is_empty() =>
-            {
-                None
-            }
-            ToolSource::Builtin { name: builtin, read, write } => Some(Declared::Use {
-                builtin: builtin.clone(),
-                spec: def.spec.clone(),
-                read: read.clone(),
-                write: write.clone(),
-            }),
-            ToolSource::Command { argv, env } => Some(Declared::Command(CommandSpec {
-                spec: def.spec.clone(),
-                argv: argv.clone(),
-                env: env.clone(),
-                cwd: self.root.clone(),
-            })),
-        }
-    }
-
-    /// Path inputs are read grants of the run.
-    fn grants(&self, ready: &Ready) -> Result<Vec<Grant>, Failure> {
-        let paths = ready.crew.inputs.iter().filter(|input| input.kind == InputKind::Path && !input.secret);
-        let texts = paths.filter_map(|input| ready.inputs.get(&input.name)?.as_str());
-        let grants = texts.map(|text| Grant::open(text, &self.root).map_err(Failure::usage));
-        grants.collect()
     }
 
     /// Creates the run and starts it.

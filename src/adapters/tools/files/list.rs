@@ -10,10 +10,10 @@ use super::{Args, Stop, flag, text};
 /// Most lines of one answer.
 pub(super) const MOST: usize = 1_000;
 
-pub(super) const ABOUT: &str = "List the files and folders in a folder, one path per line, sorted; folders end in `/`. \
+pub(in crate::adapters::tools) const ABOUT: &str = "List the files and folders in a folder, one path per line, sorted; folders end in `/`. \
     Links that lead out of the folder are left out. Paths are relative to the project root, or exactly as the task gives them.";
 
-pub(super) fn parameters() -> Value {
+pub(in crate::adapters::tools) fn parameters() -> Value {
     json!({
         "type": "object",
         "properties": {
@@ -25,7 +25,7 @@ pub(super) fn parameters() -> Value {
     })
 }
 
-pub(super) fn list(places: &Places, args: &Args, stop: &Stop) -> Result<String, String> {
+pub(in crate::adapters::tools) fn list(places: &Places, args: &Args, stop: &Stop) -> Result<String, String> {
     let path = text(args, "path").unwrap_or(".");
     let glob = args.get("glob").and_then(Value::as_str).map(Glob::new).transpose()?;
     let target = places.find(path)?;

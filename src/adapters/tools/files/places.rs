@@ -1,7 +1,7 @@
 //! Where a file tool may read and write. Invariant: every access goes through a folder that was opened
 //! for it; a path outside the roots and grants of its tool has no handle to start from.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -64,6 +64,9 @@ pub struct Places {
     root: Arc<Dir>,
     read: Vec<PathBuf>,
     write: Vec<PathBuf>,
+    /// Where files may be moved from and to.
+    from: Vec<PathBuf>,
+    to: Vec<PathBuf>,
     grants: Arc<[Grant]>,
 }
 
@@ -75,7 +78,18 @@ impl Places {
             [] => Ok(vec![relative(default)?]),
             list => list.iter().map(|path| relative(path)).collect::<Result<Vec<_>, String>>(),
         };
-        Ok(Places { root, read: all(read, ".")?, write: all(write, "out")?, grants })
+        let write = all(write, "out")?;
+        Ok(Places { root, read: all(read, ".")?, from: write.clone(), to: write.clone(), write, grants })
+    }
+
+    /// With folders of its own for moves; empty: what may be written, for a move takes its file away.
+    pub fn moving(mut self, from: &[String], to: &[String]) -> Result<Places, String> {
+        for (own, list) in [(&mut self.from, from), (&mut self.to, to)] {
+            if !list.is_empty() {
+                *own = list.iter().map(|path| relative(path)).collect::<Result<_, _>>()?;
+            }
+        }
+        Ok(self)
     }
 
     /// The place that `path` names for reading.
@@ -102,22 +116,86 @@ impl Places {
         Ok(Target { dir, path: rest.to_owned(), shown, exact: false })
     }
 
+    /// A regular file of at most `most` bytes.
+    pub(in crate::adapters::tools) fn file(&self, path: &str, most: u64) -> Result<File, String> {
+        match self.find(path)?.open(path)? {
+            Opened::File(_, size) if size > most => {
+                Err(format!("`{path}` has {size} bytes; at most {most} are read, so take a part of it"))
+            }
+            Opened::File(file, _) => Ok(file),
+            Opened::Folder(_) => Err(format!("`{path}` is a folder; files.list shows what is in it")),
+        }
+    }
+
+    /// A whole text file of at most `most` bytes.
+    pub(in crate::adapters::tools) fn whole_text(&self, path: &str, most: u64) -> Result<String, String> {
+        let mut bytes = Vec::new();
+        // It may grow meanwhile: what is beyond is not read.
+        let read = self.file(path, most)?.take(most).read_to_end(&mut bytes);
+        read.map_err(|why| explain(&why, path))?;
+        let text = String::from_utf8(bytes).map_err(|why| {
+            let at = why.utf8_error().valid_up_to();
+            format!("`{path}` is not UTF-8 text (at byte {at}); convert it, or read another file")
+        })?;
+        Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+    }
+
     /// Writes below a write root; missing folders are made.
     pub(super) fn write(&self, path: &str, bytes: &[u8]) -> Result<String, String> {
+        let below = self.below(&self.write, path, "writes only", true)?;
+        write_atomic(&below.dir, &below.path, bytes).map_err(|why| explain(&why, path))?;
+        Ok(below.shown)
+    }
+
+    /// The place that `path` names for adding to it.
+    pub(super) fn writable(&self, path: &str) -> Result<Below, String> {
+        self.below(&self.write, path, "writes only", true)
+    }
+    /// The file that is to be moved.
+    pub(super) fn source(&self, path: &str) -> Result<Below, String> {
+        self.below(&self.from, path, "moves files only from", false)
+    }
+    /// Where it is to go. The folder that the tool may move to is made if it is missing.
+    pub(super) fn destination(&self, path: &str) -> Result<Below, String> {
+        self.below(&self.to, path, "moves files only to", true)
+    }
+
+    fn below(&self, roots: &[PathBuf], path: &str, only: &str, make: bool) -> Result<Below, String> {
         let inside = relative(path)?;
-        let Some(root) = self.write.iter().find(|root| inside.starts_with(root)) else {
-            return Err(format!("path `{path}` is refused: this tool writes only {}", names(&self.write)));
+        let Some(root) = roots.iter().find(|root| inside.starts_with(root)) else {
+            return Err(format!("path `{path}` is refused: this tool {only} {}", names(roots)));
         };
+        let shown = inside.to_string_lossy().into_owned();
         let rest = inside.strip_prefix(root).unwrap_or(&inside);
-        let written = if root.as_os_str().is_empty() || rest.as_os_str().is_empty() {
-            write_atomic(&self.root, &inside, bytes)
+        let opened = if root.as_os_str().is_empty() || rest.as_os_str().is_empty() {
+            self.root.try_clone().map(|dir| (dir, inside.clone()))
         } else {
-            make_folders(&self.root, root)
-                .and_then(|()| self.root.open_dir(root))
-                .and_then(|dir| write_atomic(&dir, rest, bytes))
+            let made = if make { make_folders(&self.root, root) } else { Ok(()) };
+            // Below the root nothing leads out of *it*, not only out of the project.
+            made.and_then(|()| self.root.open_dir(root)).map(|dir| (dir, rest.to_owned()))
         };
-        written.map_err(|why| explain(&why, path))?;
-        Ok(inside.to_string_lossy().into_owned())
+        let (dir, path) = opened.map_err(|why| explain(&why, path))?;
+        Ok(Below { dir, path, shown, whole: rest.as_os_str().is_empty() })
+    }
+}
+
+/// A place for an effect: an open folder and what is left to go below it.
+pub(super) struct Below {
+    pub(super) dir: Dir,
+    pub(super) path: PathBuf,
+    /// Relative to the project root.
+    pub(super) shown: String,
+    /// It is one of the tool's roots itself.
+    pub(super) whole: bool,
+}
+
+impl Below {
+    /// The folder that holds it, opened, and its name there. `None`: it is the project root.
+    pub(super) fn parent(&self) -> io::Result<Option<(Dir, PathBuf)>> {
+        let Some(name) = self.path.file_name() else { return Ok(None) };
+        let parent = self.path.parent().unwrap_or(Path::new(""));
+        let dir = if parent.as_os_str().is_empty() { self.dir.try_clone() } else { self.dir.open_dir(parent) };
+        Ok(Some((dir?, PathBuf::from(name))))
     }
 }
 

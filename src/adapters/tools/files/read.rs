@@ -13,10 +13,10 @@ use crate::adapters::files::explain;
 /// Most bytes of one page.
 pub(super) const PAGE_BYTES: usize = 1 << 20;
 
-pub(super) const ABOUT: &str = "Read a text file. Long files come in pages: the last line of a page says with which offset \
+pub(in crate::adapters::tools) const ABOUT: &str = "Read a text file. Long files come in pages: the last line of a page says with which offset \
     to go on. Paths are relative to the project root, or exactly as the task gives them.";
 
-pub(super) fn parameters() -> Value {
+pub(in crate::adapters::tools) fn parameters() -> Value {
     json!({
         "type": "object",
         "properties": {
@@ -30,7 +30,7 @@ pub(super) fn parameters() -> Value {
     })
 }
 
-pub(super) fn read(places: &Places, args: &Args, stop: &Stop) -> Result<String, String> {
+pub(in crate::adapters::tools) fn read(places: &Places, args: &Args, stop: &Stop) -> Result<String, String> {
     let path = text(args, "path")?;
     let file = match places.find(path)?.open(path)? {
         Opened::File(file, _) => file,

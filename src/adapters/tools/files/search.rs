@@ -18,10 +18,10 @@ const LINE: usize = 300;
 /// Larger files are data, not text to quote from.
 const LARGEST: u64 = 16 << 20;
 
-pub(super) const ABOUT: &str = "Search text files for a pattern (a regular expression; set literal for plain text). \
+pub(in crate::adapters::tools) const ABOUT: &str = "Search text files for a pattern (a regular expression; set literal for plain text). \
     Each match is one line, `file:line: text`, sorted. Searches a file, or a folder with all folders below it.";
 
-pub(super) fn parameters() -> Value {
+pub(in crate::adapters::tools) fn parameters() -> Value {
     json!({
         "type": "object",
         "properties": {
@@ -36,7 +36,7 @@ pub(super) fn parameters() -> Value {
     })
 }
 
-pub(super) fn search(places: &Places, args: &Args, stop: &Stop) -> Result<String, String> {
+pub(in crate::adapters::tools) fn search(places: &Places, args: &Args, stop: &Stop) -> Result<String, String> {
     let path = text(args, "path").unwrap_or(".");
     let pattern = pattern(text(args, "pattern")?, flag(args, "literal"), flag(args, "ignore_case"))?;
     let glob = args.get("glob").and_then(Value::as_str).map(Glob::new).transpose()?;

@@ -2,9 +2,13 @@ use super::*;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::adapters::files::open_folder;
+use crate::adapters::tools::builtin::BUILTINS;
+use crate::ports::tool::{ToolCall, ToolOutcome};
 
+mod effects;
 mod escape;
 
 /// A file tool over a root with default places and the given grants.

@@ -1,6 +1,7 @@
 //! Nothing outside is read or written, whatever the path says and whatever links do meanwhile.
 
 use super::*;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const CANARY: &str = "canary: this text lies outside";
 
@@ -102,6 +103,12 @@ async fn sixty_nasty_paths_are_refused_by_every_tool() {
             ("files.read", json!({ "path": path })),
             ("files.list", json!({ "path": path, "recursive": true })),
             ("files.search", json!({ "path": path, "pattern": "canary" })),
+            ("files.append", json!({ "path": path, "text": "overwritten" })),
+            ("files.move", json!({ "from": path, "to": "out/taken", "overwrite": true })),
+            ("text.stats", json!({ "path": path })),
+            ("data.query", json!({ "path": path, "format": "csv" })),
+            ("data.query", json!({ "path": path, "format": "json" })),
+            ("data.query", json!({ "path": path, "format": "jsonl" })),
             ("files.write", json!({ "path": path, "text": "overwritten" })),
         ] {
             // The widest places there are: the whole root for both.
@@ -116,6 +123,10 @@ async fn sixty_nasty_paths_are_refused_by_every_tool() {
             let why = answer.expect_err(&format!("{tool} {path:?}"));
             assert!(!why.contains(CANARY), "{why}");
         }
+        // A move to it: into the root is no escape, nor is putting a file in a link's place; outside is.
+        bench.put("docs/b.md", b"mine");
+        let to = json!({ "from": "docs/b.md", "to": path, "overwrite": true });
+        let _ = bench.call_at("files.move", bench.places(&["."], &["."]), to).await;
         let left: Vec<_> = fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["canary"], "{path:?} made something outside");
         assert_eq!(fs::read_to_string(outside.join("canary")).unwrap(), CANARY, "{path:?}");
@@ -178,6 +189,10 @@ async fn race(rounds: usize) {
         let _ = bench
             .call_at("files.write", places.clone(), json!({ "path": "out/swap/canary", "text": "overwritten" }))
             .await;
+        let adding = json!({ "path": "out/swap/canary", "text": "overwritten" });
+        let _ = bench.call_at("files.append", places.clone(), adding).await;
+        let moving = json!({ "from": "out/swap/canary", "to": "out/swap/moved", "overwrite": true });
+        let _ = bench.call_at("files.move", places.clone(), moving).await;
     }
     end.store(true, Ordering::Relaxed);
     let swaps = swapper.join().unwrap();

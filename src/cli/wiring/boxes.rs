@@ -1,0 +1,57 @@
+//! The tools of a run, and of no run. Invariant: a tool has what its table gives it and the paths of the
+//! command line, and nothing else.
+
+use std::path::Path;
+
+use super::Ready;
+use crate::adapters::tools::{CommandSpec, Declared, Grant, ToolBox, ToolBoxes};
+use crate::cli::failure::{Exit, Failure};
+use crate::core::crew::{Crew, InputKind, ToolDef, ToolPlaces, ToolSource};
+
+/// The tools of a run's crews.
+pub(super) fn of_run(root: &Path, ready: &Ready) -> Result<ToolBoxes, Failure> {
+    let mut boxes = ToolBoxes::default();
+    let mut open = vec![ready.crew.clone()];
+    while let Some(crew) = open.pop() {
+        if boxes.0.contains_key(&crew.file) {
+            continue;
+        }
+        boxes.0.insert(crew.file.clone(), made(root, grants(root, ready)?, Some(&crew))?);
+        open.extend(crew.crews.values().map(|sub| sub.crew.clone()));
+    }
+    Ok(boxes)
+}
+
+/// The builtins, and the tools of a crew's own file; no path is granted.
+pub fn toolbox(root: &Path, crew: Option<&Crew>) -> Result<ToolBox, Failure> {
+    made(root, Vec::new(), crew)
+}
+
+fn made(root: &Path, grants: Vec<Grant>, crew: Option<&Crew>) -> Result<ToolBox, Failure> {
+    let tables = crew.into_iter().flat_map(|crew| &crew.tools);
+    let declared = tables.filter_map(|(name, def)| declared(root, name, def)).collect();
+    ToolBox::new(root, grants, declared).map_err(|problems| Failure::new(Exit::Crew, problems.join("\n")))
+}
+
+fn declared(root: &Path, name: &str, def: &ToolDef) -> Option<Declared> {
+    match &def.source {
+        // Builtins that a crew only names are in every box.
+        ToolSource::Builtin { name: builtin, places } if builtin == name && *places == ToolPlaces::default() => None,
+        ToolSource::Builtin { name: builtin, places } => {
+            Some(Declared::Use { builtin: builtin.clone(), spec: def.spec.clone(), places: places.clone() })
+        }
+        ToolSource::Command { argv, env } => Some(Declared::Command(CommandSpec {
+            spec: def.spec.clone(),
+            argv: argv.clone(),
+            env: env.clone(),
+            cwd: root.to_owned(),
+        })),
+    }
+}
+
+/// Path inputs are read grants of the run.
+fn grants(root: &Path, ready: &Ready) -> Result<Vec<Grant>, Failure> {
+    let paths = ready.crew.inputs.iter().filter(|input| input.kind == InputKind::Path && !input.secret);
+    let texts = paths.filter_map(|input| ready.inputs.get(&input.name)?.as_str());
+    texts.map(|text| Grant::open(text, root).map_err(Failure::usage)).collect()
+}
