@@ -124,7 +124,9 @@ fn a_limit_is_waited_for_and_the_wait_can_be_seen() {
             throttle.try_admit(&models, &ask).unwrap().ended(Outcome::Failed);
         }
         let seen = async {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            while throttle.waiting().is_empty() {
+                tokio::task::yield_now().await;
+            }
             throttle.waiting()
         };
         let (permit, seen) = tokio::join!(throttle.admit(&models, &ask), seen);
