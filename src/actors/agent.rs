@@ -18,7 +18,7 @@ use crate::core::event::{CallEvent, Event, Subject, TaskEvent};
 use crate::core::ids::{CallId, Name, Seq};
 use crate::core::ledger::HoldRequest;
 use crate::core::machine::{Decided, Refusal};
-use crate::core::rates::{Cause, Need};
+use crate::core::rates::Need;
 use crate::core::run::Entry;
 
 pub enum AgentMsg {
@@ -201,7 +201,7 @@ impl AgentState {
         let machine = &self.shell.machine;
         let need = Need { input: request.input.0, output: request.settings.max_output };
         let cooled = machine.left_alone(&self.context.crew).into_iter().find(|model| {
-            let ask = Ask { provider: &model.provider, model: &model.id, need, elsewhere: true };
+            let ask = Ask { provider: &model.provider, model: &model.id, need, elsewhere: true, held: false };
             self.context.throttle.cooling(&*self.context.ports.models, &ask).is_none()
         });
         let Some(model) = cooled else { return Ok(false) };
@@ -230,18 +230,17 @@ impl AgentState {
             let need = Need { input: request.input.0, output: request.settings.max_output };
             let replaceable = self.shell.machine.replaceable(&self.context.crew);
             let elsewhere = replaceable.is_some();
-            let ask = Ask { provider: &provider, model, need, elsewhere };
+            let ask = Ask { provider: &provider, model, need, elsewhere, held: false };
             self.permit = self.context.throttle.try_admit(&*self.context.ports.models, &ask);
             if self.permit.is_none() {
                 self.admitting = true;
                 let (context, mailbox, model) = (self.context.clone(), myself.clone(), model.to_owned());
                 let (step, agent) = (request.call.step, self.shell.machine.who.clone());
                 tokio::spawn(async move {
-                    let ask = Ask { provider: &provider, model: &model, need, elsewhere };
+                    let ask = Ask { provider: &provider, model: &model, need, elsewhere, held: false };
                     let permit = context.throttle.admit(&*context.ports.models, &ask).await;
-                    if let (Some(model), Err(TooLong { until_ms, cause: Cause::Breaker, .. })) = (replaceable, &permit)
-                    {
-                        let event = TaskEvent::Cooling { step, agent, model, until_ms: *until_ms };
+                    if let (Some(model), Some(long)) = (replaceable, permit.as_ref().err().filter(|l| l.left_alone())) {
+                        let event = TaskEvent::Cooling { step, agent, model, until_ms: long.until_ms };
                         context.journal.record(Decided::one(Event::Task(event))).await;
                         let _ = mailbox.cast(AgentMsg::Elsewhere);
                         return;
@@ -275,6 +274,7 @@ impl AgentState {
             provider: names_of(&held.model).0,
             request,
             permit: self.permit.take(),
+            replaceable: self.shell.machine.replaceable(&self.context.crew),
             time: Duration::from_millis(spec.timeout_ms.saturating_sub(job.active_ms)),
         };
         start_call(&self.context, call);

@@ -127,7 +127,12 @@ impl Host {
         let (raised, up) = watch::channel(up);
         let (done, outcome) = oneshot::channel();
         tokio::spawn(async move {
+            let (host, id) = (keeper.host.clone(), keeper.id.clone());
             let outcome = keeper.keep(raised, ending).await;
+            // The process may end with its last run.
+            if host.at_work().iter().all(|(run, _)| *run == id) {
+                host.throttle.farewell().await;
+            }
             // Nobody may be waiting any more; the journal has it all.
             let _ = done.send(outcome);
         });

@@ -21,6 +21,7 @@ use crate::ports::model::{Models, Tier};
 use crate::ports::rates::SharedRates;
 
 mod desk;
+mod line;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -47,10 +48,12 @@ pub struct Ask<'a> {
     pub need: Need,
     /// Another model can take the call: nothing is waited for while this one is left alone.
     pub elsewhere: bool,
+    /// Its hold keeps budget from others: it does not wait for a closed gate or a model that is left alone.
+    pub held: bool,
 }
 
-/// The provider cannot be called for longer than its `max_wait`; or, where the call can go elsewhere, its
-/// model is left alone ([`Cause::Breaker`]).
+/// No leave: the provider cannot be called for longer than its `max_wait`; or the call need not, or must not,
+/// wait until it can.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{provider} lets nothing through until {until_ms}: {}", cause.words())]
 pub struct TooLong {
@@ -58,12 +61,20 @@ pub struct TooLong {
     /// Milliseconds since the epoch.
     pub until_ms: u64,
     pub cause: Cause,
+    /// Longer than `max_wait`: where no other model takes the call, the run parks.
+    pub parks: bool,
 }
 
 impl TooLong {
+    /// Is the model left alone, so that another one may take its place? A limit that is used up, such as a
+    /// day's, is no such reason: nobody could say when to go back.
+    pub fn left_alone(&self) -> bool {
+        self.cause == Cause::Breaker || (self.parks && self.cause == Cause::Refused)
+    }
+
     /// The fact that parks the run.
     pub fn pauses(self) -> Decided {
-        let TooLong { provider, until_ms, cause } = self;
+        let TooLong { provider, until_ms, cause, parks: _ } = self;
         let cause = PauseCause::RateLimited(RateLimited { provider, until_ms, why: cause });
         Decided::one(Event::Run(RunEvent::PauseAsked { cause, by: "rates".to_owned() }))
     }
@@ -181,8 +192,8 @@ impl Throttle {
         place.await.unwrap_or_else(|_| Err(gone(ask.provider)))
     }
 
-    /// Until when (milliseconds since the epoch) a model is left alone after failures in a row; a fallback
-    /// may take its place meanwhile.
+    /// Until when (milliseconds since the epoch) a model is left alone, after failures in a row or behind a
+    /// closed gate; a fallback may take its place meanwhile.
     pub fn cooling(&self, models: &dyn Models, ask: &Ask<'_>) -> Option<u64> {
         let (desk, tier) = self.desk(models, ask);
         desk.cooling(&tier.class, ask.model)
@@ -191,6 +202,14 @@ impl Throttle {
     /// Limits that were nearly used up since this was asked last, each at most once a minute.
     pub fn near(&self) -> Vec<NearLimit> {
         self.desks.iter().flat_map(|desk| desk.value().take_near()).collect()
+    }
+
+    /// Before the process ends: what the other processes do not know yet.
+    pub async fn farewell(&self) {
+        let desks: Vec<Arc<Desk>> = self.desks.iter().map(|desk| desk.value().clone()).collect();
+        for desk in desks {
+            desk.farewell().await;
+        }
     }
 
     /// Every queue there is.
@@ -205,7 +224,7 @@ impl Throttle {
 
 /// The desk answers every place in its queue, and lives as long as who asked: this cannot be.
 fn gone(provider: &Name) -> TooLong {
-    TooLong { provider: provider.clone(), until_ms: u64::MAX, cause: Cause::Concurrency }
+    TooLong { provider: provider.clone(), until_ms: u64::MAX, cause: Cause::Concurrency, parks: false }
 }
 
 /// Leave for one call.
@@ -221,13 +240,13 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// To be called right before the request is sent: if the gate has closed since leave was given, this
-    /// goes back and the call waits again, before all others. From then on a dropped permit counts as a
-    /// call that was sent.
-    pub async fn sending(mut self) -> Result<Permit, TooLong> {
-        while self.desk.is_closed(&self.tier.class) {
+    /// To be called right before the request is sent: if the gate has closed, or the model is left alone,
+    /// since leave was given, this goes back and the call asks again, before all others. From then on a
+    /// dropped permit counts as a call that was sent.
+    pub async fn sending(mut self, elsewhere: bool) -> Result<Permit, TooLong> {
+        while self.desk.is_closed(&self.tier.class, &self.model) {
             let (desk, provider) = (self.desk.clone(), self.desk.provider.clone());
-            let ask = Ask { provider: &provider, model: &self.model, need: self.need, elsewhere: false };
+            let ask = Ask { provider: &provider, model: &self.model, need: self.need, elsewhere, held: true };
             let place = Desk::queue(&desk, &self.tier, &ask, Place::First);
             self.end(Outcome::NotSent);
             self = place.await.unwrap_or_else(|_| Err(gone(&provider)))?;

@@ -24,7 +24,7 @@ use super::texts::TextCache;
 use super::throttle::{Ask, Outcome, Permit, Throttle, TooLong};
 use crate::core::chat::{CallFailure, FailureClass, Message, ModelAnswer, ModelRequest};
 use crate::core::crew::Crew;
-use crate::core::event::{Answered, CallEvent, Event, Held, LostCause, OwnTurn};
+use crate::core::event::{Answered, CallEvent, Event, Held, LostCause, OwnTurn, TaskEvent};
 use crate::core::ids::{AgentRef, BlobId, CallId, Name, RunId, Seq, Step};
 use crate::core::ledger::settlement;
 use crate::core::machine::{Decided, World};
@@ -187,6 +187,8 @@ pub struct Call {
     pub provider: Name,
     pub request: ModelRequest,
     pub permit: Option<Permit>,
+    /// The name of its model, if another could take the call at once.
+    pub replaceable: Option<String>,
     /// What is left of the attempt's running time.
     pub time: Duration,
 }
@@ -230,8 +232,9 @@ impl Watch for Told<'_> {
     }
 }
 
-/// Leave to send now: what the agent had, or anew.
+/// Leave to send now: what the agent had, or anew. Its hold does not wait for a closed gate.
 async fn leave(context: &Context, call: &mut Call) -> Result<Permit, TooLong> {
+    let elsewhere = call.replaceable.is_some();
     let permit = match call.permit.take() {
         Some(permit) => permit,
         None => {
@@ -239,11 +242,30 @@ async fn leave(context: &Context, call: &mut Call) -> Result<Permit, TooLong> {
             let total = call.held.amount.tokens.0;
             let output = call.request.settings.max_output;
             let need = Need { input: total.saturating_sub(output), output };
-            let ask = Ask { provider: &call.provider, model, need, elsewhere: false };
+            let ask = Ask { provider: &call.provider, model, need, elsewhere, held: true };
             context.throttle.admit(&*context.ports.models, &ask).await?
         }
     };
-    permit.sending().await
+    permit.sending(elsewhere).await
+}
+
+/// A held call that got no leave: its hold goes back, and its step goes on with another model, waits at the
+/// gate, or parks.
+fn given_back(call: &Call, long: TooLong) -> Decided {
+    let (id, agent) = (call.held.call.clone(), call.held.agent.clone());
+    let mut failure = CallFailure::of(FailureClass::NotSent, long.to_string());
+    // The gate is where it waits.
+    failure.retry_after_ms = Some(0);
+    let mut decided = failed(id, agent.clone(), failure, 0);
+    match call.replaceable.clone().filter(|_| long.left_alone()) {
+        Some(model) => {
+            let (step, until_ms) = (call.held.call.step.clone(), long.until_ms);
+            decided.events.insert(0, Event::Task(TaskEvent::Cooling { step, agent, model, until_ms }));
+        }
+        None if long.parks => decided.events.extend(long.pauses().events),
+        None => {}
+    }
+    decided
 }
 
 async fn make_call(context: &Context, mut call: Call) -> Result<(Decided, Option<(Permit, Outcome)>), Broken> {
@@ -252,13 +274,7 @@ async fn make_call(context: &Context, mut call: Call) -> Result<(Decided, Option
     let (id, agent) = (call.held.call.clone(), call.held.agent.clone());
     let permit = match leave(context, &mut call).await {
         Ok(permit) => permit,
-        Err(long) => {
-            let (class, message) = (FailureClass::NotSent, long.to_string());
-            let failure = CallFailure::of(class, message);
-            let mut decided = failed(id, agent, failure, 0);
-            decided.events.extend(long.pauses().events);
-            return Ok((decided, None));
-        }
+        Err(long) => return Ok((given_back(&call, long), None)),
     };
     let started = Instant::now();
     let Some(model) = models.provider(&call.provider) else {

@@ -192,6 +192,106 @@ fn a_model_that_fails_five_times_in_a_row_is_left_alone_for_a_while() {
     assert_eq!(kinds, ["task.cooling", "task.fell_back", "task.cooled", "task.fell_back"]);
 }
 
+/// Two tasks at the least share a budget that pays for one call at a time: the next call is held as soon as
+/// one has ended, however the gate stands then.
+fn narrow(provider: &Provider, tasks: usize, provider_keys: &str, model_keys: &str) -> Folder {
+    let tables = provider.tables(provider_keys).replace("[models.m]\n", &format!("[models.m]\n{model_keys}\n"));
+    let tables = tables.replace("max_output = 100", "max_output = 300");
+    let folder = Folder::new(&format!(
+        "schema = 1\n[crew]\nmax_parallel = 8\n[budget]\nmax_usd = 0.006\n{tables}[models.spare]\nid = \"p/spare\"\n\
+         price = {{ input = 1, output = 10 }}\nmax_output = 300\n[agents.a]\nmodel = \"m\"\n\
+         [tasks.t]\nagent = \"a\"\nfor_each = \"rows.csv\"\nkey = \"id\"\ndescription = \"Say {{{{ item.id }}}}\"\n"
+    ));
+    let rows: String = (1..=tasks).map(|n| format!("r{n}\n")).collect();
+    folder.file("rows.csv", &format!("id\n{rows}"));
+    folder
+}
+
+/// The steps whose held calls were given back, and why.
+fn given_back(folder: &Folder) -> Vec<(String, String)> {
+    let back = |event: Event| match event {
+        Event::Call(CallEvent::Failed { call, failure, .. })
+            if failure.class == boatswain::core::chat::FailureClass::NotSent =>
+        {
+            Some((call.step.to_string(), failure.message))
+        }
+        _ => None,
+    };
+    folder.events().into_iter().filter_map(back).collect()
+}
+
+fn overloaded() -> Behaviour {
+    Behaviour::Status(503, vec![("retry-after-ms", "5".to_owned())], "{}".into())
+}
+
+/// The sixth call is held when the breaker has opened: it goes to the fallback, not to sleep on its hold.
+#[test]
+fn a_held_call_whose_model_is_left_alone_goes_back_and_on_with_the_fallback() {
+    let provider = Provider::start();
+    provider.server.respond(|body, _| {
+        let ill = body.contains("\"m\"");
+        (Duration::ZERO, if ill { overloaded() } else { Behaviour::Answer("Fine.".into()) })
+    });
+    let folder = narrow(&provider, 6, "", "fallback = [\"spare\"]");
+    let begun = std::time::Instant::now();
+    folder.bosun(&["run", "crew.toml", "-q"]).expect(0);
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}: nobody waits for the model", begun.elapsed());
+    folder.verify();
+    assert_eq!(provider.requests(), 11, "5 that failed, 6 of the fallback");
+    let back = given_back(&folder);
+    assert!(!back.is_empty() && back.iter().all(|(_, why)| why.contains("several times in a row")), "{back:?}");
+    let fell = |event: &Event| matches!(event, Event::Task(TaskEvent::FellBack { model, .. }) if model == "spare");
+    assert_eq!(folder.events().iter().filter(|event| fell(event)).count(), 6);
+}
+
+#[test]
+fn a_held_call_whose_model_is_left_alone_parks_where_nothing_stands_in_for_longer_than_max_wait() {
+    let provider = Provider::start();
+    provider.server.respond(|_, number| {
+        (Duration::ZERO, if number <= 5 { overloaded() } else { Behaviour::Answer("Fine.".into()) })
+    });
+    let folder = narrow(&provider, 6, "max_wait = \"1s\"", "");
+    folder.bosun(&["run", "crew.toml", "-q"]).expect(15);
+    let figures = folder.verify().pop().unwrap();
+    assert_eq!((figures.sums.held.calls, provider.requests()), (0, 5));
+    assert!(!given_back(&folder).is_empty());
+}
+
+/// The second call is held when the first one's refusal has closed the gate.
+#[test]
+fn a_held_call_does_not_wait_for_a_gate_that_is_closed_for_long() {
+    let provider = Provider::start();
+    provider.push(Behaviour::Status(429, vec![("retry-after", "2".to_owned())], "{}".into()));
+    provider.server.respond(|_, _| (Duration::ZERO, Behaviour::Answer("Fine.".into())));
+    let folder = narrow(&provider, 2, "", "");
+    let begun = std::time::Instant::now();
+    folder.bosun(&["run", "crew.toml", "-q"]).expect(0);
+    assert!(begun.elapsed() >= Duration::from_secs(2));
+    folder.verify();
+    assert_eq!(provider.requests(), 3);
+    let back = given_back(&folder);
+    assert!(matches!(&back[..], [(_, why)] if why.contains("asks to wait")), "{back:?}");
+}
+
+/// The whole wait is known, and longer than `max_wait`: the fallback takes over at once, held calls and others.
+#[test]
+fn a_gate_closed_for_longer_than_max_wait_is_a_reason_to_fall_back() {
+    let provider = Provider::start();
+    provider.server.respond(|body, _| {
+        let refused = || Behaviour::Status(429, vec![("retry-after", "3600".to_owned())], "{}".into());
+        let shut = body.contains("\"m\"");
+        (Duration::ZERO, if shut { refused() } else { Behaviour::Answer("Fine.".into()) })
+    });
+    let folder = narrow(&provider, 3, "", "fallback = [\"spare\"]");
+    folder.bosun(&["run", "crew.toml", "-q"]).expect(0);
+    folder.verify();
+    assert_eq!(provider.requests(), 4, "one refusal, and three answers of the fallback");
+    assert!(!given_back(&folder).is_empty());
+    let kinds: Vec<_> = folder.events().iter().map(Event::kind).collect();
+    let count = |of: &str| kinds.iter().filter(|kind| **kind == of).count();
+    assert_eq!((count("task.cooling"), count("task.fell_back"), count("task.cooled")), (3, 3, 0));
+}
+
 #[test]
 fn refused_finally_pauses_the_run_with_the_provider_s_words() {
     times(|| {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use boatswain::core::event::{Event, ParkCause, RunEvent};
 
 use super::stand_in::Behaviour;
-use super::support::{Folder, Provider, wait};
+use super::support::{Folder, Provider, until, wait};
 
 /// A minute of the limits, in milliseconds.
 const WINDOW: u64 = 6_000;
@@ -160,8 +160,9 @@ fn no_call_is_made_inside_retry_after() {
 #[test]
 fn a_wait_longer_than_max_wait_parks_with_exit_15_and_resume_goes_on() {
     let provider = Provider::start();
-    provider.push(Behaviour::Status(429, vec![("retry-after", "3600".into())], "{}".into()));
-    let folder = crew(&provider, 3, "max_wait = \"20s\"");
+    provider.push(Behaviour::Status(429, vec![("retry-after", "6".into())], "{}".into()));
+    let folder = crew(&provider, 3, "max_wait = \"2s\"");
+    let begun = Instant::now();
     let parked = folder.bosun(&["run", "crew.toml"]).expect(15);
     assert!(parked.err.contains("p lets nothing through until 20"), "{}", parked.err);
     assert!(parked.last_line().contains("bosun resume"), "{}", parked.err);
@@ -172,6 +173,68 @@ fn a_wait_longer_than_max_wait_parks_with_exit_15_and_resume_goes_on() {
     });
     assert!(matches!(&cause.unwrap()[..], [ParkCause::Rate(limited)] if limited.provider.as_str() == "p"));
     assert!(folder.bosun(&["runs"]).out.contains("waiting: rate"));
+    let asked = provider.requests();
+    // Another process knows it too: it parks again and asks nobody.
+    folder.bosun(&["resume", "latest", "-q"]).expect(15);
+    assert_eq!(provider.requests(), asked);
+    std::thread::sleep(Duration::from_millis(6_700).saturating_sub(begun.elapsed()));
     folder.bosun(&["resume", "latest", "-q"]).expect(0);
     folder.verify();
+}
+
+/// What the processes of the host know together, as it lies in the state folder.
+fn on_file(folder: &Folder) -> String {
+    let files = std::fs::read_dir(folder.state().join("rates")).into_iter().flatten();
+    let texts = files.filter_map(|file| std::fs::read_to_string(file.unwrap().path()).ok());
+    texts.collect()
+}
+
+/// No limit is stated anywhere: that the provider asked to wait is known to all all the same.
+#[test]
+fn a_gate_that_one_process_finds_closed_is_closed_for_the_others() {
+    let provider = Provider::start();
+    let arrivals = Arc::new(Mutex::new(Vec::new()));
+    let shared = arrivals.clone();
+    provider.server.respond(move |_, number| {
+        shared.lock().unwrap().push(Instant::now());
+        let refuse = || Behaviour::Status(429, vec![("retry-after", "3".to_owned())], "{}".into());
+        (Duration::ZERO, if number == 1 { refuse() } else { Behaviour::Answer("Fine.".into()) })
+    });
+    let folder = crew(&provider, 3, "");
+    // One at a time: the others of this process wait for the first.
+    let text = folder.read("crew.toml").replace("max_parallel = 3", "max_parallel = 1");
+    folder.file("crew.toml", &text);
+    let first = folder.start(&["run", "crew.toml", "-q", "--input", "name=first"]);
+    until("the refusal is on file", || {
+        let known = on_file(&folder);
+        known.contains("\"closed_until\":") && !known.contains("\"closed_until\":0,")
+    });
+    let second = folder.start(&["run", "crew.toml", "-q", "--input", "name=second"]);
+    [first, second].into_iter().for_each(|process| drop(wait(process).expect(0)));
+    folder.verify();
+    let arrivals = arrivals.lock().unwrap();
+    let inside = arrivals[1..].iter().filter(|at| **at < arrivals[0] + Duration::from_secs(3)).count();
+    assert_eq!((arrivals.len(), inside), (7, 0));
+}
+
+/// The second process has seen no failure, and does not call the model to see one.
+#[test]
+fn a_model_that_one_process_leaves_alone_the_others_leave_alone() {
+    let provider = Provider::start();
+    provider.server.respond(|body, _| {
+        let ill = body.contains("\"m\"");
+        let overloaded = || Behaviour::Status(503, vec![("retry-after-ms", "5".to_owned())], "{}".into());
+        (Duration::ZERO, if ill { overloaded() } else { Behaviour::Answer("Fine.".into()) })
+    });
+    let folder = crew(&provider, 6, "");
+    let spare = "[models.spare]\nid = \"p/spare\"\nprice = { input = 1, output = 1 }\nmax_output = 50\n[inputs]";
+    let text = folder.read("crew.toml").replace("[models.m]\n", "[models.m]\nfallback = [\"spare\"]\n");
+    folder.file("crew.toml", &text.replace("[inputs]", spare));
+    let asked = |model: &str| provider.seen().iter().filter(|seen| seen.body.contains(model)).count();
+    folder.bosun(&["run", "crew.toml", "-q", "--input", "name=first"]).expect(0);
+    let (ill, fine) = (asked("\"m\""), asked("\"spare\""));
+    assert!(ill >= 5 && fine == 6, "{ill} {fine}");
+    folder.bosun(&["run", "crew.toml", "-q", "--input", "name=second"]).expect(0);
+    folder.verify();
+    assert_eq!((asked("\"m\""), asked("\"spare\"")), (ill, 12));
 }

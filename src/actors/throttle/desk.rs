@@ -1,24 +1,22 @@
 //! One provider key. Invariant: at most `max` calls are out over all model classes, and within a class
 //! leave is given in the order in which it was asked for, models with an open breaker aside.
 
-use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Notify, oneshot};
 
+use super::line::{Answers, Line, Waiter, random};
 use super::time::Time;
 use super::{Ask, NearLimit, Outcome, Permit, TooLong, Waiting};
 use crate::core::ids::Name;
-use crate::core::rates::{Admit, Breaker, Cause, Gate, Limits, Need, Ticket, Wait};
+use crate::core::rates::{Admit, Cause, Gate, Limits, Need, Ticket, Wait};
 use crate::ports::model::Tier;
 use crate::ports::rates::SharedRates;
 
 /// A wait shorter than this is nobody's business.
 const SHOWN_MS: u64 = 1000;
-
 pub struct Desk {
     pub(super) key: String,
     pub(super) provider: Name,
@@ -41,42 +39,12 @@ pub(super) struct State {
     pub(super) timed: bool,
 }
 
-/// One model class.
-pub(super) struct Line {
-    pub(super) gate: Gate,
-    tier: Arc<Tier>,
-    pub(super) queue: VecDeque<Waiter>,
-    breakers: BTreeMap<Arc<str>, Breaker>,
-    /// Why the first in the queue waits.
-    pub(super) wait: Option<Wait>,
-    /// News that nobody has asked for yet.
-    near: Option<NearLimit>,
-    /// It has been said already.
-    told: Option<Wait>,
-}
-
-pub(super) struct Waiter {
-    pub(super) need: Need,
-    model: Arc<str>,
-    pub(super) since: u64,
-    tier: Arc<Tier>,
-    elsewhere: bool,
-    reply: oneshot::Sender<Result<Permit, TooLong>>,
-}
-
 /// Where in a queue.
 #[derive(Clone, Copy, Debug)]
 pub enum Place {
     /// Who had leave already.
     First,
     Last,
-}
-
-/// Answers to give once the lock is open: a receiver that is gone gives its permit back.
-type Answers = Vec<(oneshot::Sender<Result<Permit, TooLong>>, Result<Permit, TooLong>)>;
-
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }
 
 impl fmt::Debug for Desk {
@@ -125,7 +93,8 @@ impl Desk {
         let (reply, answer) = oneshot::channel();
         let mut state = desk.state();
         let (need, since, model) = (ask.need, desk.time.now(), Arc::from(ask.model));
-        let waiter = Waiter { need, model, since, tier: tier.clone(), elsewhere: ask.elsewhere, reply };
+        let (elsewhere, held) = (ask.elsewhere, ask.held);
+        let waiter = Waiter { need, model, since, tier: tier.clone(), elsewhere, held, reply };
         let queue = &mut state.line(desk, tier).queue;
         match place {
             Place::First => queue.push_front(waiter),
@@ -177,15 +146,19 @@ impl Desk {
         }
     }
 
-    /// Is the gate closed for everyone?
-    pub fn is_closed(&self, class: &Arc<str>) -> bool {
+    /// Is the gate closed for everyone, or this model's breaker open? Its trial call may go.
+    pub fn is_closed(&self, class: &Arc<str>, model: &str) -> bool {
         let now = self.time.now();
-        self.state().lines.get(class).is_some_and(|line| line.gate.closed_until() > now)
+        let closed = |line: &Line| line.gate.closed_until() > now || line.breaker(model).is_shut(now);
+        self.state().lines.get(class).is_some_and(closed)
     }
 
     pub fn cooling(&self, class: &str, model: &str) -> Option<u64> {
         let now = self.time.now();
-        self.state().lines.get(class)?.breakers.get(model)?.may(now).err()
+        let state = self.state();
+        let line = state.lines.get(class)?;
+        let closed = Some(line.gate.closed_until()).filter(|until| *until > now);
+        line.breaker(model).may(now).err().max(closed)
     }
 
     pub fn take_near(&self) -> Vec<NearLimit> {
@@ -215,7 +188,7 @@ impl State {
         let max = usize::try_from(tier.max_concurrency).unwrap_or(usize::MAX).max(1);
         self.max = if self.max == 0 { max } else { self.max.min(max) };
         let line = self.lines.entry(tier.class.clone()).or_insert_with(|| {
-            let shared = desk.shared.is_some() && tier.rates.any();
+            let shared = desk.shared.is_some();
             let gate = Gate::with_window(tier.rates, tier.max_concurrency, shared, tier.window_ms);
             let (queue, breakers, tier) = (VecDeque::new(), BTreeMap::new(), tier.clone());
             Line { gate, tier, queue, breakers, wait: None, near: None, told: None }
@@ -272,8 +245,9 @@ impl State {
                 continue;
             }
             if let Some(Err(at)) = line.breakers.get(&waiter.model).map(|breaker| breaker.may(now)) {
-                if waiter.elsewhere {
-                    let why = TooLong { provider: desk.provider.clone(), until_ms: at, cause: Cause::Breaker };
+                let parks = at != u64::MAX && waiter.too_long(at, now);
+                if waiter.elsewhere || waiter.held || parks {
+                    let why = TooLong { provider: desk.provider.clone(), until_ms: at, cause: Cause::Breaker, parks };
                     answers.extend(line.queue.remove(place).map(|waiter| (waiter.reply, Err(why))));
                     continue;
                 }
@@ -300,7 +274,7 @@ impl State {
         }
         let Some(line) = self.lines.get_mut(class) else { return };
         line.wait = first;
-        if let Some(wait) = held_up.filter(|wait: &Wait| wait.at != u64::MAX) {
+        if let Some(wait) = held_up {
             line.refuse_long(&desk.provider, wait, now, answers);
         }
     }
@@ -340,50 +314,6 @@ impl State {
                 }
             }
             line.told = long;
-        }
-    }
-}
-
-impl Line {
-    fn breaker(&self, model: &str) -> Breaker {
-        self.breakers.get(model).copied().unwrap_or_default()
-    }
-
-    /// Does the first in the queue wait for room in the limits, not for another call's end?
-    pub(super) fn waits_for_room(&self, room: bool) -> bool {
-        room && !self.queue.is_empty() && self.gate.in_flight() < self.gate.at_once() as usize
-    }
-
-    fn ended(&mut self, model: &Arc<str>, outcome: Outcome, now: u64) {
-        let failed = match outcome {
-            Outcome::Failed => true,
-            Outcome::Refused { status, .. } => matches!(status, Some(503 | 529)),
-            Outcome::Answered { .. } => {
-                self.breakers.remove(model);
-                return;
-            }
-            Outcome::Rejected | Outcome::NotSent => false,
-        };
-        if failed {
-            self.breakers.entry(model.clone()).or_default().failed(now, random());
-        } else if let Some(breaker) = self.breakers.get_mut(model) {
-            breaker.unsure();
-        }
-    }
-
-    /// Nobody waits for longer than `max_wait` when it is known beforehand.
-    fn refuse_long(&mut self, provider: &Name, wait: Wait, now: u64, answers: &mut Answers) {
-        let long = |waiter: &Waiter| wait.at > now.saturating_add(waiter.tier.max_wait_ms);
-        if !self.queue.iter().any(long) {
-            return;
-        }
-        for waiter in std::mem::take(&mut self.queue) {
-            if long(&waiter) {
-                let why = TooLong { provider: provider.clone(), until_ms: wait.at, cause: wait.cause };
-                answers.push((waiter.reply, Err(why)));
-            } else {
-                self.queue.push_back(waiter);
-            }
         }
     }
 }

@@ -44,7 +44,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 fn leave_is_given_in_turn_and_comes_back_however_a_call_ends() {
     run(async {
         let (throttle, models, acme) = (Throttle::default(), one(tier(None, 60_000, 1)), acme());
-        let ask = Ask { provider: &acme, model: "m", need: NEED, elsewhere: false };
+        let ask = Ask { provider: &acme, model: "m", need: NEED, elsewhere: false, held: false };
         let first = throttle.try_admit(&models, &ask).unwrap();
         assert!(throttle.try_admit(&models, &ask).is_none());
         let order = Mutex::new(Vec::new());
@@ -81,15 +81,15 @@ fn leave_is_given_in_turn_and_comes_back_however_a_call_ends() {
 fn a_refusal_closes_the_gate_for_everyone_and_for_leave_that_was_given() {
     run(async {
         let (throttle, models, acme) = (Throttle::default(), one(tier(None, 600, 8)), acme());
-        let ask = Ask { provider: &acme, model: "m", need: NEED, elsewhere: false };
+        let ask = Ask { provider: &acme, model: "m", need: NEED, elsewhere: false, held: false };
         let refused = throttle.try_admit(&models, &ask).unwrap();
         let unsent = throttle.try_admit(&models, &ask).unwrap();
-        let refused = refused.sending().await.unwrap();
+        let refused = refused.sending(false).await.unwrap();
         let start = Instant::now();
         refused.ended(Outcome::Refused { status: Some(429), retry_after_ms: Some(300) });
         assert!(throttle.try_admit(&models, &ask).is_none());
         let late = async {
-            let unsent = unsent.sending().await.unwrap();
+            let unsent = unsent.sending(false).await.unwrap();
             assert!(start.elapsed() >= Duration::from_millis(300));
             unsent.ended(Outcome::Answered { used: None });
         };
@@ -103,11 +103,11 @@ fn a_wait_that_is_known_to_be_too_long_is_said_at_once() {
     run(async {
         let tier = Tier { max_wait_ms: 10_000, ..tier(None, 60_000, 8) };
         let (throttle, models, acme) = (Throttle::default(), one(tier), acme());
-        let ask = Ask { provider: &acme, model: "m", need: NEED, elsewhere: false };
+        let ask = Ask { provider: &acme, model: "m", need: NEED, elsewhere: false, held: false };
         let refused = throttle.try_admit(&models, &ask).unwrap();
         let unsent = throttle.try_admit(&models, &ask).unwrap();
         refused.ended(Outcome::Refused { status: Some(429), retry_after_ms: Some(3_600_000) });
-        assert!(unsent.sending().await.is_err());
+        assert!(unsent.sending(false).await.is_err());
         let long = throttle.admit(&models, &ask).await.unwrap_err();
         assert_eq!((long.provider.as_str(), long.cause), ("acme", Cause::Refused));
         assert!(throttle.waiting().is_empty());
@@ -118,7 +118,7 @@ fn a_wait_that_is_known_to_be_too_long_is_said_at_once() {
 fn a_limit_is_waited_for_and_the_wait_can_be_seen() {
     run(async {
         let (throttle, models, acme) = (Throttle::default(), one(tier(Some(2), 600, 8)), acme());
-        let ask = Ask { provider: &acme, model: "m", need: NEED, elsewhere: false };
+        let ask = Ask { provider: &acme, model: "m", need: NEED, elsewhere: false, held: false };
         let start = Instant::now();
         for _ in 0..2 {
             throttle.try_admit(&models, &ask).unwrap().ended(Outcome::Failed);
@@ -141,7 +141,7 @@ fn a_limit_is_waited_for_and_the_wait_can_be_seen() {
 fn headers_are_heard_while_the_call_runs() {
     run(async {
         let (throttle, models, acme) = (Throttle::default(), one(tier(Some(100), 60_000, 8)), acme());
-        let ask = Ask { provider: &acme, model: "m", need: NEED, elsewhere: false };
+        let ask = Ask { provider: &acme, model: "m", need: NEED, elsewhere: false, held: false };
         let permit = throttle.try_admit(&models, &ask).unwrap();
         let requests = Stand { remaining: Some(0), limit: Some(100), reset_ms: Some(60_000) };
         permit.limits(Limits { requests, ..Limits::default() });
@@ -153,7 +153,7 @@ fn headers_are_heard_while_the_call_runs() {
 fn an_ill_model_rests_while_others_go_on() {
     run(async {
         let (throttle, models, acme) = (Throttle::default(), one(tier(None, 60_000, 8)), acme());
-        let ask = |model| Ask { provider: &acme, model, need: NEED, elsewhere: false };
+        let ask = |model| Ask { provider: &acme, model, need: NEED, elsewhere: false, held: false };
         for _ in 0..5 {
             assert_eq!(throttle.cooling(&models, &ask("ill")), None);
             throttle.try_admit(&models, &ask("ill")).unwrap().ended(Outcome::Failed);
@@ -170,7 +170,7 @@ fn an_ill_model_rests_while_others_go_on() {
 fn a_call_that_can_go_elsewhere_is_told_as_soon_as_its_model_is_left_alone() {
     run(async {
         let (throttle, models, acme) = (Throttle::default(), one(tier(None, 60_000, 1)), acme());
-        let ask = Ask { provider: &acme, model: "ill", need: NEED, elsewhere: true };
+        let ask = Ask { provider: &acme, model: "ill", need: NEED, elsewhere: true, held: false };
         (0..4).for_each(|_| throttle.try_admit(&models, &ask).unwrap().ended(Outcome::Failed));
         // The only place is taken: it waits, and need not once that call has failed too.
         let fifth = throttle.try_admit(&models, &ask).unwrap();
@@ -210,14 +210,14 @@ fn throttles_that_share_a_key_keep_its_limit_together() {
         let start = Instant::now();
         let process = || async {
             let throttle = Throttle::new(Some(folder.clone()));
-            let ask = Ask { provider: &acme, model: "m", need: NEED, elsewhere: false };
+            let ask = Ask { provider: &acme, model: "m", need: NEED, elsewhere: false, held: false };
             loop {
                 let permit = throttle.admit(&models, &ask).await.unwrap();
                 if start.elapsed() > Duration::from_millis(3600) {
                     return;
                 }
                 calls.lock().unwrap().push(start.elapsed());
-                let permit = permit.sending().await.unwrap();
+                let permit = permit.sending(false).await.unwrap();
                 permit.ended(Outcome::Answered { used: Some((50, 50)) });
             }
         };
@@ -239,7 +239,7 @@ fn a_state_folder_that_fails_does_not_stop_the_calls() {
         let acme = acme();
         let models = one(Tier { shared: true, ..tier(Some(100), 6000, 8) });
         let throttle = Throttle::new(Some(Arc::new(Broken)));
-        let ask = Ask { provider: &acme, model: "m", need: NEED, elsewhere: false };
+        let ask = Ask { provider: &acme, model: "m", need: NEED, elsewhere: false, held: false };
         throttle.admit(&models, &ask).await.unwrap().ended(Outcome::Failed);
         assert!(throttle.try_admit(&models, &ask).is_some());
     });
@@ -251,7 +251,7 @@ fn leave_at_once_costs_next_to_nothing() {
         let acme = acme();
         let models = one(tier(Some(1 << 40), 60_000, 8));
         let throttle = Throttle::default();
-        let ask = Ask { provider: &acme, model: "m", need: NEED, elsewhere: false };
+        let ask = Ask { provider: &acme, model: "m", need: NEED, elsewhere: false, held: false };
         let start = Instant::now();
         for _ in 0..10_000 {
             throttle.try_admit(&models, &ask).unwrap().ended(Outcome::Answered { used: Some((50, 50)) });

@@ -3,12 +3,16 @@
 //! wait for a file.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::desk::Desk;
 use crate::core::rates::{Need, Offer, Rates, Reply, Shared};
 
 /// Calls of a queue whose needs are told at once.
 const TOLD: usize = 64;
+/// How often, and after which pause, an exchange under way is waited for at the end.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(2);
 
 impl Desk {
     /// Starts the timer, or has it look again.
@@ -67,10 +71,32 @@ impl Desk {
             Err(_) => Err(offer),
         };
         let now = self.time.now();
-        if let Some(line) = self.state().lines.get_mut(&class)
-            && line.gate.accept(now, reply)
-        {
-            tracing::warn!("this process goes on by itself: several at once may be refused by the provider");
+        if let Some(line) = self.state().lines.get_mut(&class) {
+            if line.gate.accept(now, reply) {
+                tracing::warn!("this process goes on by itself: several at once may be refused by the provider");
+            }
+            line.hear(now);
+        }
+    }
+
+    /// Tells the others what they do not know yet, and gives back what may still be spent: to be called
+    /// before the process ends.
+    pub(super) async fn farewell(&self) {
+        for _ in 0..TRIES {
+            let (mut last, mut away) = (Vec::new(), false);
+            let now = self.time.now();
+            for (class, line) in &mut self.state().lines {
+                away |= line.gate.is_away();
+                let words = line.gate.farewell(now);
+                last.extend(words.map(|(rates, window, offer)| (class.clone(), rates, window, offer)));
+            }
+            for (class, rates, window, offer) in last {
+                self.exchange(class, rates, window, offer).await;
+            }
+            if !away {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }

@@ -5,7 +5,7 @@
 const FAILURES: u32 = 5;
 /// First time it stays open; doubles with every probe that fails.
 const OPEN_MS: u64 = 5_000;
-const OPEN_MAX_MS: u64 = 60_000;
+pub(super) const OPEN_MAX_MS: u64 = 60_000;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Breaker {
@@ -34,22 +34,32 @@ impl Breaker {
     pub fn answered(&mut self) {
         *self = Breaker::default();
     }
-    /// 5xx, 529, timeout, reset.
-    pub fn failed(&mut self, now: u64, random: u64) {
+    /// 5xx, 529, timeout, reset. `Some`: that has opened it, until then.
+    pub fn failed(&mut self, now: u64, random: u64) -> Option<u64> {
         self.failures = self.failures.saturating_add(1);
         // Failures of calls that left before it opened say nothing new.
         if self.until.is_some_and(|until| now < until) || self.failures < FAILURES {
-            return;
+            return None;
         }
         self.last_ms = if self.last_ms == 0 { OPEN_MS } else { (self.last_ms * 2).min(OPEN_MAX_MS) };
         self.until = Some(now.saturating_add(self.last_ms).saturating_add(random % (self.last_ms / 10 + 1)));
         self.probing = false;
+        self.until
+    }
+    /// Another process has opened it.
+    pub fn hear(&mut self, until: u64) {
+        if self.until.is_none_or(|known| known < until) {
+            self.failures = self.failures.max(FAILURES);
+            self.last_ms = self.last_ms.max(OPEN_MS);
+            (self.until, self.probing) = (Some(until), false);
+        }
     }
     /// A call ended in a way that says nothing about the model.
     pub fn unsure(&mut self) {
         self.probing = false;
     }
-    pub fn is_open(&self) -> bool {
-        self.until.is_some()
+    /// Nobody may call, not even to try.
+    pub fn is_shut(&self, now: u64) -> bool {
+        self.until.is_some_and(|until| now < until)
     }
 }

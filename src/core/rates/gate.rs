@@ -249,6 +249,33 @@ impl Gate {
         }
     }
 
+    /// This model failed several times in a row: the others leave it alone too.
+    pub fn opened(&mut self, now: u64, model: &str, until: u64) {
+        self.act(now, Act::Opened { model: model.to_owned(), until });
+    }
+    /// Models that other processes, or this one, leave alone: what the last exchange has brought.
+    pub fn take_open(&mut self) -> BTreeMap<String, u64> {
+        match &mut self.source {
+            Source::Own(_) => BTreeMap::new(),
+            Source::Leased(bank) => bank.take_open(),
+        }
+    }
+
+    /// What this process must still say before it ends.
+    pub fn farewell(&mut self, now: u64) -> Option<(Rates, u64, Offer)> {
+        match &mut self.source {
+            Source::Own(_) => None,
+            Source::Leased(bank) => bank.farewell(now).map(|offer| (self.rates, self.window, offer)),
+        }
+    }
+    /// An exchange is under way.
+    pub fn is_away(&self) -> bool {
+        match &self.source {
+            Source::Own(_) => false,
+            Source::Leased(bank) => bank.is_away(),
+        }
+    }
+
     /// Everything to tell them, and what the first calls in the queue need, the first since `since`.
     pub fn offer(&mut self, now: u64, queue: &[Need], since: u64) -> Option<(Rates, u64, Offer)> {
         let free = (self.at_once() as usize).saturating_sub(self.flights.len());

@@ -1,10 +1,11 @@
 //! The limits of a key and what is left of them. Invariant: of the stated limit, the provider's headers
 //! and what its refusals taught, the smallest counts.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use super::breaker::OPEN_MAX_MS;
 use super::{Cause, Limits, Log, Rates, Resource, Stand, Units, Wait};
 
 /// So many calls may leave at once whatever a limit per minute is by the second.
@@ -35,6 +36,11 @@ pub enum Act {
         left: u64,
     },
     Said(Box<Said>),
+    /// This model failed several times in a row: nobody calls it until then.
+    Opened {
+        model: String,
+        until: u64,
+    },
 }
 
 /// A provider's words about its limits. `left` is when the call was let through.
@@ -85,6 +91,9 @@ pub struct Meter {
     /// One second's worth per second.
     strict: bool,
     closed_until: u64,
+    /// Models that are left alone, and until when.
+    #[serde(default)]
+    open: BTreeMap<String, u64>,
     /// Refusals without an answer between them, of calls that left after one another.
     hits: u32,
     refused_at: u64,
@@ -103,6 +112,14 @@ impl Meter {
 
     pub fn closed_until(&self) -> u64 {
         self.closed_until
+    }
+
+    /// Models that are left alone now.
+    pub fn open(&mut self, now: u64) -> &BTreeMap<String, u64> {
+        // Nothing stays open for so long: a clock was set back.
+        let absurd = now.saturating_add(2 * OPEN_MAX_MS);
+        self.open.retain(|_, until| (now..absurd).contains(until));
+        &self.open
     }
 
     /// Is any limit known?
@@ -202,6 +219,10 @@ impl Meter {
                     self.hits = 0;
                 }
             }
+            Act::Opened { model, until } => {
+                let known = self.open.entry(model.clone()).or_insert(*until);
+                *known = (*known).max(*until);
+            }
             Act::Said(said) => {
                 for resource in Resource::ALL {
                     self.hear(now, rates, resource, said.limits.of(resource), said.ahead.of(resource));
@@ -233,7 +254,7 @@ impl Meter {
         if reset > 2 * window {
             // A limit of a longer time, such as a day's: all that matters is that it is used up.
             if stand.remaining == Some(0) {
-                self.closed_until = self.closed_until.max(now.saturating_add(reset));
+                self.closed_until = self.closed_until.max(now.saturating_add(reset.min(DAY_MS)));
             }
             return;
         }
@@ -274,7 +295,8 @@ impl Meter {
             self.refused_at = now;
         }
         let doubled = (window / 30).max(1).saturating_mul(1 << self.hits.saturating_sub(1).min(16));
-        let wait = refusal.retry_after_ms.unwrap_or(doubled.min(window));
+        // After a day it asks again: the whole host, and every later run, keeps to this.
+        let wait = refusal.retry_after_ms.unwrap_or(doubled.min(window)).min(DAY_MS);
         let jitter = refusal.random % (wait / 10 + window / 240 + 1);
         self.closed_until = self.closed_until.max(now.saturating_add(wait).saturating_add(jitter));
         // A provider that names a time, or headers that leave no room, explain themselves.

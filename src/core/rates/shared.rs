@@ -52,8 +52,13 @@ pub struct Reply {
     /// Why and how long the first call that got nothing waits.
     pub wait: Option<Wait>,
     pub closed_until: u64,
+    /// Models that are left alone, and until when.
+    pub open: BTreeMap<String, u64>,
     pub near: Option<Near>,
 }
+
+/// More than anybody spends on one lease: no limit is known.
+const PLENTY: i64 = 1 << 60;
 
 impl Shared {
     pub fn new(window: u64) -> Shared {
@@ -91,7 +96,8 @@ impl Shared {
                 }
             }
         }
-        if wait.is_none() && offer.ahead != Units::ZERO {
+        let limited = self.meter.limited(rates);
+        if limited && wait.is_none() && offer.ahead != Units::ZERO {
             let plenty = (0..4).fold(before.plus(have), |sum, _| sum.plus(offer.ahead));
             if self.meter.room(now, rates, offer.ahead, plenty).is_ok() {
                 have = have.plus(offer.ahead);
@@ -101,8 +107,14 @@ impl Shared {
         if have != Units::ZERO || lacks.is_some() {
             self.leases.insert(owner, Lease { until, units: have, lacks });
         }
+        if !limited && wait.is_none() && (have != Units::ZERO || offer.ahead != Units::ZERO) {
+            // Of no limit nothing is taken from the others: all that it asks for is whether the gate is closed.
+            have = Units { requests: PLENTY, input: PLENTY, output: PLENTY };
+            self.leases.remove(&owner);
+        }
         let near = self.meter.near(now, rates);
-        Reply { have, until, wait, closed_until: self.meter.closed_until(), near }
+        let open = self.meter.open(now).clone();
+        Reply { have, until, wait, closed_until: self.meter.closed_until(), open, near }
     }
 
     /// A state from the future (the clock was set back), or of other windows, says nothing.
@@ -137,6 +149,12 @@ pub struct Bank {
     away: bool,
     /// Exchanges in a row that failed.
     failures: u32,
+    /// Calls waited at the last exchange.
+    wanted: bool,
+    /// The others must hear of a refusal or a breaker now.
+    urgent: bool,
+    /// Models that are left alone, as of the last exchange.
+    open: BTreeMap<String, u64>,
 }
 
 impl Bank {
@@ -155,6 +173,11 @@ impl Bank {
     }
 
     pub fn note(&mut self, act: Act) {
+        self.urgent |= match &act {
+            Act::Said(said) => said.refused.is_some(),
+            Act::Opened { .. } => true,
+            Act::Spent { .. } | Act::Corrected { .. } | Act::Answered { .. } => false,
+        };
         self.acts.push(act);
     }
     pub fn closed_until(&self) -> u64 {
@@ -164,10 +187,18 @@ impl Bank {
         self.near.take()
     }
 
-    /// When the next exchange is due; `None` while nothing happens. `gap` between two at least.
+    pub fn take_open(&mut self) -> BTreeMap<String, u64> {
+        std::mem::take(&mut self.open)
+    }
+
+    /// When the next exchange is due; `None` while nothing happens. `gap` between two for the same calls at
+    /// least.
     pub fn due(&self, gap: u64, waiting: bool) -> Option<u64> {
         if self.away {
             return None;
+        }
+        if self.urgent || (waiting && !self.wanted) {
+            return Some(self.last);
         }
         let soon = self.last.saturating_add(gap);
         if waiting {
@@ -180,8 +211,19 @@ impl Bank {
 
     pub fn offer(&mut self, now: u64, wants: Vec<Units>, since: u64) -> Offer {
         (self.away, self.last, self.have) = (true, now, Units::ZERO);
+        (self.wanted, self.urgent) = (!wants.is_empty(), false);
         let ahead = std::mem::take(&mut self.spent);
         Offer { acts: std::mem::take(&mut self.acts), wants, since, ahead }
+    }
+
+    /// The last words of a process that ends: what it had goes back. `None`: there is nothing to say.
+    pub fn farewell(&mut self, now: u64) -> Option<Offer> {
+        let silent = self.acts.is_empty() && self.have == Units::ZERO;
+        (!self.away && !silent).then(|| Offer { ahead: Units::ZERO, ..self.offer(now, Vec::new(), 0) })
+    }
+    /// An exchange is under way.
+    pub fn is_away(&self) -> bool {
+        self.away
     }
 
     /// `Err`: the exchange failed; its acts are told next time, and nothing may be spent. Some acts come
@@ -200,7 +242,7 @@ impl Bank {
         self.failures = 0;
         (self.have, self.until) = (reply.have, reply.until);
         (self.wait, self.closed_until) = (reply.wait, self.closed_until.max(reply.closed_until));
-        self.near = reply.near.or(self.near);
+        (self.near, self.open) = (reply.near.or(self.near), reply.open);
         None
     }
 
