@@ -22,6 +22,7 @@ pub mod journal;
 mod keeper;
 pub mod ledger;
 pub mod run;
+pub mod service;
 pub mod shell;
 pub mod streams;
 pub mod texts;

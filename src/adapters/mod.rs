@@ -4,6 +4,8 @@
 pub mod clock;
 pub mod crewfile;
 pub mod files;
+pub mod lockfile;
+pub mod mcp;
 pub mod models;
 pub mod notify;
 pub mod prices;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::chat::{Milli, Settings, ToolSpec};
+use super::chat::{Milli, Settings};
 use super::failure::{Parameter, Refuses};
 use super::ids::{Name, Step};
 use super::money::{Caps, NanoUsd, Price};
@@ -18,9 +18,13 @@ mod bind;
 mod degrade;
 mod overrides;
 mod repeat;
+mod server;
+mod tool;
 pub use degrade::Degrade;
 pub use overrides::Overrides;
 pub use repeat::{Loop, OnLimit, Over, Repeat, Row};
+pub use server::{Link, Server};
+pub use tool::{ToolDef, ToolPlaces, ToolSource};
 
 /// Budget a crew has where nobody states one.
 pub const DEFAULT_CAPS: Caps =
@@ -295,36 +299,6 @@ pub struct Guardrail {
     pub check: Condition,
     /// What the next attempt reads.
     pub say: String,
-}
-
-#[derive(Debug)]
-pub struct ToolDef {
-    pub spec: ToolSpec,
-    /// Validates arguments; the errors it gives are what a model reads.
-    pub arguments: Schema,
-    /// Calls of this tool over the run, where the crew caps them.
-    pub max_calls: Option<u64>,
-    pub cost_per_call: NanoUsd,
-    /// How it is plugged in: adapters build the tool from this.
-    pub source: ToolSource,
-}
-
-/// Folders of a builtin, relative to the project root.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ToolPlaces {
-    pub read: Vec<String>,
-    pub write: Vec<String>,
-    /// Of `files.move`; empty: what it may write.
-    pub from: Vec<String>,
-    pub to: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum ToolSource {
-    /// A builtin with folders of its own; empty lists mean the builtin's defaults.
-    Builtin { name: String, places: ToolPlaces },
-    /// No shell: an argument vector with `{placeholders}`.
-    Command { argv: Vec<String>, env: Vec<String> },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -343,7 +343,7 @@ pub static TASK: Spec = Spec {
 pub static TOOL: Spec = Spec {
     name: "[tools.N]",
     keys: &[
-        key("kind", Kind::Choice(&["builtin", "command"], &["http", "mcp"]), "", "how it is plugged in"),
+        key("kind", Kind::Choice(&["builtin", "command", "mcp"], &["http"]), "", "how it is plugged in"),
         key("use", Kind::Text, "", "builtin with limits of its own"),
         key("description", Kind::Text, "", "what the model is told"),
         key("command", Kind::TextOrTexts, "", "program, with its arguments"),
@@ -361,9 +361,10 @@ pub static TOOL: Spec = Spec {
         key("write", Kind::TextOrTexts, "out", "folders"),
         key("from", Kind::TextOrTexts, "`write`", "folders that `files.move` takes files from"),
         key("to", Kind::TextOrTexts, "`write`", "folders that `files.move` puts files into"),
-        later("url", "address"),
+        key("url", Kind::Text, "", "address of an MCP server"),
+        key("headers", Kind::Free, "{}", "header = \"env:NAME\", of requests to `url`"),
+        key("allow", Kind::Texts, "all", "tools of a server that count, or beginnings and `*`"),
         later("method", "HTTP method"),
-        later("allow", "what of a server may be called"),
         later("approve_when", "condition that needs a person"),
         later("expires", "how long an approval waits"),
         later("net", "hosts it may reach"),

@@ -11,7 +11,7 @@ use super::doc::{Entry, Node, Table};
 use super::make::Making;
 use super::problem::{At, Problem};
 use super::values::time;
-use super::{Loader, budget};
+use super::{Loader, budget, servers};
 use crate::core::chat::{Effect, ToolSpec};
 use crate::core::crew::{ToolDef, ToolPlaces, ToolSource};
 use crate::core::money::NanoUsd;
@@ -34,13 +34,18 @@ pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str) -> BTreeMap
     for entry in doc.table("tools").map(|table| table.entries.as_slice()).unwrap_or_default() {
         let Some(table) = entry.node.table() else { continue };
         let made = match (table.text("use"), table.text("kind")) {
-            (Some(_), Some("command")) => {
-                let message = format!("the tool `{}` is a command and a builtin at once", entry.key);
+            (Some(_), Some(kind @ ("command" | "mcp"))) => {
+                let what = if kind == "mcp" { "server" } else { kind };
+                let message = format!("the tool `{}` is a {what} and a builtin at once", entry.key);
                 loader.report(Problem::error("E0203", &entry.key_at, message).help("leave out `use` or `kind`"));
                 None
             }
             (Some(_), _) | (None, Some("builtin")) => builtin(loader, entry, table),
             (None, Some("command")) => command(loader, entry, table, file),
+            (None, Some("mcp")) => {
+                servers::read(loader, entry, table, file, &mut all);
+                None
+            }
             (None, Some(_)) => None,
             (None, None) => {
                 let message = format!("the tool `{}` has neither `use` nor `kind`", entry.key);
@@ -76,11 +81,11 @@ fn builtin(loader: &mut Loader<'_>, entry: &Entry, table: &Table) -> Option<Tool
     Some(ToolDef { spec: own, arguments, max_calls: table.int("max_calls"), cost_per_call: cost(table), source })
 }
 
-fn cost(table: &Table) -> NanoUsd {
+pub(super) fn cost(table: &Table) -> NanoUsd {
     table.get("cost_per_call").and_then(budget::money).unwrap_or(NanoUsd::ZERO)
 }
 
-fn limits(table: &Table, spec: ToolSpec) -> ToolSpec {
+pub(super) fn limits(table: &Table, spec: ToolSpec) -> ToolSpec {
     ToolSpec {
         description: table.text("description").map_or(spec.description, str::to_owned),
         effect: match table.text("effect") {
@@ -148,16 +153,7 @@ fn command(loader: &mut Loader<'_>, entry: &Entry, table: &Table, file: &str) ->
         loader.report(Problem::error("E0106", &entry.key_at, format!("the tool `{}` has no `command`", entry.key)));
         return None;
     };
-    let mut argv: Vec<String> = match node.text() {
-        Some(program) => vec![program.to_owned()],
-        None => table.texts("command").into_iter().map(|(text, _)| text.to_owned()).collect(),
-    };
-    let shell = node.text().is_some_and(|program| program.contains(char::is_whitespace));
-    if shell || argv.first().is_none_or(String::is_empty) {
-        let problem = Problem::error("E0111", &node.at, "a command is a program and its arguments, there is no shell");
-        loader.report(problem.help("write `command = [\"program\", \"argument\", \"{placeholder}\"]`"));
-    }
-    argv.extend(table.texts("args").into_iter().map(|(text, _)| text.to_owned()));
+    let argv = argv(loader, node, table);
     let holes = argv.iter().flat_map(|text| placeholders(text)).collect::<Vec<_>>();
     let schema = match table.get("schema") {
         Some(node) => super::checks::schema(loader, node, file, false)?,
@@ -193,6 +189,21 @@ fn command(loader: &mut Loader<'_>, entry: &Entry, table: &Table, file: &str) ->
     Some(ToolDef { spec, arguments: schema, max_calls: table.int("max_calls"), cost_per_call: cost(table), source })
 }
 
+/// A program and its arguments.
+pub(super) fn argv(loader: &mut Loader<'_>, node: &Node, table: &Table) -> Vec<String> {
+    let mut argv: Vec<String> = match node.text() {
+        Some(program) => vec![program.to_owned()],
+        None => table.texts("command").into_iter().map(|(text, _)| text.to_owned()).collect(),
+    };
+    let shell = node.text().is_some_and(|program| program.contains(char::is_whitespace));
+    if shell || argv.first().is_none_or(String::is_empty) {
+        let problem = Problem::error("E0111", &node.at, "a command is a program and its arguments, there is no shell");
+        loader.report(problem.help("write `command = [\"program\", \"argument\", \"{placeholder}\"]`"));
+    }
+    argv.extend(table.texts("args").into_iter().map(|(text, _)| text.to_owned()));
+    argv
+}
+
 /// Names in `{name}`.
 fn placeholders(text: &str) -> Vec<String> {
     let parts = text.split('{').skip(1).filter_map(|part| part.split_once('}'));
@@ -217,11 +228,13 @@ pub(super) fn offered(loader: &mut Loader<'_>, making: &Making<'_>, names: &[(St
             Some(prefix) => making.tools.keys().filter(|tool| tool.starts_with(prefix)).cloned().collect(),
             None => making.tools.keys().filter(|tool| *tool == name).cloned().collect(),
         };
-        if found.is_empty() {
+        if found.is_empty() && servers::unpinned(loader, &making.file, name).is_none() {
             let own = making.doc.table("tools").map(|t| t.entries.iter().map(|e| e.key.as_str()).collect::<Vec<_>>());
             let own = own.unwrap_or_default();
             // A table with problems of its own is not also unknown.
             if !own.contains(&name.as_str()) {
+                let of_servers = making.tools.values().filter(|def| matches!(def.source, ToolSource::Mcp { .. }));
+                let own: Vec<&str> = own.into_iter().chain(of_servers.map(|def| def.spec.name.as_str())).collect();
                 missing(loader, name, at, &own);
             }
         }

@@ -1,0 +1,124 @@
+//! MCP servers, through `rmcp`. Invariant: whatever a server sends, a call ends with words or by its deadline, and
+//! what was started for a session is gone with it.
+//!
+//! Of the crate are the protocol (both eras: `server/discover`, else `initialize`) and streamable HTTP. Processes,
+//! lines over standard streams, sizes and what a result reads like are here: the crate's own child processes inherit
+//! the environment, leave grandchildren behind, and a reply that is too large leaves its call waiting for ever.
+
+mod child;
+mod handler;
+mod http;
+pub mod leash;
+mod lines;
+mod reply;
+mod session;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rmcp::model::{ClientCapabilities, ClientConfig, ElicitationCapability, FormElicitationCapability, Implementation};
+use rmcp::model::ProtocolVersion;
+use rmcp::service::{ClientLifecycleMode, ClientServiceExt};
+use tokio::sync::mpsc;
+
+use crate::adapters::models::secrets::Env;
+use crate::core::crew::{Link, Server};
+use crate::ports::BoxFuture;
+use crate::ports::service::{Service, Session};
+use child::{Program, Redact};
+use handler::Handler;
+use session::{McpSession, Watched};
+
+/// Largest message of a server, in bytes.
+pub const MESSAGE_MOST: usize = 16 << 20;
+
+/// Where servers are started, and with what.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The project root: where programs run.
+    pub root: PathBuf,
+    pub env: Arc<Env>,
+    /// This very program, where it can hold a server's leash ([`leash`]); `None`: inside another program.
+    pub leash: Option<PathBuf>,
+}
+
+/// A server as a crew names it.
+pub struct Mcp {
+    name: String,
+    key: String,
+    reach: Reach,
+    redact: Arc<Redact>,
+}
+
+enum Reach {
+    Program(Program),
+    Http(http::Address),
+}
+
+impl Mcp {
+    /// Fails in words on a variable that is not set and on an address that cannot be used.
+    pub fn new(server: &Server, around: &Surroundings) -> Result<Mcp, String> {
+        let wrong = |why: String| format!("the server {}: {why}", server.name);
+        let key = format!("{} {}", server.name, server.link.text());
+        let (reach, redact) = match &server.link {
+            Link::Stdio { argv, env } => {
+                let program = Program::new(argv, env, around).map_err(wrong)?;
+                let redact = Redact::of_variables(env, &around.env);
+                (Reach::Program(program), redact)
+            }
+            Link::Http { url, headers } => {
+                let (address, redact) = http::Address::new(url, headers, &around.env).map_err(wrong)?;
+                (Reach::Http(address), redact)
+            }
+        };
+        Ok(Mcp { name: server.name.clone(), key, reach, redact: Arc::new(redact) })
+    }
+
+    async fn reach(&self) -> Result<Arc<dyn Session>, String> {
+        let (said, news) = mpsc::unbounded_channel();
+        let handler = Handler::new(&self.name, said.clone(), info());
+        let mode = ClientLifecycleMode::Auto {
+            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+            legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
+        };
+        let (running, child) = match &self.reach {
+            Reach::Program(program) => {
+                let (lines, child) = program.start(&self.name)?;
+                let tail = child.tail();
+                let transport = Watched::new(lines, said, move || tail.said());
+                let begun = handler.serve_with_lifecycle(transport, mode).await;
+                let running = begun.map_err(|why| {
+                    let said = child.tail().said();
+                    format!("{}; {said}", self.redact.text(&session::words(&why)))
+                })?;
+                (running, Some(child))
+            }
+            Reach::Http(address) => {
+                let transport = Watched::new(address.transport()?, said, || "the connection is closed".to_owned());
+                let begun = handler.serve_with_lifecycle(transport, mode).await;
+                (begun.map_err(|why| self.redact.text(&session::words(&why)))?, None)
+            }
+        };
+        let session = McpSession::new(&self.name, running, child, news, self.redact.clone());
+        Ok(Arc::new(session))
+    }
+}
+
+fn info() -> ClientConfig {
+    let form = FormElicitationCapability::default();
+    let mut capabilities = ClientCapabilities::default();
+    capabilities.elicitation = Some(ElicitationCapability::new().with_form(form));
+    ClientConfig::new(capabilities, Implementation::new("bosun", env!("CARGO_PKG_VERSION")))
+}
+
+impl Service for Mcp {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn key(&self) -> &str {
+        &self.key
+    }
+    fn connect(&self) -> BoxFuture<'_, Result<Arc<dyn Session>, String>> {
+        Box::pin(self.reach())
+    }
+}
