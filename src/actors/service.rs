@@ -35,8 +35,15 @@ enum ServiceMsg {
 /// What somebody wants of the server.
 enum Ask {
     /// `sent` from the moment on that the server may have heard of it.
-    Call { call: ServiceCall, server: Arc<Server>, sent: Arc<AtomicBool>, reply: oneshot::Sender<Reply> },
-    Definitions { reply: oneshot::Sender<Result<Vec<Definition>, String>> },
+    Call {
+        call: ServiceCall,
+        server: Arc<Server>,
+        sent: Arc<AtomicBool>,
+        reply: oneshot::Sender<Reply>,
+    },
+    Definitions {
+        reply: oneshot::Sender<Result<Vec<Definition>, String>>,
+    },
 }
 
 impl Ask {
@@ -248,7 +255,11 @@ fn serve(up: &Up, ask: Ask) {
 }
 
 /// Why a server is not called, where it says other than what was pinned.
-pub fn quarantine(server: &Server, pins: &BTreeMap<String, crate::core::ids::BlobId>, found: &[Definition]) -> Option<String> {
+pub fn quarantine(
+    server: &Server,
+    pins: &BTreeMap<String, crate::core::ids::BlobId>,
+    found: &[Definition],
+) -> Option<String> {
     let differs = differences(pins, found, &server.allow);
     if differs.is_empty() {
         return None;
@@ -398,9 +409,10 @@ impl Tool for ServiceTool {
                 Ok(Reply::Done(text)) => ToolOutcome::Ok(text),
                 Ok(Reply::Refused(why)) => ToolOutcome::Error(why),
                 Ok(Reply::Lost(why)) => self.lost(why),
-                Err(_) if !sent.load(Ordering::SeqCst) => {
-                    ToolOutcome::Error(format!("the server {} was not ready in time; nothing was called", self.server.name))
-                }
+                Err(_) if !sent.load(Ordering::SeqCst) => ToolOutcome::Error(format!(
+                    "the server {} was not ready in time; nothing was called",
+                    self.server.name
+                )),
                 Err(_) => self.lost(format!("{} did not answer within {} ms", self.spec.name, time.as_millis())),
             }
         })

@@ -65,7 +65,9 @@ pub(super) fn read(
                 ..spec.clone()
             };
             match Schema::new(spec.parameters.clone()) {
-                Ok(arguments) => drop(all.insert(spec.name.clone(), Arc::new(def(table, spec, arguments, &server, name)))),
+                Ok(arguments) => {
+                    drop(all.insert(spec.name.clone(), Arc::new(def(table, spec, arguments, &server, name))))
+                }
                 Err(why) => {
                     let message = format!("the schema of `{}` cannot be used: {why}", spec.name);
                     let help = format!("leave the tool out: `allow = […]` in [tools.{}]", server.name);
@@ -129,7 +131,11 @@ fn link(loader: &mut Loader<'_>, entry: &Entry, table: &Table) -> Option<Link> {
         (None, Some(node)) => {
             for key in ["args", "env"] {
                 if let Some(entry) = table.entry(key) {
-                    loader.report(Problem::error("E0203", &entry.key_at, format!("`{key}` means nothing to an address")));
+                    loader.report(Problem::error(
+                        "E0203",
+                        &entry.key_at,
+                        format!("`{key}` means nothing to an address"),
+                    ));
                 }
             }
             let url = node.text()?.to_owned();

@@ -1,12 +1,11 @@
 //! What a server asks of us and tells us by itself. Invariant: nothing that a server says makes this program do
 //! anything; what it asks of a person is declined, for no person is asked yet.
 
+use rmcp::ClientHandler;
 use rmcp::model::{
-    ClientConfig, ElicitRequestParams, ElicitResult, ElicitationAction, ErrorData, LoggingMessageNotificationParam,
-    ProgressNotificationParam,
+    ClientConfig, ElicitRequestParams, ElicitResult, ElicitationAction, ErrorData, ProgressNotificationParam,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleClient};
-use rmcp::ClientHandler;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::adapters::tools::ansi;
@@ -52,12 +51,6 @@ impl ClientHandler for Handler {
         let (done, of) = (params.progress, params.total);
         let says = shown(params.message.as_deref().unwrap_or_default());
         tracing::info!(server = self.server, done, of, says, "progress of a call");
-    }
-
-    // Logging goes with the next protocol; servers of today still say so.
-    async fn on_logging_message(&self, params: LoggingMessageNotificationParam, _: NotificationContext<RoleClient>) {
-        let says = shown(&params.data.to_string());
-        tracing::debug!(server = self.server, level = ?params.level, says, "a server logs");
     }
 
     async fn on_tool_list_changed(&self, _: NotificationContext<RoleClient>) {

@@ -31,9 +31,8 @@ impl Address {
         let mut secrets = Vec::new();
         for (name, variable) in headers {
             let value = env.get(variable).map(|value| value.trim()).filter(|value| !value.is_empty());
-            let value = value.ok_or_else(|| {
-                format!("its header `{name}` needs the variable {variable}, which is not set")
-            })?;
+            let value =
+                value.ok_or_else(|| format!("its header `{name}` needs the variable {variable}, which is not set"))?;
             let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is no header"))?;
             let bad = || format!("the variable {variable} holds characters that no header can carry");
             let mut sent = HeaderValue::from_str(value).map_err(|_| bad())?;

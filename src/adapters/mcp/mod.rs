@@ -16,8 +16,8 @@ mod session;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rmcp::model::{ClientCapabilities, ClientConfig, ElicitationCapability, FormElicitationCapability, Implementation};
 use rmcp::model::ProtocolVersion;
+use rmcp::model::{ClientCapabilities, ClientConfig, ElicitationCapability, FormElicitationCapability, Implementation};
 use rmcp::service::{ClientLifecycleMode, ClientServiceExt};
 use tokio::sync::mpsc;
 

@@ -36,12 +36,14 @@ mod boxes;
 mod hosted;
 mod inputs;
 mod providers;
+mod servers;
 
 pub use boxes::toolbox;
 pub use hosted::Hosted;
 use inputs::inputs_hash;
 pub use inputs::{Ready, bind, keyed, pinned};
 pub use providers::provider;
+pub use servers::Servers;
 
 /// Names the file in which the stand-in counts its requests; of `bosun demo` alone.
 pub const DEMO_COUNT: &str = "BOSUN_DEMO_COUNT";
@@ -61,6 +63,8 @@ pub struct Engine {
     pub drill: Option<String>,
     sizes: Arc<O200k>,
     hosted: Hosted,
+    /// MCP servers, shared by all runs.
+    servers: Servers,
     /// Ports of the crew that was started last.
     shared: Mutex<Option<(Arc<Crew>, Ports)>>,
 }
@@ -97,9 +101,10 @@ impl Engine {
             offline_delay: project.settings.offline_delay,
             count_file: env.get(DEMO_COUNT).map(PathBuf::from),
             drill: env.get(DEMO_DRILL).cloned(),
-            env,
+            env: env.clone(),
             sizes: Arc::new(O200k::new()),
             hosted: project.hosted.clone(),
+            servers: Servers::new(project, env.clone()),
             shared: Mutex::default(),
         }
     }
@@ -142,7 +147,7 @@ impl Engine {
         Ok(Ports {
             store: self.store.clone(),
             models: self.hosted.models_over(registry),
-            tools: self.hosted.tools_over(boxes::of_run(&self.root, ready)?),
+            tools: self.hosted.tools_over(boxes::of_run(&self.root, ready, &self.servers)?),
             files: Arc::new(files),
             clock: Arc::new(SystemClock),
             sizes: self.sizes.clone(),
@@ -155,6 +160,7 @@ impl Engine {
         let inputs = inputs_hash(&ready.inputs, &ready.secrets);
         ready.draw_marks(SystemClock.random());
         let ports = self.ports(&ready)?;
+        self.servers.ready(&ready).await?;
         let id = RunId::from_random(ports.clock.random());
         let started = started(&id, &ready);
         let blobs = pins(&ready.loaded).into_values().chain([tools(&ready.loaded)]);
