@@ -29,6 +29,12 @@ pub fn approve(context: &Context, name: Option<&str>, crew: Option<&Path>) -> Ou
     for path in &paths {
         let loaded = check::load(context, path)?;
         root.get_or_insert_with(|| crewfile::project_root(path));
+        if loaded.crew.is_none() {
+            let shown = clean(&path.strip_prefix(&context.cwd).unwrap_or(path).display().to_string());
+            context.out.note(&format!(
+                "note: {shown} has problems, and some of its servers may be left out: bosun check {shown}"
+            ));
+        }
         for server in &loaded.servers {
             add(&mut servers, server)?;
         }
@@ -176,7 +182,9 @@ fn lines(context: &Context, old: &str, new: &str) {
     let diff = TextDiff::from_lines(old, new);
     for group in diff.grouped_ops(1) {
         for change in group.iter().flat_map(|op| diff.iter_changes(op)) {
-            let text = clean(change.value().trim_end());
+            let value = change.value();
+            let indent = " ".repeat(value.len() - value.trim_start_matches(' ').len());
+            let text = format!("{indent}{}", clean(value.trim()));
             let line = match change.tag() {
                 ChangeTag::Delete => context.out.paint(Tone::Bad, &format!("    - {text}")),
                 ChangeTag::Insert => context.out.paint(Tone::Good, &format!("    + {text}")),

@@ -20,7 +20,7 @@ pub const WORD: &str = "__leash";
 /// How long a server may take to end after its keeper has.
 pub const GRACE: Duration = Duration::from_millis(500);
 
-/// Runs `args` (a program and its arguments) on the leash. The exit code is the program's.
+/// Runs `args` (a program and its arguments) on the leash. Returns only if it could not be started.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let mut args = args.into_iter();
     let Some(program) = args.next() else { return 2 };
@@ -44,10 +44,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         std::thread::sleep(GRACE);
         end();
     });
-    match child.wait() {
-        Ok(status) => status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(128),
-        Err(_) => 1,
-    }
+    // Nobody needs its exit code; what it has started may outlive it, and hold the streams open.
+    let _ = child.wait();
+    end()
 }
 
 /// Returns when the other end of standard input is closed. Nothing is read: that is the server's.
@@ -64,7 +63,7 @@ fn await_keeper() {
 }
 
 /// Ends the group with everything in it, this process too.
-fn end() {
+fn end() -> ! {
     if getpgrp() == getpid() {
         let _ = kill_process_group(getpgrp(), Signal::KILL);
     }
