@@ -4,7 +4,7 @@
 mod conformance;
 mod pinned;
 pub mod server;
-mod third;
+pub mod third;
 
 use std::time::{Duration, Instant};
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use rmcp::model::ProtocolVersion;
 use rmcp::model::{ClientCapabilities, ClientConfig, ElicitationCapability, FormElicitationCapability, Implementation};
-use rmcp::service::{ClientLifecycleMode, ClientServiceExt};
+use rmcp::service::{ClientInitializeError, ClientLifecycleMode, ClientServiceExt};
 use tokio::sync::mpsc;
 
 use crate::adapters::models::secrets::Env;
@@ -75,32 +75,61 @@ impl Mcp {
     }
 
     async fn reach(&self) -> Result<Arc<dyn Session>, String> {
-        let (said, news) = mpsc::unbounded_channel();
-        let handler = Handler::new(&self.name, said.clone(), info());
-        let mode = ClientLifecycleMode::Auto {
+        let auto = ClientLifecycleMode::Auto {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
             legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
         };
+        match self.begin(auto).await {
+            // An older server that has some answer to what it does not know: it is asked in its own words.
+            Err(NotBegun { odd: true, .. }) => {
+                self.begin(ClientLifecycleMode::Initialize).await.map_err(|why| why.words)
+            }
+            begun => begun.map_err(|why| why.words),
+        }
+    }
+
+    async fn begin(&self, mode: ClientLifecycleMode) -> Result<Arc<dyn Session>, NotBegun> {
+        let (said, news) = mpsc::unbounded_channel();
+        let handler = Handler::new(&self.name, said.clone(), info());
         let (running, child) = match &self.reach {
             Reach::Program(program) => {
                 let (lines, child) = program.start(&self.name)?;
                 let tail = child.tail();
                 let transport = Watched::new(lines, said, move || tail.said());
                 let begun = handler.serve_with_lifecycle(transport, mode).await;
-                let running = begun.map_err(|why| {
-                    let said = child.tail().said();
-                    format!("{}; {said}", self.redact.text(&session::words(&why)))
-                })?;
-                (running, Some(child))
+                (begun.map_err(|why| self.not_begun(&why, &child.tail().said()))?, Some(child))
             }
             Reach::Http(address) => {
                 let transport = Watched::new(address.transport()?, said, || "the connection is closed".to_owned());
                 let begun = handler.serve_with_lifecycle(transport, mode).await;
-                (begun.map_err(|why| self.redact.text(&session::words(&why)))?, None)
+                (begun.map_err(|why| self.not_begun(&why, ""))?, None)
             }
         };
-        let session = McpSession::new(&self.name, running, child, news, self.redact.clone());
-        Ok(Arc::new(session))
+        Ok(Arc::new(McpSession::new(&self.name, running, child, news, self.redact.clone())))
+    }
+
+    fn not_begun(&self, why: &ClientInitializeError, said: &str) -> NotBegun {
+        let odd = matches!(
+            why,
+            ClientInitializeError::ExpectedInitResult(_)
+                | ClientInitializeError::ExpectedInitResponse(_)
+                | ClientInitializeError::ConflictInitResponseId(..)
+                | ClientInitializeError::UncorrelatedErrorResponse { .. }
+        );
+        let dots = if said.is_empty() { "" } else { "; " };
+        NotBegun { odd, words: self.redact.text(&format!("{}{dots}{said}", session::words(why))) }
+    }
+}
+
+/// Why there is no session. `odd`: the server answered, and not as the protocol has it.
+struct NotBegun {
+    odd: bool,
+    words: String,
+}
+
+impl From<String> for NotBegun {
+    fn from(words: String) -> NotBegun {
+        NotBegun { odd: false, words }
     }
 }
 
@@ -109,6 +138,7 @@ fn info() -> ClientConfig {
     let mut capabilities = ClientCapabilities::default();
     capabilities.elicitation = Some(ElicitationCapability::new().with_form(form));
     ClientConfig::new(capabilities, Implementation::new("bosun", env!("CARGO_PKG_VERSION")))
+        .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
 }
 
 impl Service for Mcp {

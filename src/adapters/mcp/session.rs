@@ -101,7 +101,11 @@ impl McpSession {
     }
 
     fn words(&self, why: &ServiceError) -> String {
-        self.redact.text(&chain(why))
+        let said = match why {
+            ServiceError::TransportSend(error) => chain(error.error.as_ref()),
+            other => chain(other),
+        };
+        self.redact.text(&said)
     }
 }
 
@@ -186,11 +190,21 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Watched<T> {
 
 /// Why a session did not begin.
 pub(super) fn words(why: &ClientInitializeError) -> String {
-    chain(why)
+    match why {
+        ClientInitializeError::TransportError { error, .. } => chain(error.error.as_ref()),
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => words(fallback),
+        ClientInitializeError::ConnectionClosed(_) => "it ended before it was ready".to_owned(),
+        other => chain(other),
+    }
 }
 
 /// An error with what caused it, each said once.
-fn chain(why: &dyn Error) -> String {
+fn chain(why: &(dyn Error + 'static)) -> String {
+    if why.to_string().contains("Auth required") {
+        return "it wants to know who asks; write `headers = { Authorization = \"env:NAME\" }`, with a variable that \
+                holds `Bearer …`"
+            .to_owned();
+    }
     let mut out = why.to_string();
     let mut next = why.source();
     while let Some(cause) = next {
