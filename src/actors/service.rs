@@ -339,3 +339,6 @@ impl Drop for Services {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 //! is left behind.
 
 mod conformance;
+mod http;
 mod pinned;
 pub mod server;
 pub mod third;

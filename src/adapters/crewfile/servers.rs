@@ -13,13 +13,15 @@ use super::problem::{At, Problem};
 use super::tools::{cost, limits};
 use crate::adapters::lockfile::Lock;
 use crate::adapters::models::secrets::is_variable;
-use crate::core::chat::{Effect, ToolSpec};
+use crate::core::chat::{Effect, ToolSpec, wire_name};
 use crate::core::crew::{Link, Server, ToolDef, ToolSource};
 use crate::core::place::LOCK;
 use crate::core::schema::Schema;
 
 const TIMEOUT_MS: u64 = 60_000;
 const MAX_RESULT: u64 = 4_000;
+/// Letters of a tool's name that every provider takes.
+const WIRE_NAME_MAX: usize = 64;
 
 /// A server of a crew file that is being read, and what its table says of each of its tools.
 #[derive(Clone)]
@@ -64,12 +66,16 @@ pub(super) fn read(
                 parameters: tool.parameters().clone(),
                 ..spec.clone()
             };
-            match Schema::new(spec.parameters.clone()) {
+            let arguments = match wire_name(&spec.name).len() {
+                0..=WIRE_NAME_MAX => Schema::new(spec.parameters.clone()),
+                long => Err(format!("with its server's its name has {long} letters, providers take {WIRE_NAME_MAX}")),
+            };
+            match arguments {
                 Ok(arguments) => {
                     drop(all.insert(spec.name.clone(), Arc::new(def(table, spec, arguments, &server, name))))
                 }
                 Err(why) => {
-                    let message = format!("the schema of `{}` cannot be used: {why}", spec.name);
+                    let message = format!("the tool `{}` cannot be offered: {why}", spec.name);
                     let help = format!("leave the tool out: `allow = […]` in [tools.{}]", server.name);
                     loader.report(Problem::warning("W0703", &entry.key_at, message).help(help));
                 }
@@ -117,6 +123,7 @@ fn link(loader: &mut Loader<'_>, entry: &Entry, table: &Table) -> Option<Link> {
                 loader.report(Problem::error("E0106", &entry.key_at, message).help(help));
             }
             let argv = super::tools::argv(loader, node, table);
+            super::tools::not_isolated(loader, &format!("the server {name} ({})", argv.join(" ")));
             let mut env = Vec::new();
             for (variable, at) in table.texts("env") {
                 if is_variable(variable) {

@@ -154,6 +154,7 @@ fn command(loader: &mut Loader<'_>, entry: &Entry, table: &Table, file: &str) ->
         return None;
     };
     let argv = argv(loader, node, table);
+    not_isolated(loader, &format!("the command {} ({})", entry.key, argv.first().map_or("", String::as_str)));
     let holes = argv.iter().flat_map(|text| placeholders(text)).collect::<Vec<_>>();
     let schema = match table.get("schema") {
         Some(node) => super::checks::schema(loader, node, file, false)?,
@@ -202,6 +203,13 @@ pub(super) fn argv(loader: &mut Loader<'_>, node: &Node, table: &Table) -> Vec<S
     }
     argv.extend(table.texts("args").into_iter().map(|(text, _)| text.to_owned()));
     argv
+}
+
+/// What `isolation = "none"` means: `check` says it of each.
+pub(super) fn not_isolated(loader: &mut Loader<'_>, what: &str) {
+    loader.notes.insert(format!(
+        "{what} is not isolated: whatever you may read, write, run and reach over the network, it may too"
+    ));
 }
 
 /// Names in `{name}`.
