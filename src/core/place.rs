@@ -120,6 +120,8 @@ mod tests {
             ("~/x", "`~`"),
             ("out\\x", "separated by `/`"),
             (".bosun/journal.db", "Bosun's own"),
+            ("bosun.lock", "Bosun's own"),
+            ("docs/Bosun.LOCK", "Bosun's own"),
             ("a\u{202e}b", "control characters"),
         ] {
             assert!(output(bad).unwrap_err().contains(why), "{bad}: {:?}", output(bad));

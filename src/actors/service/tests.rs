@@ -80,13 +80,13 @@ impl Drop for FakeSession {
 fn made(fake: &Arc<Fake>, services: &Arc<Services>) -> ServiceTool {
     let link = Link::Stdio { argv: vec!["x".into()], env: Vec::new() };
     let pins = Some([("t".to_owned(), tool(0).hash)].into());
-    let server = Arc::new(Server { name: "fake".into(), link, allow: Vec::new(), timeout_ms: 1000, pins });
+    let server = Arc::new(Server { name: "fake".into(), link, allow: Vec::new(), timeout_ms: 400, pins });
     let spec = ToolSpec {
         name: "fake.t".into(),
         description: String::new(),
         parameters: json!({}),
         effect: Effect::Once,
-        timeout_ms: 1000,
+        timeout_ms: 400,
         max_result: 100,
     };
     ServiceTool { services: services.clone(), service: fake.clone(), server, spec, tool: "t".into() }
@@ -97,7 +97,7 @@ async fn ask(tool: &ServiceTool, what: &str) -> ToolOutcome {
     tool.call(ToolCall { arguments, idempotency_key: "k".into() }).await
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn what_was_never_sent_is_an_error_and_what_was_is_unknown() {
     let services = Arc::new(Services::default());
     let slow = Arc::new(Fake { slow: true, ..Fake::default() });
@@ -108,7 +108,7 @@ async fn what_was_never_sent_is_an_error_and_what_was_is_unknown() {
     let tool = made(&quick, &services);
     assert_eq!(ask(&tool, "x").await, ToolOutcome::Ok("done".into()));
     let ToolOutcome::Unknown(why) = ask(&tool, "hang").await else { panic!("it was sent") };
-    assert!(why.contains("within 1000 ms"), "{why}");
+    assert!(why.contains("within 400 ms"), "{why}");
     let ToolOutcome::Unknown(why) = ask(&tool, "panic").await else { panic!("it was sent") };
     assert!(why.contains("failed in mid-call"), "{why}");
     assert_eq!(ask(&tool, "x").await, ToolOutcome::Ok("done".into()), "the others are not touched");

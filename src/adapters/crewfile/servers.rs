@@ -10,7 +10,7 @@ use super::Loader;
 use super::doc::{Entry, Table};
 use super::make::Making;
 use super::problem::{At, Problem};
-use super::tools::{cost, limits};
+use super::tools::{LATER, cost, limits};
 use crate::adapters::lockfile::Lock;
 use crate::adapters::models::secrets::is_variable;
 use crate::core::chat::{Effect, ToolSpec, wire_name};
@@ -44,6 +44,13 @@ pub(super) fn read(
             let problem = Problem::error("E0203", &entry.key_at, format!("`{key}` means nothing to a server"));
             loader.report(problem.help("a server defines its tools itself; `allow` says which of them count"));
         }
+    }
+    let prefix = format!("{}.", entry.key);
+    let builtin = loader.options.builtin_tools.iter().map(|spec| spec.name.as_str()).chain(LATER.iter().copied());
+    if let Some(taken) = builtin.into_iter().find(|name| name.starts_with(&prefix)) {
+        let message = format!("a server cannot be called `{}`: `{taken}` is a builtin", entry.key);
+        loader.report(Problem::error("E0114", &entry.key_at, message).help("give it another name"));
+        return;
     }
     let Some(link) = link(loader, entry, table) else { return };
     let spec = limits(table, silent(&entry.key));

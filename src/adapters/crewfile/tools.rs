@@ -18,7 +18,7 @@ use crate::core::money::NanoUsd;
 use crate::core::schema::{Schema, expand, is_json_schema};
 
 /// Builtins that are known and not built yet.
-const LATER: &[&str] =
+pub(super) const LATER: &[&str] =
     &["web.fetch", "shell.run", "code.python", "memory.save", "memory.search", "knowledge.search", "ask.human"];
 
 /// The tools of a crew by name: the builtins, and its own.

@@ -59,7 +59,7 @@ impl Mcp {
     /// Fails in words on a variable that is not set and on an address that cannot be used.
     pub fn new(server: &Server, around: &Surroundings) -> Result<Mcp, String> {
         let wrong = |why: String| format!("the server {}: {why}", server.name);
-        let key = format!("{} {}", server.name, server.link.text());
+        let key = format!("{} {:?}", server.name, server.link);
         let (reach, redact) = match &server.link {
             Link::Stdio { argv, env } => {
                 let program = Program::new(argv, env, around).map_err(wrong)?;

@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::adapters::tools::ansi;
 
+/// Bytes of a result that are kept, as of a command's output.
+const TEXT_MOST: usize = 1 << 20;
+
 pub(super) fn plain(text: &str) -> String {
     ansi::plain(text)
 }
@@ -20,7 +23,12 @@ pub(super) fn text(result: &CallToolResult) -> String {
             parts.push(if parts.is_empty() { json } else { format!("[structured result]\n{json}") });
         }
     }
-    let text = plain(&parts.join("\n"));
+    let mut text = plain(&parts.join("\n"));
+    if text.len() > TEXT_MOST {
+        let all = text.len();
+        text.truncate(text.floor_char_boundary(TEXT_MOST));
+        text.push_str(&format!("\n[cut: the first {TEXT_MOST} of {all} bytes]"));
+    }
     if text.trim().is_empty() { "[the tool returned nothing]".to_owned() } else { text }
 }
 
@@ -88,6 +96,12 @@ mod tests {
              [the resource a://2 came, of no stated type, 2 bytes; it is not shown]\n\
              [link to the resource a://3 (three, 7 bytes): More]\n[structured result]\n{\n  \"n\": 1\n}"
         );
+    }
+
+    #[test]
+    fn a_long_result_is_cut() {
+        let long = of(json!({"content": [{"type": "text", "text": "ü".repeat(600_000)}]}));
+        assert!(long.ends_with("\n[cut: the first 1048576 of 1200000 bytes]"), "{} bytes", long.len());
     }
 
     #[test]

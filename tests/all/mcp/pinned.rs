@@ -145,6 +145,22 @@ fn another_program_under_an_approved_name_is_refused() {
 }
 
 #[test]
+fn a_lock_that_was_tampered_with_is_refused() {
+    let place = Place::new("effect = 'read'");
+    place.approve();
+    let lock = place.folder.read("bosun.lock");
+    place.folder.file("bosun.lock", &lock.replace("Does echo.", "Does more."));
+    for args in [&["check"][..], &["run", "crew.toml"], &["tools", "approve"]] {
+        let ran = place.folder.bosun(args).expect(3);
+        let said = ran.out + &ran.err;
+        assert!(said.contains("`s.echo` is not the one that was approved"), "{args:?}: {said}");
+    }
+    // No tool of an agent reads or writes it.
+    let read = place.folder.bosun(&["tools", "call", "files.read", "--args", "{\"path\":\"bosun.lock\"}"]).expect(10);
+    assert!(read.err.contains("Bosun's own"), "{}", read.err);
+}
+
+#[test]
 fn what_is_not_let_in_is_neither_offered_nor_compared() {
     let place = Place::new("effect = 'read'\nallow = ['ec*', 'change']");
     place.approve();

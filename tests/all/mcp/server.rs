@@ -133,10 +133,11 @@ fn call(out: &Out, id: &Value, params: &Value, listener: &Value) {
     match params["name"].as_str().unwrap_or_default() {
         "echo" => out.says(id, &format!("echo: {text}")),
         "hang" => {
-            let child = Command::new("sleep").arg("1000").stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+            let mut child =
+                Command::new("sleep").arg("1000").stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
             note(&format!("pid {}", child.id()));
             note("hangs");
-            std::thread::sleep(Duration::from_secs(1000));
+            child.wait().unwrap();
         }
         "crash" => {
             eprintln!("the core melts");
