@@ -148,6 +148,8 @@ fn a_call_ends_whatever_the_server_does() {
         assert!(ran.out.contains(says) || ran.err.contains(says), "{tool}: {} {}", ran.out, ran.err);
         assert!(begun.elapsed() < Duration::from_secs(20), "{tool} took {:?}", begun.elapsed());
     }
+    let log = place.folder.bosun(&["-v", "tools", "call", "s.steps", "crew.toml", "--yes"]).expect(10).err;
+    assert!(log.contains("progress of a call") && log.contains("step 7"), "progress is seen: {log}");
     assert!(place.log().contains("heard {\"action\":\"decline\"}"), "{}", place.log());
     assert!(place.log().contains("heard notifications/cancelled"), "the server is told: {}", place.log());
     place.no_orphans();
