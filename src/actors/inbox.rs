@@ -94,7 +94,6 @@ impl Inbox {
                 return false;
             }
         }
-        crash_point!(ports.crash, "inbox_taken");
         self.forget(ports, run, row, key).await
     }
 
@@ -107,6 +106,7 @@ impl Inbox {
     }
 
     async fn forget(&mut self, ports: &Ports, run: &RunId, row: InboxRow, key: (RunId, u64)) -> bool {
+        crash_point!(ports.crash, "inbox_taken");
         let (store, run, id) = (ports.store.clone(), run.clone(), row.id);
         let forgotten = tokio::task::spawn_blocking(move || store.inbox_done(&run, id)).await;
         if let Ok(Err(error)) = forgotten {
