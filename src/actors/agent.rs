@@ -130,13 +130,19 @@ impl Actor for AgentActor {
             AgentMsg::Drill => std::panic::resume_unwind(Box::new("drill: this agent was told to panic")),
         }
         state.pump(&myself).await?;
-        state.people.watch(&state.context, state.shell.machine.open_interrupts(), state.shell.last);
+        state.watch_people();
         state.leave_the_gate();
         Ok(())
     }
 }
 
 impl AgentState {
+    fn watch_people(&mut self) {
+        let machine = &self.shell.machine;
+        let step = machine.job.as_ref().map(|job| &job.step);
+        self.people.watch(&self.context, &machine.who, step, &machine.expiring());
+    }
+
     /// Leave to call is kept only while a hold is asked for: an agent that is out of budget or done must
     /// not keep others from the provider.
     fn leave_the_gate(&mut self) {

@@ -44,6 +44,8 @@ struct Inbox {
     seen: HashMap<ActorId, u64>,
     /// Durable, but the store would not forget them: not to be recorded again.
     taken: HashSet<(RunId, u64)>,
+    /// What people were asked in each run, up to where its journal was read.
+    asked: HashMap<RunId, (Seq, Interrupts)>,
     /// Said in the log, once each.
     unknown: HashSet<(RunId, u64)>,
 }
@@ -51,6 +53,7 @@ struct Inbox {
 impl Inbox {
     async fn look(&mut self, ports: &Ports, live: Vec<Root>) {
         self.seen.retain(|id, _| live.iter().any(|(_, root)| root.get_id() == *id));
+        self.asked.retain(|run, _| live.iter().any(|(id, _)| id == run));
         let (store, seen) = (ports.store.clone(), self.seen.clone());
         let looked = tokio::task::spawn_blocking(move || rows(&*store, &seen, live)).await;
         let Ok((version, found)) = looked else { return };
@@ -98,11 +101,14 @@ impl Inbox {
     }
 
     /// What a person decided, if that is still open: one that is not changes nothing and is forgotten.
-    async fn ruled(&self, ports: &Ports, run: &RunId, row: &InboxRow) -> Result<Option<Decided>, String> {
+    async fn ruled(&mut self, ports: &Ports, run: &RunId, row: &InboxRow) -> Result<Option<Decided>, String> {
         let (store, of) = (ports.store.clone(), run.clone());
-        let read = tokio::task::spawn_blocking(move || interrupts(&*store, &of)).await;
-        let interrupts = read.map_err(|why| why.to_string())?.map_err(|why| why.to_string())?;
-        Ok(ruled(&interrupts, row))
+        let known = self.asked.remove(run).unwrap_or((Seq(0), Interrupts::default()));
+        let read = tokio::task::spawn_blocking(move || later(&*store, &of, known)).await;
+        let known = read.map_err(|why| why.to_string())?.map_err(|why| why.to_string())?;
+        let decided = ruled(&known.1, row);
+        self.asked.insert(run.clone(), known);
+        Ok(decided)
     }
 
     async fn forget(&mut self, ports: &Ports, run: &RunId, row: InboxRow, key: (RunId, u64)) -> bool {
@@ -143,14 +149,19 @@ fn rows(store: &dyn Store, seen: &HashMap<ActorId, u64>, live: Vec<Root>) -> Fou
 
 /// The interrupts of a run as far as it is on disk.
 pub fn interrupts(store: &dyn Store, run: &RunId) -> Result<Interrupts, StoreError> {
-    let rows = store.read(run, Seq(1))?;
-    let mut all = Interrupts::default();
+    later(store, run, (Seq(0), Interrupts::default())).map(|(_, all)| all)
+}
+
+/// The same, from what was known up to an entry.
+fn later(store: &dyn Store, run: &RunId, known: (Seq, Interrupts)) -> Result<(Seq, Interrupts), StoreError> {
+    let (last, mut all) = known;
+    let rows = store.read(run, last.next())?;
     for row in rows.iter().filter(|row| Interrupts::looks_at(&row.kind)) {
         let entry = Entry::decode(row.seq, row.at_ms, &row.kind, &row.payload);
         let damaged = |why: BadEvent| StoreError::Damaged { run: run.clone(), seq: row.seq, why: why.to_string() };
         all.apply(&entry.map_err(damaged)?);
     }
-    Ok(all)
+    Ok((rows.last().map_or(last, |row| row.seq), all))
 }
 
 /// A person's ruling as events, judged by the time at which it was made.

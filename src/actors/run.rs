@@ -173,6 +173,7 @@ impl Actor for Root {
             throttle,
             streams,
             flights: flights.clone(),
+            interrupts: run.interrupts.clone(),
             span,
         });
         let _ = ready.send((journal.clone(), flights.clone()));

@@ -193,6 +193,7 @@ pub enum ToolTask {
     Waiting {
         call: CallId,
         interrupt: InterruptId,
+        expires_ms: Option<u64>,
         said: Option<Said>,
     },
     Running {

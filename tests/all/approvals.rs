@@ -2,6 +2,7 @@
 //! arguments that were agreed to, and never twice: every case counts what a tool has left on the disk.
 
 mod campaign;
+mod terminal;
 
 use std::time::Duration;
 

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
-use crate::actors::inbox::interrupts;
 use crate::actors::work::Context;
-use crate::core::event::Decision;
-use crate::core::ids::{InterruptId, Seq};
+use crate::core::event::{Decision, Event, InterruptEvent};
+use crate::core::ids::{AgentRef, InterruptId, Step};
 use crate::core::machine::Decided;
 
 /// What an agent has asked and nobody has decided, each with a timer.
@@ -24,34 +23,34 @@ impl Drop for People {
 }
 
 impl People {
-    /// `last`: up to where the agent has folded; what it asks is there by then.
-    pub(super) fn watch(&mut self, context: &Arc<Context>, open: Vec<&InterruptId>, last: Seq) {
+    /// `open`: each with the milliseconds that a person has. Called after every entry: what is new was asked now.
+    pub(super) fn watch(
+        &mut self,
+        context: &Arc<Context>,
+        who: &AgentRef,
+        step: Option<&Step>,
+        open: &[(&InterruptId, u64)],
+    ) {
         self.0.retain(|id, timer| {
-            let waits = open.contains(&id);
+            let waits = open.iter().any(|(one, _)| *one == id);
             if !waits {
                 timer.abort();
             }
             waits
         });
-        for id in open {
-            if !self.0.contains_key(id) {
-                let timer = tokio::spawn(expire(context.clone(), id.clone(), last));
-                self.0.insert(id.clone(), timer.abort_handle());
-            }
+        for (id, time) in open {
+            let Some(step) = step.filter(|_| !self.0.contains_key(*id)) else { continue };
+            let ends = context.interrupts.get(id).and_then(|one| one.ends_ms());
+            let left = ends.map_or(*time, |ends| ends.saturating_sub(context.ports.clock.now_ms()));
+            let (decision, by) = (Decision::Expired, "time".to_owned());
+            let (step, agent) = (step.clone(), Some(who.clone()));
+            let expired = Event::Interrupt(InterruptEvent::Decided { id: (*id).clone(), step, agent, decision, by });
+            let shared = context.clone();
+            let timer = tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(left)).await;
+                shared.journal.record(Decided::one(expired)).await;
+            });
+            self.0.insert((*id).clone(), timer.abort_handle());
         }
     }
-}
-
-async fn expire(context: Arc<Context>, id: InterruptId, last: Seq) {
-    if context.journal.durable.wait(last).await.is_err() {
-        return;
-    }
-    let (store, run) = (context.ports.store.clone(), context.run.clone());
-    let read = tokio::task::spawn_blocking(move || interrupts(&*store, &run)).await;
-    let Ok(Ok(all)) = read else { return };
-    let Some(one) = all.get(&id).filter(|one| one.is_open()) else { return };
-    let Some(ends) = one.ends_ms() else { return };
-    let left = ends.saturating_sub(context.ports.clock.now_ms());
-    tokio::time::sleep(Duration::from_millis(left)).await;
-    context.journal.record(Decided::one(one.decided(Decision::Expired, "time".to_owned()))).await;
 }

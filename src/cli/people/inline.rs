@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::view::lines;
-use super::{Asked, decide, open_of};
+use super::{Asked, decide, interrupts, kind, open_of};
 use crate::cli::Context;
 use crate::cli::drive;
 use crate::cli::failure::{Exit, Failure, Outcome};
@@ -123,13 +123,19 @@ fn about(context: &Context, project: &Project, store: &Arc<dyn Store>, asked: &A
             // Somebody else was faster, or what was typed does not fit: said, and asked again while it is open.
             Err(failure) => {
                 out.err(&failure.text());
-                let now = super::interrupts(&**store, &asked.row.run)?;
-                if !now.get(&asked.one.raised.id).is_some_and(|one| one.is_open() && !one.is_late(now_ms())) {
+                if !still_open(&**store, asked)? {
                     return Ok(Said::Decided);
                 }
             }
         }
     }
+}
+
+fn still_open(store: &dyn Store, asked: &Asked) -> Result<bool, Failure> {
+    let run = &asked.row.run;
+    let coming = store.inbox(run)?.iter().any(|row| row.kind == kind(&asked.one));
+    let all = interrupts(store, run)?;
+    Ok(!coming && all.get(&asked.one.raised.id).is_some_and(|one| one.is_open() && !one.is_late(now_ms())))
 }
 
 /// The next line of the input; `None` at its end, or after Ctrl-C. A run before this has taken the signal from

@@ -6,6 +6,8 @@ mod decide;
 mod inline;
 mod view;
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 
 pub use decide::{AnswerArgs, ApproveArgs, RejectArgs, answer, approve, reject};
@@ -19,6 +21,7 @@ use super::{Context, open};
 use crate::actors::inbox::interrupts;
 use crate::core::ids::BlobId;
 use crate::core::interrupt::{Interrupt, Interrupts, RULING};
+use crate::core::money::NanoUsd;
 use crate::ports::store::{InboxRow, RunFilter, RunRow, Store};
 
 /// Characters of arguments that a list shows.
@@ -100,14 +103,21 @@ pub fn approvals(context: &Context, args: ApprovalsArgs) -> Outcome {
         ("SPENT", Side::Right, 5),
         ("OPEN FOR", Side::Right, 2),
     ]);
+    let mut costs = BTreeMap::new();
     for (store, asked) in &rows {
-        table.row(line(&**store, asked)?);
+        // One fold for each run, not for each thing it asks.
+        let spent = match costs.get(&asked.row.run) {
+            Some(spent) => *spent,
+            None => tally(&**store, &asked.row)?.ledger.total().settled.usd,
+        };
+        costs.insert(asked.row.run.clone(), spent);
+        table.row(line(&**store, asked, spent)?);
     }
     context.table(&table);
     Ok(Exit::Done)
 }
 
-fn line(store: &dyn Store, asked: &Asked) -> Result<Vec<String>, Failure> {
+fn line(store: &dyn Store, asked: &Asked, spent: NanoUsd) -> Result<Vec<String>, Failure> {
     let Asked { row, one, coming } = asked;
     let left = match one.ends_ms() {
         _ if coming.is_some() => "decided".to_owned(),
@@ -123,7 +133,7 @@ fn line(store: &dyn Store, asked: &Asked) -> Result<Vec<String>, Failure> {
         wants(one),
         excerpt(&text(store, &one.raised.arguments)?, ARGUMENTS),
         why.join(", "),
-        usd(spent(store, row)?.usd),
+        usd(spent),
         left,
     ])
 }
@@ -137,10 +147,6 @@ pub fn wants(one: &Interrupt) -> String {
         InterruptKind::Before => "to begin".to_owned(),
         InterruptKind::After => "its result to count".to_owned(),
     }
-}
-
-fn spent(store: &dyn Store, row: &RunRow) -> Result<crate::core::money::Amount, Failure> {
-    Ok(tally(store, row)?.ledger.total().settled)
 }
 
 fn tally(store: &dyn Store, row: &RunRow) -> Result<Tally, Failure> {

@@ -169,6 +169,7 @@ impl Agent {
         })
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what was asked, and what was said to it")]
     pub(super) fn tool_task_said(
         &self,
         world: World<'_>,
@@ -176,11 +177,11 @@ impl Agent {
         spec: &Spec,
         asked: &Asked<'_>,
         arguments: &BlobId,
+        expires_ms: Option<u64>,
         said: Option<&Said>,
     ) -> Result<Decided, Refusal> {
         let said = said.ok_or_else(|| Refusal::NotDue("it waits for a person".into()))?;
         let mut decided = Decided::default();
-        let expires_ms = spec.crew.tools.get(asked.tool).and_then(|def| def.approval.expires_ms);
         match self.agreed(world, job, spec, asked, arguments, expires_ms, said)? {
             Ok(arguments) => {
                 let event = self.started(world, asked, arguments, &mut decided);
@@ -279,7 +280,8 @@ impl Agent {
                 job.phase = Phase::Asked { interrupt, answer: None, text, typed, said: None };
             }
             Phase::ToolTask { state, .. } => {
-                *state = ToolTask::Waiting { call: call.clone(), interrupt, said: None };
+                let expires_ms = raised.expires_ms;
+                *state = ToolTask::Waiting { call: call.clone(), interrupt, expires_ms, said: None };
                 job.calls = call.number;
             }
             Phase::Judging { .. } | Phase::Tools { .. } => {
@@ -334,18 +336,20 @@ impl Agent {
         }
     }
 
-    /// Interrupts of this agent that nobody has decided on.
-    pub fn open_interrupts(&self) -> Vec<&InterruptId> {
+    /// What this agent has asked, nobody has decided on, and ends at some time: each with the milliseconds
+    /// that it is open.
+    pub fn expiring(&self) -> Vec<(&InterruptId, u64)> {
         match self.job.as_ref().map(|job| &job.phase) {
             Some(Phase::Tools { asks, .. }) => {
                 let open = asks.values().filter_map(|ask| match ask {
-                    Ask::Waiting(waiting) => waiting.said.is_none().then_some(&waiting.interrupt),
-                    Ask::Running { .. } | Ask::Done(_) => None,
+                    Ask::Waiting(one) if one.said.is_none() => Some((&one.interrupt, one.expires_ms?)),
+                    Ask::Waiting(_) | Ask::Running { .. } | Ask::Done(_) => None,
                 });
                 open.collect()
             }
-            Some(Phase::Asked { interrupt, said: None, .. }) => vec![interrupt],
-            Some(Phase::ToolTask { state: ToolTask::Waiting { interrupt, said: None, .. }, .. }) => vec![interrupt],
+            Some(Phase::ToolTask { state: ToolTask::Waiting { interrupt, expires_ms, said: None, .. }, .. }) => {
+                expires_ms.map(|time| (interrupt, time)).into_iter().collect()
+            }
             Some(_) | None => Vec::new(),
         }
     }

@@ -141,9 +141,9 @@ impl Agent {
                 decided.events.push(event);
                 Ok(decided)
             }
-            ToolTask::Waiting { call, said, .. } => {
+            ToolTask::Waiting { call, expires_ms, said, .. } => {
                 let asked = Asked { call, index: 0, of: 1, tool, ask: "" };
-                self.tool_task_said(world, job, spec, &asked, arguments, said.as_ref())
+                self.tool_task_said(world, job, spec, &asked, arguments, *expires_ms, said.as_ref())
             }
             ToolTask::Running { .. } => Err(Refusal::NotDue("the tool is running".into())),
             ToolTask::Returned(outcome, content) => {

@@ -108,7 +108,7 @@ fn look(folder: &Folder, err: &str) -> bool {
     let again: Vec<String> = steps.iter().filter(|id| missing(id)).map(|id| format!("t[{id}]")).collect();
     if again.is_empty() {
         // What stands still was done; the other item may still be at work.
-        return ["x", "y"].into_iter().any(|id| missing(id));
+        return ["x", "y"].into_iter().any(missing);
     }
     let mut command = vec!["resume", "-q"];
     again.iter().for_each(|step| command.extend(["--retry", step]));
