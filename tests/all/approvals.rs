@@ -453,6 +453,8 @@ fn what_a_file_would_become_is_shown_and_lists_say_what_waits() {
     assert_eq!((told.matches("\"notice\":").count(), told.contains(&id)), (1, true), "{told}");
     assert!(folder.bosun(&["approvals"]).expect(0).out.contains(&id));
     assert!(folder.bosun(&["show"]).expect(0).out.contains("waiting(person)"));
+    let step = folder.bosun(&["show", "latest", "t"]).expect(0).out;
+    assert!(step.contains(&format!("needs a person: t wants note: bosun approvals show {id}")), "{step}");
     assert!(folder.bosun(&["show", "--events"]).expect(0).out.contains("interrupt.raised"));
     assert_eq!(folder.read("out/a.md"), "one\ntwo\n");
     folder.bosun(&["approve", &id]).expect(0);

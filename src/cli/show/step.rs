@@ -8,6 +8,7 @@ use crate::cli::Context;
 use crate::cli::crew::{self, Classes};
 use crate::cli::failure::{Exit, Failure, Outcome};
 use crate::cli::open::{Journal, Project, StoreTexts};
+use crate::cli::progress::asks;
 use crate::cli::screen::{Side, Table, clean, count, excerpt, span, usd};
 use crate::cli::tally::{CallState, CallTally, StepState, StepTally};
 use crate::core::event::{Event, LostCause, Outcome as ToolEnd, ToolEvent};
@@ -151,7 +152,12 @@ fn print(context: &Context, journal: &Journal, row: &StepTally, wanted: &Wanted,
                 None => {}
             }
         }
-        StepState::Running | StepState::WaitsBudget | StepState::WaitsPerson | StepState::NoBudget => {}
+        StepState::WaitsPerson => {
+            for one in journal.tally.interrupts.open().into_iter().filter(|one| one.raised.step == row.step) {
+                context.out.line(&format!("needs a person: {}", asks(&one.raised)));
+            }
+        }
+        StepState::Running | StepState::WaitsBudget | StepState::NoBudget => {}
     }
 }
 
