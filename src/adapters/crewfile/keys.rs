@@ -2,7 +2,9 @@
 //! them and not built yet is refused by name.
 
 mod habits;
+mod triggers;
 pub use habits::HABITS;
+pub use triggers::{ONLY as TRIGGER_ONLY, TRIGGER};
 
 /// What a key takes.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +87,7 @@ pub static ROOT: Spec = Spec {
         key("notify", Kind::Table(&NOTIFY), "", "who is told"),
         later("memory", "what outlives a run"),
         later("knowledge", "files that agents search"),
-        later("triggers", "what starts a run"),
+        key("triggers", Kind::Named(&TRIGGER), "", "what starts a run"),
         later("webhooks", "runs started over HTTP"),
         later("defaults", "values for all agents and tasks"),
         later("profiles", "sets of overrides"),

@@ -19,6 +19,7 @@ use crate::ports::tool::{Tool, Tools};
 use builtin::{BUILTINS, Builtin};
 pub use command::CommandSpec;
 pub use files::Grant;
+pub(crate) use files::walk::Glob;
 use files::Places;
 
 /// What a model is told about each builtin, with the builtin's own limits. Pure data.
