@@ -128,9 +128,12 @@ mod tests {
     #[test]
     fn every_half_hour_stays_every_half_hour_over_both_changes() {
         for day in ["2026-03-29", "2026-10-25"] {
-            let found = between("*/30 * * * *", "Europe/Berlin", &format!("{day}T00:00:00Z"), &format!("{day}T03:00:00Z"));
-            let halves: Vec<String> =
-                ["00:30", "01:00", "01:30", "02:00", "02:30", "03:00"].iter().map(|at| format!("{day}T{at}:00Z")).collect();
+            let found =
+                between("*/30 * * * *", "Europe/Berlin", &format!("{day}T00:00:00Z"), &format!("{day}T03:00:00Z"));
+            let halves: Vec<String> = ["00:30", "01:00", "01:30", "02:00", "02:30", "03:00"]
+                .iter()
+                .map(|at| format!("{day}T{at}:00Z"))
+                .collect();
             assert_eq!(found, halves);
         }
     }

@@ -82,7 +82,9 @@ impl Folder {
                 } else if meta.is_file() && self.glob.matches(&path) {
                     match (name.to_str(), self.below_root(&path)) {
                         (Some(_), Ok(whole)) => look.files.push((whole, sight(&meta))),
-                        (None, _) => look.notes.push(format!("`{}`: its name is not UTF-8; rename it", path.escape_debug())),
+                        (None, _) => {
+                            look.notes.push(format!("`{}`: its name is not UTF-8; rename it", path.escape_debug()))
+                        }
                         (_, Err(why)) => look.notes.push(why),
                     }
                 }
@@ -97,7 +99,8 @@ impl Folder {
     }
     fn below_root(&self, path: &str) -> Result<String, String> {
         let whole = if self.shown.is_empty() { path.to_owned() } else { format!("{}/{path}", self.shown) };
-        place::parts(&whole).map(|_| whole)
+        place::parts(&whole)?;
+        Ok(whole)
     }
     fn unreadable(&self, why: &std::io::Error) -> String {
         match why.kind() {
@@ -167,7 +170,8 @@ mod tests {
 
     #[test]
     fn files_of_the_glob_are_seen_and_hidden_ones_links_and_folders_are_not() {
-        let all = [("in/a.pdf", "1"), ("in/.a.pdf", "2"), ("in/b.txt", "3"), ("in/sub/c.pdf", "4"), ("in/.h/d.pdf", "5")];
+        let all =
+            [("in/a.pdf", "1"), ("in/.a.pdf", "2"), ("in/b.txt", "3"), ("in/sub/c.pdf", "4"), ("in/.h/d.pdf", "5")];
         let dir = folder(&all);
         std::os::unix::fs::symlink("/etc/passwd", dir.path().join("in/link.pdf")).unwrap();
         std::fs::create_dir(dir.path().join("in/folder.pdf")).unwrap();

@@ -155,7 +155,11 @@ fn value(
     let wrong = |loader: &mut Loader<'_>, at: &At, why: String| loader.report(Problem::error("E0213", at, why));
     if input.secret {
         let variable = format!("BOSUN_INPUT_{}", input.name.as_str().to_ascii_uppercase());
-        wrong(loader, &node.at, format!("the secret `{}` comes from the variable {variable}, not from a file", input.name));
+        wrong(
+            loader,
+            &node.at,
+            format!("the secret `{}` comes from the variable {variable}, not from a file", input.name),
+        );
         return None;
     }
     if !text.contains("{{") && !text.contains("{%") {

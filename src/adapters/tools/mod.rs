@@ -19,8 +19,8 @@ use crate::ports::tool::{Tool, Tools};
 use builtin::{BUILTINS, Builtin};
 pub use command::CommandSpec;
 pub use files::Grant;
-pub(crate) use files::walk::Glob;
 use files::Places;
+pub(crate) use files::walk::Glob;
 
 /// What a model is told about each builtin, with the builtin's own limits. Pure data.
 pub fn builtin_specs() -> Vec<ToolSpec> {

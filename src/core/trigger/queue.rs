@@ -131,7 +131,12 @@ mod tests {
     use super::*;
 
     fn queue(rules: &[(Overlap, usize)]) -> Queue<()> {
-        Queue::new(rules.iter().map(|(overlap, max_parallel)| Rule { overlap: *overlap, max_parallel: *max_parallel }).collect())
+        Queue::new(
+            rules
+                .iter()
+                .map(|(overlap, max_parallel)| Rule { overlap: *overlap, max_parallel: *max_parallel })
+                .collect(),
+        )
     }
     fn item(trigger: usize, key: &str, deaths: u32) -> Item<()> {
         Item { trigger, key: key.to_owned(), deaths, begun: deaths > 0, what: () }
