@@ -122,9 +122,12 @@ async fn until(at: Option<tokio::time::Instant>) {
 /// Looks for events, one after the other, off the runtime's thread.
 struct Looks {
     idle: Option<Sentry>,
-    at_work: Option<JoinHandle<(Sentry, Result<Found, StoreError>)>>,
+    at_work: Option<JoinHandle<Look>>,
     due: tokio::time::Instant,
 }
+
+/// Who has looked, what for, and how long it took.
+type Look = (Sentry, Result<Found, StoreError>, Duration);
 
 impl Looks {
     fn new(sentry: Sentry) -> Looks {
@@ -138,17 +141,17 @@ impl Looks {
             tokio::time::sleep_until(self.due).await;
             let Some(mut sentry) = self.idle.take() else { return Err(lost("nobody looks any more".into())) };
             self.at_work = Some(tokio::task::spawn_blocking(move || {
+                let began = std::time::Instant::now();
                 let found = sentry.look();
-                (sentry, found)
+                (sentry, found, began.elapsed())
             }));
         }
-        let began = tokio::time::Instant::now();
         let Some(look) = &mut self.at_work else { return Err(lost("nobody looks any more".into())) };
         let done = look.await;
         self.at_work = None;
-        let (sentry, found) = done.map_err(|why| lost(format!("the look for events was lost: {why}")))?;
+        let (sentry, found, took) = done.map_err(|why| lost(format!("the look for events was lost: {why}")))?;
         // A large folder takes at most a tenth of one core.
-        let pace = sentry.pace().max(began.elapsed() * 10);
+        let pace = sentry.pace().max(took * 10);
         (self.due, self.idle) = (tokio::time::Instant::now() + pace, Some(sentry));
         found
     }
