@@ -235,7 +235,7 @@ fn a_run_that_waits_for_a_person_blocks_nobody() {
 fn when_the_money_of_the_day_is_used_up_events_wait_and_are_not_lost() {
     let provider = Provider::start();
     provider.server.respond(|_, _| (Duration::ZERO, Behaviour::Answer("Fine.".into())));
-    let folder = priced(&provider, "per_day_usd = 0.0032", "");
+    let folder = priced(&provider, "per_day_usd = 0.0017", "");
     for n in 0..8 {
         folder.file(&format!("inbox/{n}.txt"), &format!("{n}"));
         std::thread::sleep(Duration::from_millis(3));
@@ -249,7 +249,7 @@ fn when_the_money_of_the_day_is_used_up_events_wait_and_are_not_lost() {
     folder.bosun(&["watch", "--once"]).expect(11);
     assert_eq!((rows(&folder).len(), completed(&folder)), (begun, done));
     // More money: those that were not begun are run by the crew as it is now.
-    folder.file("crew.toml", &folder.read("crew.toml").replace("0.0032", "0.5"));
+    folder.file("crew.toml", &folder.read("crew.toml").replace("0.0017", "0.5"));
     folder.bosun(&["watch", "--once"]);
     assert_eq!(served(&folder).len(), 8);
     folder.verify();
@@ -259,7 +259,7 @@ fn when_the_money_of_the_day_is_used_up_events_wait_and_are_not_lost() {
 fn a_file_that_kills_the_process_is_stopped_after_five_deaths_and_the_others_are_served() {
     let folder = Folder::new(
         "schema = 1\n[inputs]\nfile = { type = \"path\" }\n[tasks.t]\ntool = \"digest\"\nargs = { path = \"{{ file }}\" }\n\
-         [tools.digest]\nkind = \"command\"\ncommand = [\"./digest.sh\", \"{path}\"]\nisolation = \"none\"\neffect = \"read\"\n\
+         [tools.digest]\nkind = \"command\"\ndescription = \"Digests a file\"\ncommand = [\"./digest.sh\", \"{path}\"]\nisolation = \"none\"\neffect = \"read\"\n\
          [triggers.scan]\nkind = \"watch\"\npath = \"inbox\"\nsettle = \"50ms\"\noverlap = \"parallel\"\n\
          inputs = { file = \"{{ event.path }}\" }\n",
     );
@@ -279,12 +279,12 @@ fn a_file_that_kills_the_process_is_stopped_after_five_deaths_and_the_others_are
         assert!(deaths < 20, "it dies on and on");
     };
     assert_eq!(deaths, 5, "{}", ran.err);
-    let ran = ran.expect(1);
+    let ran = ran.expect(16);
     assert!(ran.err.contains("processes have died 5 times on it"), "{}", ran.err);
     assert_eq!(completed(&folder), 5, "{:?}", served(&folder));
     // And it stays so.
     folder.file("inbox/9.txt", "more food");
-    let ran = folder.bosun(&["watch", "--once"]).expect(1);
+    let ran = folder.bosun(&["watch", "--once"]).expect(16);
     assert!(ran.err.contains("it is left alone"), "{}", ran.err);
     assert_eq!(completed(&folder), 6);
 }

@@ -30,7 +30,7 @@ pub struct Hold {
     pub tries: u32,
 }
 
-/// When the run goes on. `resting`: it is found like this, and this process was not told to stop.
+/// When the run goes on; `tries`: holds of its crew in a row.
 pub fn again(causes: &[ParkCause], tally: &Tally, now_ms: u64, tries: u32) -> Again {
     let one = |cause: &ParkCause| match cause {
         ParkCause::Rate(limited) => Again::At(limited.until_ms),
@@ -51,19 +51,19 @@ pub fn again(causes: &[ParkCause], tally: &Tally, now_ms: u64, tries: u32) -> Ag
         Again::At(at) => Some(*at),
         Again::Person | Again::Left => None,
     });
-    match times.max() {
-        _ if all.contains(&Again::Person) => Again::Person,
-        Some(at) => Again::At(at),
-        None => Again::Left,
+    if all.contains(&Again::Person) {
+        return Again::Person;
     }
+    times.max().map_or(Again::Left, Again::At)
 }
 
 fn mend(tries: u32) -> u64 {
     MEND_MS.saturating_mul(1 << tries.min(8)).min(MEND_MAX_MS)
 }
 
-/// What a run has met that every other event of its crew would meet too.
-pub fn hold(causes: &[ParkCause], tally: &Tally, now_ms: u64, tries: u32) -> Option<Hold> {
+/// What a run has met that every other event of its crew would meet too. `same_day`: the run has the cap
+/// per day that the crew has now.
+pub fn hold(causes: &[ParkCause], tally: &Tally, now_ms: u64, tries: u32, same_day: bool) -> Option<Hold> {
     let (until_ms, why) = causes
         .iter()
         .find_map(|cause| match cause {
@@ -74,7 +74,7 @@ pub fn hold(causes: &[ParkCause], tally: &Tally, now_ms: u64, tries: u32) -> Opt
             ParkCause::Budget { .. } | ParkCause::Deadline | ParkCause::Review { .. } => None,
             ParkCause::Interrupted | ParkCause::Terminated | ParkCause::Asked => None,
         })
-        .or_else(|| dry(tally))?;
+        .or_else(|| dry(tally).filter(|_| same_day))?;
     Some(Hold { until_ms, why, tries: tries + 1 })
 }
 

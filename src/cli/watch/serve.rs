@@ -24,7 +24,7 @@ use crate::cli::out::Tone;
 use crate::cli::screen::{count, rfc3339};
 use crate::cli::tally::RunStand;
 use crate::cli::wiring::Engine;
-use crate::core::crew::{Overlap, TriggerSource};
+use crate::core::crew::{Crew, Overlap};
 use crate::core::event::{PauseCause, RunEnd};
 use crate::core::trigger::{Added, DEATHS_MAX, Item, Queue, Rule, deaths};
 use crate::ports::store::{RunFilter, RunRow, StoreError};
@@ -204,16 +204,8 @@ impl Watch {
         let next: BTreeMap<usize, u64> = sentry.next_ticks().into_iter().collect();
         for index in 0..hands.posts.len() {
             let Some((served, trigger)) = hands.served(index) else { continue };
-            let what = match &trigger.source {
-                TriggerSource::Watch { path, glob, settle_ms } => {
-                    format!("{}/{glob} (settles in {settle_ms} ms)", path.trim_end_matches('/'))
-                }
-                TriggerSource::Cron { schedule, .. } => {
-                    let next = next.get(&index).map(|at| format!(", next {}", rfc3339(*at)));
-                    format!("`{schedule}`{}", next.unwrap_or_default())
-                }
-            };
-            let text = format!("{} {}: {what} · Ctrl-C pauses safely", served.crew.name, trigger.name);
+            let next = next.get(&index).map(|at| format!(", next {}", rfc3339(*at))).unwrap_or_default();
+            let text = format!("{} {trigger}{next} · Ctrl-C pauses safely", served.crew.name);
             let more = json!({"crew": served.crew.name, "trigger": trigger.name, "file": served.file});
             self.face.say("watching", Tone::Strong, &text, more);
         }
@@ -263,7 +255,7 @@ impl Watch {
                 row.run.short()
             );
             self.face.say("stopped", Tone::Bad, &text, json!({"key": key, "run": row.run, "deaths": deaths}));
-            self.exits.push(Exit::Internal);
+            self.exits.push(Exit::Review);
             self.aside.insert(key, Aside { trigger, row, again: Again::Left });
             return Ok(());
         }
@@ -412,7 +404,11 @@ impl Watch {
             RunOutcome::StoreFailed(_) | RunOutcome::Crashed(_) | RunOutcome::GaveUp(_) => Some(Again::Left),
         };
         let causes = if let RunOutcome::Parked { causes, .. } = outcome { causes.as_slice() } else { &[] };
-        if let Some(hold) = after::hold(causes, &tally, now_ms(), tries) {
+        // A crew that allows more by now does not wait for what an older run was allowed.
+        let per_day = |crew: &Crew| crew.budget.per_day;
+        let pinned = tally.crew.as_deref().map(per_day);
+        let same = self.hands.served.get(crew).map(|served| per_day(&served.crew)) == pinned;
+        if let Some(hold) = after::hold(causes, &tally, now_ms(), tries, same) {
             self.hold(crew, hold);
         }
         let row = open::find_run(&*self.hands.engine.store, run.as_str());

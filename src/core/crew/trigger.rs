@@ -2,6 +2,7 @@
 //! what an event comes to is known from the event alone.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::Crew;
 use crate::core::ids::Name;
@@ -49,6 +50,28 @@ pub enum Overlap {
     Skip,
     /// It is run at once, up to `max_parallel`.
     Parallel,
+}
+
+impl fmt::Display for Trigger {
+    /// `scan: files inbox/*.pdf, unchanged for 2000 ms, one after the other`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.name)?;
+        match &self.source {
+            TriggerSource::Watch { path, glob, settle_ms } => {
+                write!(f, "files {}/{glob}, unchanged for {settle_ms} ms", path.trim_end_matches('/'))?;
+            }
+            TriggerSource::Cron { schedule, timezone, catch_up } => {
+                let zone = timezone.as_deref().unwrap_or("the machine's time");
+                let missed = if *catch_up { ", the latest that was missed is run" } else { "" };
+                write!(f, "at `{schedule}` in {zone}{missed}")?;
+            }
+        }
+        match self.overlap {
+            Overlap::Queue => f.write_str(", one after the other"),
+            Overlap::Skip => f.write_str(", none while one is at work"),
+            Overlap::Parallel => write!(f, ", at most {} at once", self.max_parallel),
+        }
+    }
 }
 
 /// `[notify]`.
