@@ -87,7 +87,7 @@ mod tests {
         }
         found
     }
-    /// As a watch meets them that looks every ten seconds.
+    /// As a watch meets them that looks every minute.
     fn met(schedule: &str, zone: &str, from: &str, to: &str) -> Vec<String> {
         let schedule = Schedule::new(schedule, Some(zone)).unwrap();
         let (mut ticks, mut now, mut found) = (Ticks::new(ms(from), None, false), ms(from), Vec::new());
@@ -95,7 +95,7 @@ mod tests {
             let Due { tick, missed } = ticks.look(&schedule, now);
             assert_eq!(missed, 0);
             found.extend(tick.map(|at| Timestamp::from_millisecond(i64::try_from(at).unwrap()).unwrap().to_string()));
-            now += 10_000;
+            now += 60_000;
         }
         found
     }

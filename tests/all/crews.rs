@@ -184,7 +184,7 @@ text = "inbox/pump.md -> archive/invoices/pump.md\nIt is an invoice."
 #[test]
 fn inbox_files_a_file_and_goes_on_when_it_is_killed_after_the_move() {
     let copy = Copy::new();
-    copy.0.file("bosun.toml", "[providers.clerk]\nkind = \"scripted\"\nfile = \"clerk.toml\"\n");
+    copy.0.file("bosun.toml", "[providers.clerk]\nkind = \"scripted\"\nscript = \"clerk.toml\"\n");
     copy.0.file("clerk.toml", CLERK);
     copy.0.file("archive/letters/a.md", "A letter.\n");
     copy.0.file("inbox/pump.md", "Invoice 17: one pump, due on Friday.\n");

@@ -2,32 +2,33 @@
 //! the run's own journal; this loop only carries events from one to the other, and can be killed at any
 //! instant.
 
+mod looks;
+mod rests;
+mod stages;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 
-use super::after::{self, Again, Hold};
+use super::after::Hold;
 use super::face::{Counts, Face};
-use super::one::{End, Hands, News, Stage, is_fatal};
+use super::one::{Hands, News, Stage, is_fatal};
 use super::sentry::{Event, Found, Sentry, What};
 use super::{Served, WatchArgs};
-use crate::actors::run::Outcome as RunOutcome;
 use crate::cli::Context;
 use crate::cli::drive::Signals;
 use crate::cli::failure::{Exit, Failure, Outcome};
-use crate::cli::open::{self, Project, now_ms};
+use crate::cli::open::{Project, now_ms};
 use crate::cli::out::Tone;
-use crate::cli::screen::{count, rfc3339};
-use crate::cli::tally::RunStand;
+use crate::cli::screen::rfc3339;
 use crate::cli::wiring::Engine;
-use crate::core::crew::{Crew, Overlap};
-use crate::core::event::{PauseCause, RunEnd};
-use crate::core::trigger::{Added, DEATHS_MAX, Item, Queue, Rule, deaths};
-use crate::ports::store::{RunFilter, RunRow, StoreError};
+use crate::core::crew::Overlap;
+use crate::core::trigger::{Added, Item, Queue, Rule};
+use looks::Looks;
+use rests::{Aside, is_due};
 
 /// How long runs may take to end after SIGTERM, and calls after they were paused.
 const GRACE: Duration = Duration::from_secs(30);
@@ -35,13 +36,6 @@ const GRACE: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(200);
 /// An event that another process has is looked at again after so long.
 const ELSEWHERE_MS: u64 = 1000;
-
-/// An event whose run rests.
-struct Aside {
-    trigger: usize,
-    row: RunRow,
-    again: Again,
-}
 
 struct Watch {
     hands: Arc<Hands>,
@@ -58,6 +52,7 @@ struct Watch {
     tries: Vec<u32>,
     stage: watch::Sender<Stage>,
     counts: Counts,
+    /// How runs have ended, latest last, each once.
     exits: Vec<Exit>,
     /// Of the store, as of the last look at what rests.
     version: Option<u64>,
@@ -119,44 +114,6 @@ async fn until(at: Option<tokio::time::Instant>) {
     }
 }
 
-/// Looks for events, one after the other, off the runtime's thread.
-struct Looks {
-    idle: Option<Sentry>,
-    at_work: Option<JoinHandle<Look>>,
-    due: tokio::time::Instant,
-}
-
-/// Who has looked, what for, and how long it took.
-type Look = (Sentry, Result<Found, StoreError>, Duration);
-
-impl Looks {
-    fn new(sentry: Sentry) -> Looks {
-        Looks { idle: Some(sentry), at_work: None, due: tokio::time::Instant::now() }
-    }
-
-    /// The next look's outcome. May be dropped and called again.
-    async fn next(&mut self) -> Result<Found, StoreError> {
-        let lost = |why: String| StoreError::WriteFailed { why };
-        if self.at_work.is_none() {
-            tokio::time::sleep_until(self.due).await;
-            let Some(mut sentry) = self.idle.take() else { return Err(lost("nobody looks any more".into())) };
-            self.at_work = Some(tokio::task::spawn_blocking(move || {
-                let began = std::time::Instant::now();
-                let found = sentry.look();
-                (sentry, found, began.elapsed())
-            }));
-        }
-        let Some(look) = &mut self.at_work else { return Err(lost("nobody looks any more".into())) };
-        let done = look.await;
-        self.at_work = None;
-        let (sentry, found, took) = done.map_err(|why| lost(format!("the look for events was lost: {why}")))?;
-        // A large folder takes at most a tenth of one core.
-        let pace = sentry.pace().max(took * 10);
-        (self.due, self.idle) = (tokio::time::Instant::now() + pace, Some(sentry));
-        found
-    }
-}
-
 impl Hands {
     fn new(
         context: &Context,
@@ -209,66 +166,6 @@ impl Watch {
             let more = json!({"crew": served.crew.name, "trigger": trigger.name, "file": served.file});
             self.face.say("watching", Tone::Strong, &text, more);
         }
-    }
-
-    /// Runs of an earlier watch that are not over: gone on with, or left to whom they wait for.
-    fn take_stock(&mut self) -> Result<(), Failure> {
-        let hands = self.hands.clone();
-        for (index, served) in hands.served.iter().enumerate() {
-            let filter = RunFilter { crew: Some(served.crew.name.clone()), ..RunFilter::default() };
-            let rows = hands.engine.store.runs(&filter)?;
-            for row in rows.into_iter().rev().filter(|row| !row.state.is_final()) {
-                let Some(trigger) = row.key.as_deref().and_then(|key| served.crew.trigger_of(key)) else { continue };
-                let at = served.crew.triggers.iter().position(|one| one.name == trigger.name);
-                let Some(post) = at.and_then(|at| hands.posts.iter().position(|post| *post == (index, at))) else {
-                    continue;
-                };
-                self.consider(post, row)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A run that exists and is not over, and that this process does not have.
-    fn consider(&mut self, trigger: usize, row: RunRow) -> Result<(), Failure> {
-        let store = self.hands.engine.store.clone();
-        let Some(key) = row.key.clone() else { return Ok(()) };
-        if store.owner(&row.run).is_some() {
-            let again = Again::At(now_ms().saturating_add(ELSEWHERE_MS));
-            self.aside.insert(key, Aside { trigger, row, again });
-            return Ok(());
-        }
-        let journal = open::read_run(&*store, row.clone())?;
-        let again = match &journal.tally.stand {
-            RunStand::Parked(causes) => match after::again(causes, &journal.tally, now_ms(), 0) {
-                // What has kept it may be over: it is found out by trying, once.
-                Again::At(_) => Again::At(now_ms()),
-                other @ (Again::Person | Again::Left) => other,
-            },
-            RunStand::Running | RunStand::Pausing | RunStand::Cancelling | RunStand::Ended(..) => Again::At(now_ms()),
-        };
-        let deaths = deaths(journal.entries.iter().map(|entry| &entry.event));
-        if deaths >= DEATHS_MAX {
-            let text = format!(
-                "{}: processes have died {deaths} times on it, it is left alone; to try it again: bosun resume {}",
-                key,
-                row.run.short()
-            );
-            self.face.say("stopped", Tone::Bad, &text, json!({"key": key, "run": row.run, "deaths": deaths}));
-            self.exits.push(Exit::Review);
-            self.aside.insert(key, Aside { trigger, row, again: Again::Left });
-            return Ok(());
-        }
-        if let Again::At(_) = again {
-            let what = What::Run(Box::new(row));
-            self.queue.add(Item { trigger, key, deaths, begun: true, what });
-        } else {
-            let text = format!("{}: waits for a person; bosun show {}", key, row.run.short());
-            self.face.say("rests", Tone::Warn, &text, json!({"key": key, "run": row.run}));
-            self.version = None;
-            self.aside.insert(key, Aside { trigger, row, again });
-        }
-        Ok(())
     }
 
     fn found(&mut self, found: Found) {
@@ -362,160 +259,17 @@ impl Watch {
         }
     }
 
-    fn ended(&mut self, item: Item<What>, end: End) {
-        let crew = self.crew_of(item.trigger);
-        match end {
-            End::Left(outcome) => self.left(&item, crew, &outcome),
-            End::NotStarted(failure) if failure.exit == Exit::Credentials => {
-                let hold = after::unstarted(failure.message.trim_end(), now_ms(), self.tries[crew]);
-                self.exits.push(failure.exit);
-                self.queue.add(item);
-                self.hold(crew, hold);
-            }
-            End::NotStarted(failure) => {
-                self.exits.push(failure.exit);
-                self.counts.failed += 1;
-                self.face.not_started(&self.name_of(&item), &item.key, &failure);
-            }
-            End::Elsewhere(row) => {
-                let again = Again::At(now_ms().saturating_add(ELSEWHERE_MS));
-                self.aside.insert(item.key, Aside { trigger: item.trigger, row: *row, again });
-            }
-            End::Over => {}
-        }
-    }
-
-    /// A run has left this process: it is over, or it rests.
-    fn left(&mut self, item: &Item<What>, crew: usize, outcome: &RunOutcome) {
-        let Some(run) = self.face.runs.get(&item.key).map(|face| face.run.clone()) else { return };
-        let Some((tally, exit)) = self.face.ended(&item.key, outcome) else { return };
-        self.exits.extend((exit != Exit::Done).then_some(exit));
-        let tries = self.tries[crew];
-        let again = match outcome {
-            RunOutcome::Finished { status, .. } => {
-                match status {
-                    RunEnd::Completed => self.counts.done += 1,
-                    RunEnd::Failed | RunEnd::Cancelled => self.counts.failed += 1,
-                }
-                self.tries[crew] = 0;
-                None
-            }
-            RunOutcome::Parked { causes, .. } => Some(after::again(causes, &tally, now_ms(), tries)),
-            RunOutcome::StoreFailed(_) | RunOutcome::Crashed(_) | RunOutcome::GaveUp(_) => Some(Again::Left),
-        };
-        let causes = if let RunOutcome::Parked { causes, .. } = outcome { causes.as_slice() } else { &[] };
-        // A crew that allows more by now does not wait for what an older run was allowed.
-        let per_day = |crew: &Crew| crew.budget.per_day;
-        let pinned = tally.crew.as_deref().map(per_day);
-        let same = self.hands.served.get(crew).map(|served| per_day(&served.crew)) == pinned;
-        if let Some(hold) = after::hold(causes, &tally, now_ms(), tries, same) {
-            self.hold(crew, hold);
-        }
-        let row = open::find_run(&*self.hands.engine.store, run.as_str());
-        if let (Some(again), Ok(row)) = (again, row) {
-            // A decision may have come between.
-            self.version = None;
-            self.aside.insert(item.key.clone(), Aside { trigger: item.trigger, row, again });
-        }
-    }
-
-    fn hold(&mut self, crew: usize, hold: Hold) {
-        let Some(place) = self.holds.get_mut(crew) else { return };
-        let longer = place.as_ref().is_none_or(|old| old.until_ms < hold.until_ms);
-        if !longer {
-            return;
-        }
-        self.tries[crew] = hold.tries;
-        let name = self.hands.served.get(crew).map(|served| served.crew.name.clone()).unwrap_or_default();
-        let until = rfc3339(hold.until_ms);
-        let waiting = count(self.queue.waiting() as u64, "event");
-        let text = format!("{name}: nothing new starts until {until}: {} ({waiting} in the queue)", hold.why);
-        let more = json!({"crew": name, "until": until, "events": self.queue.waiting()});
-        *place = Some(hold);
-        self.face.say("waits", Tone::Warn, &text, more);
-    }
-
-    /// What waits for a time or a person.
-    fn beat(&mut self) {
-        let now = now_ms();
-        for hold in &mut self.holds {
-            hold.take_if(|hold| hold.until_ms <= now);
-        }
-        if self.is_going() {
-            self.decided();
-            let due: Vec<String> =
-                self.aside.iter().filter(|(_, one)| is_due(one, now)).map(|(key, _)| key.clone()).collect();
-            for key in due {
-                let Some(Aside { trigger, row, .. }) = self.aside.remove(&key) else { continue };
-                let what = What::Run(Box::new(row));
-                self.queue.add(Item { trigger, key, deaths: 0, begun: true, what });
-            }
-        }
-        let counts = self.figures();
-        self.face.tick(counts);
-    }
-
-    /// Looks at the runs that wait for a person, where another process has written since.
-    fn decided(&mut self) {
-        let store = self.hands.engine.store.clone();
-        let waits = |one: &Aside| one.again == Again::Person || one.again == Again::Left;
-        if !self.aside.values().any(waits) {
-            return;
-        }
-        let Ok(version) = store.version() else { return };
-        if self.version.replace(version) == Some(version) {
-            return;
-        }
-        let mut over = Vec::new();
-        for (key, one) in self.aside.iter_mut().filter(|(_, one)| waits(one)) {
-            let decided = one.again == Again::Person && store.inbox(&one.row.run).is_ok_and(|rows| !rows.is_empty());
-            if decided {
-                one.again = Again::At(0);
-            } else if open::find_run(&*store, one.row.run.as_str()).is_ok_and(|row| row.state.is_final()) {
-                over.push(key.clone());
-            }
-        }
-        over.iter().for_each(|key| drop(self.aside.remove(key)));
-    }
-
     fn figures(&self) -> Counts {
         Counts { waiting: self.queue.waiting(), rest: self.aside.len(), ..self.counts }
     }
 
+    fn note(&mut self, exit: Exit) {
+        self.exits.retain(|known| *known != exit);
+        self.exits.push(exit);
+    }
+
     fn is_going(&self) -> bool {
         *self.stage.borrow() == Stage::Go
-    }
-
-    /// A signal: Ctrl-C pauses, drops, exits; SIGTERM lets runs end first. False if there is nothing left
-    /// to wait for.
-    fn stop(&mut self, asked: u32, cause: PauseCause) -> bool {
-        let now = self.stage.borrow().clone();
-        let next = match (now, &cause) {
-            (Stage::Go, PauseCause::Terminated) => Stage::Drain,
-            (Stage::Go | Stage::Drain, _) => Stage::Pause(cause),
-            (Stage::Pause(_), _) => Stage::Drop,
-            (Stage::Drop, _) => return false,
-        };
-        let text = match &next {
-            Stage::Drain => "nothing new starts; runs at work may end, for up to 30 s",
-            Stage::Pause(_) => "nothing new starts; calls in flight may end, for up to 30 s. Ctrl-C again drops them",
-            Stage::Drop | Stage::Go => "calls in flight are dropped (they may still be billed)",
-        };
-        if asked == 1 || next == Stage::Drop {
-            self.face.say("stopping", Tone::Warn, text, json!({}));
-        }
-        self.stage.send_replace(next);
-        true
-    }
-
-    /// The grace of a stage is over; true if there is another one.
-    fn escalate(&mut self) -> bool {
-        let (next, more) = match self.stage.borrow().clone() {
-            Stage::Drain => (Stage::Pause(PauseCause::Terminated), true),
-            Stage::Go | Stage::Pause(_) | Stage::Drop => (Stage::Drop, false),
-        };
-        self.stage.send_replace(next);
-        more
     }
 
     fn is_over(&self, once: bool, looks: &Looks) -> bool {
@@ -527,7 +281,7 @@ impl Watch {
         }
         let stuck = |item: &Item<What>| self.holds.get(self.crew_of(item.trigger)).is_some_and(Option::is_some);
         let soon = self.aside.values().any(|one| is_due(one, now_ms()));
-        once && looks.at_work.is_none() && self.unsettled == Some(0) && self.queue.items().all(stuck) && !soon
+        once && looks.is_idle() && self.unsettled == Some(0) && self.queue.items().all(stuck) && !soon
     }
 
     async fn leave(mut self, fatal: Option<Failure>, once: bool, heard: &mut mpsc::UnboundedReceiver<News>) -> Outcome {
@@ -551,12 +305,5 @@ impl Watch {
         }
         let paused = [Exit::Interrupted, Exit::Terminated];
         Ok(self.exits.iter().rev().find(|exit| paused.contains(exit)).copied().unwrap_or(Exit::Done))
-    }
-}
-
-fn is_due(one: &Aside, now: u64) -> bool {
-    match one.again {
-        Again::At(at) => at <= now,
-        Again::Person | Again::Left => false,
     }
 }

@@ -29,23 +29,29 @@ pub struct Ticks {
     /// The tick that was looked at last, or the moment the watch began.
     last_ms: u64,
     catch_up: bool,
+    /// The tick that is waited for, once it was looked up.
+    next: Option<Option<u64>>,
 }
 
 impl Ticks {
     /// `served_ms` is the latest tick that has a run; without one, nothing before `now_ms` counts.
     pub fn new(now_ms: u64, served_ms: Option<u64>, catch_up: bool) -> Ticks {
-        Ticks { last_ms: served_ms.unwrap_or(now_ms), catch_up }
+        Ticks { last_ms: served_ms.unwrap_or(now_ms), catch_up, next: None }
     }
 
     /// What has come due. A clock that jumps back gives nothing twice.
     pub fn look(&mut self, calendar: &dyn Calendar, now_ms: u64) -> Due {
+        let next = *self.next.get_or_insert_with(|| calendar.after(self.last_ms));
+        if next.is_none_or(|next| next > now_ms) {
+            return Due::default();
+        }
         let Some(latest) = calendar.upto(now_ms).filter(|tick| *tick > self.last_ms) else { return Due::default() };
         let (mut gone, mut at) = (0, self.last_ms);
         while let Some(tick) = calendar.after(at).filter(|tick| *tick < latest && gone < COUNTED) {
             gone += 1;
             at = tick;
         }
-        self.last_ms = latest;
+        (self.last_ms, self.next) = (latest, None);
         let met = self.catch_up || now_ms.saturating_sub(latest) <= LATE_MS;
         Due { tick: met.then_some(latest), missed: (gone + u64::from(!met)).min(COUNTED) }
     }
