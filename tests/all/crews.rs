@@ -179,6 +179,8 @@ tool_calls = [{ name = "file_it", arguments = { from = "inbox/pump.md", to = "ar
 step = "filing"
 delay = "700ms"
 text = "inbox/pump.md -> archive/invoices/pump.md\nIt is an invoice."
+[default]
+text = "inbox/pump.md -> archive/invoices/pump.md\nIt is an invoice."
 "#;
 
 #[test]
