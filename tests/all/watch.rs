@@ -414,6 +414,27 @@ fn a_schedule_starts_one_run_for_each_of_its_times() {
 }
 
 #[test]
+fn notices_are_told_of_every_run_and_a_changed_crew_is_said() {
+    let folder = reader("[notify]\ncommand = [\"./told.sh\"]\non = [\"finished\"]");
+    folder
+        .file("told.sh", "#!/bin/sh\nif [ ! -e killed ]; then touch killed; kill -9 $PPID; exit 1; fi\ncat >> told\n");
+    let script = folder.path().join("told.sh");
+    std::fs::set_permissions(script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    folder.file("inbox/a.txt", "one\n");
+    assert_eq!(folder.bosun(&["watch", "--once"]).code, None, "killed at the very end of the run");
+    assert_eq!((completed(&folder), folder.read("told")), (1, String::new()));
+    folder.file("inbox/b.txt", "two\n");
+    folder.bosun(&["watch", "--once"]).expect(0);
+    assert_eq!(folder.read("told").lines().count(), 2, "{}", folder.read("told"));
+    let child = folder.start(&["watch"]);
+    std::thread::sleep(Duration::from_millis(300));
+    folder.file("crew.toml", &format!("# new\n{}", folder.read("crew.toml")));
+    std::thread::sleep(Duration::from_millis(3000));
+    let ran = end(child);
+    assert_eq!(ran.err.matches("crew.toml has changed").count(), 1, "{}", ran.err);
+}
+
+#[test]
 fn json_has_every_event_of_every_run_and_of_the_watch() {
     let folder = reader("");
     folder.file("inbox/a.txt", "one\n");

@@ -159,6 +159,7 @@ pub const CODES: &[(&str, &str)] = &[
         "W0702",
         "An agent file with YAML front matter names a key, tool or model that Bosun does not have; it is left out.",
     ),
+    ("W0703", "What a crew writes may start it again."),
 ];
 
 #[cfg(test)]

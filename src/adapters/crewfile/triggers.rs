@@ -46,6 +46,9 @@ fn trigger(loader: &mut Loader<'_>, making: &mut Making<'_>, entry: &Entry) -> O
         // Refused with the form of the file.
         _ => None,
     };
+    if let Some(TriggerSource::Watch { path, glob, .. }) = &source {
+        feeds_itself(loader, making, entry, path, glob);
+    }
     let event = if kind == "cron" { &["name", "time"][..] } else { &["path", "name", "size", "time"][..] };
     let inputs = inputs(loader, making, entry, table, event);
     let overlap = match table.text("overlap") {
@@ -60,6 +63,55 @@ fn trigger(loader: &mut Loader<'_>, making: &mut Making<'_>, entry: &Entry) -> O
     let most = table.int("max_parallel").and_then(|most| usize::try_from(most).ok());
     let max_parallel = if overlap == Overlap::Parallel { most.unwrap_or(PARALLEL) } else { 1 };
     Some(Trigger { name, source: source?, inputs, overlap, max_parallel })
+}
+
+/// A crew that writes where it is watched starts itself again and again.
+fn feeds_itself(loader: &mut Loader<'_>, making: &Making<'_>, entry: &Entry, path: &str, glob: &str) {
+    let deep = glob.contains('/') || glob.contains("**");
+    let (Ok(watched), Ok(glob)) = (place::parts(path), Glob::new(glob)) else { return };
+    for draft in &making.drafts {
+        let Some((node, text)) = draft.node("output_file").and_then(|node| Some((node, node.text()?))) else {
+            continue;
+        };
+        // Whatever stands for its templates, the folder and the ending stay.
+        let example = without_templates(text);
+        let Ok(parts) = place::parts(&example) else { continue };
+        let below = parts.strip_prefix(watched.as_slice()).map(|below| below.join("/"));
+        if below.is_some_and(|below| !below.is_empty() && glob.matches(&below)) {
+            let message = format!("the result of `{}` is an event of the trigger `{}`", draft.task.name, entry.key);
+            let help = "the crew would start itself again and again: write to another folder, or narrow `glob`";
+            loader.report(Problem::error("E0213", &node.at, message).also(&entry.key_at, "watches it").help(help));
+        }
+    }
+    for tool in making.doc.table("tools").map(|table| table.entries.as_slice()).unwrap_or_default() {
+        let Some(table) = tool.node.table() else { continue };
+        for key in ["write", "to"] {
+            let one = table.get(key).and_then(|node| Some((node.text()?, &node.at)));
+            let all = table.texts(key).into_iter().chain(one);
+            for (folder, at) in all {
+                let reaches = |parts: Vec<&str>| watched.starts_with(&parts) || deep && parts.starts_with(&watched);
+                if place::parts(folder).is_ok_and(reaches) {
+                    let message =
+                        format!("the tool `{}` may write where the trigger `{}` watches", tool.key, entry.key);
+                    let help = "what it writes there starts another run; `per_day_usd` is what bounds that";
+                    loader.report(Problem::warning("W0703", at, message).help(help));
+                }
+            }
+        }
+    }
+}
+
+/// A template with `x` for whatever it puts in.
+fn without_templates(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((head, tail)) = rest.split_once("{{") {
+        out.push_str(head);
+        out.push('x');
+        rest = tail.split_once("}}").map_or("", |(_, rest)| rest);
+    }
+    out.push_str(rest);
+    out
 }
 
 fn required<'t>(loader: &mut Loader<'_>, entry: &Entry, table: &'t Table, key: &str, such: &str) -> Option<&'t Node> {

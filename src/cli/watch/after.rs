@@ -90,3 +90,68 @@ pub fn dry(tally: &Tally) -> Option<(u64, String)> {
 pub fn unstarted(why: &str, now_ms: u64, tries: u32) -> Hold {
     Hold { until_ms: now_ms.saturating_add(mend(tries)), why: why.to_owned(), tries: tries + 1 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::tally::NoBudget;
+    use crate::core::event::RateLimited;
+    use crate::core::ids::Step;
+    use crate::core::money::{Amount, Limit};
+    use crate::core::rates::Cause;
+
+    const NOON: u64 = 1_795_176_000_000;
+    const MIDNIGHT: u64 = 1_795_219_200_000;
+
+    fn short_of(node: NodeId) -> (ParkCause, Tally) {
+        let step: Step = "draft".parse().unwrap();
+        let mut tally = Tally::default();
+        let why = NoBudget { node, limit: Limit::Usd, need: Amount::default(), left: Amount::default() };
+        tally.no_budget.insert(step.clone(), why);
+        (ParkCause::Budget { step }, tally)
+    }
+    fn rate(until_ms: u64) -> ParkCause {
+        ParkCause::Rate(RateLimited { provider: "acme".parse().unwrap(), until_ms, why: Cause::Requests })
+    }
+
+    #[test]
+    fn a_dry_day_holds_the_crew_until_it_ends_and_a_budget_of_its_own_only_the_run() {
+        let (day, tally) = short_of(NodeId::Day(Day::of_ms(NOON)));
+        assert_eq!(again(&[day.clone()], &tally, NOON, 0), Again::At(MIDNIGHT));
+        let held = hold(&[day.clone()], &tally, NOON, 0, true).unwrap();
+        assert_eq!(held.until_ms, MIDNIGHT);
+        assert!(held.why.contains("2026-11-20 (`per_day_usd`)"), "{}", held.why);
+        assert_eq!(hold(&[day], &tally, NOON, 0, false), None, "the crew has another cap per day by now");
+        let (own, tally) = short_of(NodeId::Crew(Step::root()));
+        assert_eq!(again(&[own.clone()], &tally, NOON, 0), Again::Left);
+        assert_eq!(hold(&[own], &tally, NOON, 0, true), None);
+        // One that failed for want of the day's money, and did not pause.
+        let (_, tally) = short_of(NodeId::Day(Day::of_ms(NOON)));
+        assert_eq!(hold(&[], &tally, NOON, 0, true).map(|hold| hold.until_ms), Some(MIDNIGHT));
+    }
+
+    #[test]
+    fn what_ends_by_itself_goes_on_by_itself_and_the_rest_is_left() {
+        let tally = Tally::default();
+        assert_eq!(again(&[rate(NOON + 5)], &tally, NOON, 0), Again::At(NOON + 5));
+        assert_eq!(hold(&[rate(NOON + 5)], &tally, NOON, 0, true).map(|hold| hold.until_ms), Some(NOON + 5));
+        assert_eq!(again(&[ParkCause::Terminated], &tally, NOON, 0), Again::At(NOON));
+        let review = ParkCause::Review { step: "draft".parse().unwrap() };
+        for cause in [ParkCause::Deadline, ParkCause::Asked, review.clone()] {
+            assert_eq!(again(&[cause.clone()], &tally, NOON, 0), Again::Left);
+            assert_eq!(hold(&[cause], &tally, NOON, 0, true), None);
+        }
+        assert_eq!(again(&[review, rate(NOON + 5)], &tally, NOON, 0), Again::At(NOON + 5));
+        assert_eq!(again(&[ParkCause::Asked, rate(NOON + 5)], &tally, NOON, 0), Again::Left, "somebody paused it");
+    }
+
+    #[test]
+    fn a_key_that_is_refused_is_tried_again_less_and_less_often() {
+        let refused = ParkCause::Credentials { message: "401".into() };
+        let waits: Vec<u64> = (0..7)
+            .map(|tries| hold(&[refused.clone()], &Tally::default(), 0, tries, true).unwrap().until_ms / 1000)
+            .collect();
+        assert_eq!(waits, [60, 120, 240, 480, 900, 900, 900]);
+        assert_eq!(unstarted("no key", 0, 1).until_ms, 120_000);
+    }
+}

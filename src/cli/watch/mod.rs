@@ -14,12 +14,16 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::failure::{Exit, Failure, Outcome};
-use super::open::Project;
+use super::open::{self, Project};
 use super::run::{self, InputArgs, LimitArgs, ShowArgs, Written};
 use super::wiring::Engine;
-use super::{Context, check, drive};
+use super::{Context, check, drive, notifier};
 use crate::adapters::crewfile::{self, Loaded};
 use crate::core::crew::{Crew, Overrides};
+use crate::ports::store::RunFilter;
+
+/// Latest runs of a crew whose notices are looked at.
+const OVERDUE: usize = 100;
 
 #[derive(Clone, Debug, Args)]
 pub struct WatchArgs {
@@ -66,7 +70,24 @@ pub fn watch(context: &Context, args: WatchArgs) -> Outcome {
     let project = Project::at(context, root, args.limits.flags())?;
     let served = served(context, &project, &paths, &args, stated)?;
     let engine = Engine::open(&project, context.env.clone())?;
+    served.iter().try_for_each(|served| overdue(context, &project, &engine, &served.crew))?;
     drive::block_on(serve::serve(context, project, engine, served, &args))
+}
+
+/// Runs of events that ended with their process, before their last notice was taken.
+fn overdue(context: &Context, project: &Project, engine: &Engine, crew: &Crew) -> Result<(), Failure> {
+    let told = |kind: &String| ["finished", "failed"].contains(&kind.as_str());
+    if !crew.notify.as_ref().is_some_and(|notify| notify.on.iter().any(told)) {
+        return Ok(());
+    }
+    let filter = RunFilter { crew: Some(crew.name.clone()), limit: Some(OVERDUE), ..RunFilter::default() };
+    for row in engine.store.runs(&filter)?.into_iter().rev().filter(|row| row.state.is_final()) {
+        let ours = row.key.as_deref().is_some_and(|key| crew.trigger_of(key).is_some());
+        if ours && engine.store.notified(&row.run)? < row.last {
+            notifier::overdue(context, project, engine.store.clone(), &open::read_run(&*engine.store, row)?);
+        }
+    }
+    Ok(())
 }
 
 fn served(

@@ -1,24 +1,28 @@
 //! Looks for events. Invariant: an event is given out when the store does not know its key as run to the
 //! end; a look changes nothing outside this process.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Served;
+use crate::adapters::crewfile::{DiskSource, Source as _};
 use crate::adapters::cron::Schedule;
 use crate::adapters::folder::Folder;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::open::now_ms;
 use crate::cli::screen::rfc3339;
 use crate::core::crew::TriggerSource;
-use crate::core::ids::Name;
+use crate::core::ids::{BlobId, Name};
 use crate::core::trigger::{Calendar, Settling, Sight, Ticks, file_key, tick_key, tick_of};
 use crate::ports::store::{RunFilter, RunRow, Store, StoreError};
 
 /// How often folders are looked at, at least and at most.
 const OFTEN: Duration = Duration::from_millis(10);
 const SELDOM: Duration = Duration::from_millis(500);
+
+/// How often the crews' own files are looked at.
+const PINS: Duration = Duration::from_secs(2);
 
 /// What has happened.
 #[derive(Clone, Debug)]
@@ -71,6 +75,11 @@ pub struct Sentry {
     posts: Vec<Post>,
     began: Instant,
     said: BTreeSet<String>,
+    disk: DiskSource,
+    /// Files that the crews are made of, as they were read.
+    pins: BTreeMap<String, BlobId>,
+    /// Of those, what is different now, and when that was looked at last.
+    changed: (Vec<String>, Option<Instant>),
 }
 
 impl Sentry {
@@ -93,7 +102,10 @@ impl Sentry {
                 posts.push(Post { name: trigger.name.clone(), crew: crew.name.clone(), source });
             }
         }
-        Ok(Sentry { store, posts, began: Instant::now(), said: BTreeSet::new() })
+        let pins = served.iter().flat_map(|served| &served.loaded.pins);
+        let pins = pins.map(|pin| (pin.path.clone(), BlobId::of(pin.text.as_bytes()))).collect();
+        let (disk, changed) = (DiskSource::new(root), (Vec::new(), None));
+        Ok(Sentry { store, posts, began: Instant::now(), said: BTreeSet::new(), disk, pins, changed })
     }
 
     /// How long to wait between looks.
@@ -154,11 +166,31 @@ impl Sentry {
                 }
             }
         }
+        found.notes.extend(self.changed());
         // A note stands once, until what it says is over and comes again.
         let notes: BTreeSet<String> = found.notes.drain(..).collect();
         found.notes = notes.difference(&self.said).cloned().collect();
         self.said = notes;
         Ok(found)
+    }
+}
+
+impl Sentry {
+    /// Files of the crews that are not what is served.
+    fn changed(&mut self) -> Vec<String> {
+        let (known, looked) = &mut self.changed;
+        if looked.is_some_and(|at| at.elapsed() < PINS) {
+            return known.clone();
+        }
+        *looked = Some(Instant::now());
+        let other = |(path, was): (&String, &BlobId)| {
+            let now = self.disk.read(path).ok().map(|bytes| BlobId::of(&bytes));
+            (now != Some(*was)).then(|| {
+                format!("{path} has changed: events are still run by what it was; start bosun watch again to take it")
+            })
+        };
+        *known = self.pins.iter().filter_map(other).collect();
+        known.clone()
     }
 }
 
