@@ -69,17 +69,18 @@ impl Folder {
                     return look;
                 };
                 left = less;
-                let Ok(meta) = entry.metadata() else { continue };
+                let Ok(kind) = entry.file_type() else { continue };
                 let name = entry.file_name();
                 if name.to_string_lossy().starts_with('.') {
                     continue;
                 }
                 let path = format!("{prefix}{}", name.to_string_lossy());
-                if meta.is_dir() && self.deep && depth < DEEPEST {
+                if kind.is_dir() && self.deep && depth < DEEPEST {
                     if let Ok(below) = entry.open_dir() {
                         open.push((below, format!("{path}/"), depth + 1));
                     }
-                } else if meta.is_file() && self.glob.matches(&path) {
+                } else if kind.is_file() && self.glob.matches(&path) {
+                    let Ok(meta) = entry.metadata() else { continue };
                     match (name.to_str(), self.below_root(&path)) {
                         (Some(_), Ok(whole)) => look.files.push((whole, sight(&meta))),
                         (None, _) => {

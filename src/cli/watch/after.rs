@@ -117,13 +117,13 @@ mod tests {
     #[test]
     fn a_dry_day_holds_the_crew_until_it_ends_and_a_budget_of_its_own_only_the_run() {
         let (day, tally) = short_of(NodeId::Day(Day::of_ms(NOON)));
-        assert_eq!(again(&[day.clone()], &tally, NOON, 0), Again::At(MIDNIGHT));
-        let held = hold(&[day.clone()], &tally, NOON, 0, true).unwrap();
+        assert_eq!(again(std::slice::from_ref(&day), &tally, NOON, 0), Again::At(MIDNIGHT));
+        let held = hold(std::slice::from_ref(&day), &tally, NOON, 0, true).unwrap();
         assert_eq!(held.until_ms, MIDNIGHT);
         assert!(held.why.contains("2026-11-20 (`per_day_usd`)"), "{}", held.why);
         assert_eq!(hold(&[day], &tally, NOON, 0, false), None, "the crew has another cap per day by now");
         let (own, tally) = short_of(NodeId::Crew(Step::root()));
-        assert_eq!(again(&[own.clone()], &tally, NOON, 0), Again::Left);
+        assert_eq!(again(std::slice::from_ref(&own), &tally, NOON, 0), Again::Left);
         assert_eq!(hold(&[own], &tally, NOON, 0, true), None);
         // One that failed for want of the day's money, and did not pause.
         let (_, tally) = short_of(NodeId::Day(Day::of_ms(NOON)));
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(again(&[ParkCause::Terminated], &tally, NOON, 0), Again::At(NOON));
         let review = ParkCause::Review { step: "draft".parse().unwrap() };
         for cause in [ParkCause::Deadline, ParkCause::Asked, review.clone()] {
-            assert_eq!(again(&[cause.clone()], &tally, NOON, 0), Again::Left);
+            assert_eq!(again(std::slice::from_ref(&cause), &tally, NOON, 0), Again::Left);
             assert_eq!(hold(&[cause], &tally, NOON, 0, true), None);
         }
         assert_eq!(again(&[review, rate(NOON + 5)], &tally, NOON, 0), Again::At(NOON + 5));
@@ -149,7 +149,9 @@ mod tests {
     fn a_key_that_is_refused_is_tried_again_less_and_less_often() {
         let refused = ParkCause::Credentials { message: "401".into() };
         let waits: Vec<u64> = (0..7)
-            .map(|tries| hold(&[refused.clone()], &Tally::default(), 0, tries, true).unwrap().until_ms / 1000)
+            .map(|tries| {
+                hold(std::slice::from_ref(&refused), &Tally::default(), 0, tries, true).unwrap().until_ms / 1000
+            })
             .collect();
         assert_eq!(waits, [60, 120, 240, 480, 900, 900, 900]);
         assert_eq!(unstarted("no key", 0, 1).until_ms, 120_000);

@@ -55,6 +55,8 @@ pub struct Face {
     spent: NanoUsd,
     began_ms: u64,
     counts: Counts,
+    /// The rows that are on screen.
+    drawn: Vec<String>,
 }
 
 impl Face {
@@ -62,7 +64,7 @@ impl Face {
         let mode = Mode::choose(&out, json, quiet);
         let (region, runs, counts) = (Region::default(), BTreeMap::new(), Counts::default());
         let zone = LazyLock::new(TimeZone::system as fn() -> TimeZone);
-        Face { out, mode, zone, region, runs, spent: NanoUsd::ZERO, began_ms: now_ms(), counts }
+        Face { out, mode, zone, region, runs, spent: NanoUsd::ZERO, began_ms: now_ms(), counts, drawn: Vec::new() }
     }
 
     /// A line about the watch itself; `more` is what JSON readers get besides.
@@ -89,6 +91,11 @@ impl Face {
         if self.mode == Mode::Live {
             let columns = columns().unwrap_or(80);
             let rows = self.rows(columns);
+            // Nothing is written while nothing happens.
+            if lines.is_empty() && rows == self.drawn {
+                return;
+            }
+            self.drawn.clone_from(&rows);
             let frame = self.region.frame(lines, &rows, columns);
             return self.out.err(&frame);
         }
