@@ -1,12 +1,12 @@
-//! Deaths of processes on one run. Invariant: a fold of the run's journal; what the run gets done in
-//! between begins the count anew, so that a long run on a machine that is often restarted is not blamed.
+//! Deaths of processes on one run. Invariant: a fold of the run's journal; a task that ends in between
+//! begins the count anew, so that a long run on a machine that is often restarted is not blamed.
 
-use crate::core::event::{CallEvent, Event, RunEvent, TaskEvent, ToolEvent};
+use crate::core::event::{Event, RunEvent, TaskEvent};
 
 /// So many deaths in a row, and an event is left for a person.
 pub const DEATHS_MAX: u32 = 5;
 
-/// How often a process has died on the run without anything done since; counts the last one too, so the
+/// How often a process has died on the run and no task ended since; counts the last one too, so the
 /// run must have no owner.
 pub fn deaths<'e>(events: impl IntoIterator<Item = &'e Event>) -> u32 {
     let (mut live, mut deaths) = (false, 0);
@@ -18,9 +18,8 @@ pub fn deaths<'e>(events: impl IntoIterator<Item = &'e Event>) -> u32 {
                 live = true;
             }
             Event::Run(RunEvent::Parked { .. } | RunEvent::Finished { .. }) => (live, deaths) = (false, 0),
-            Event::Call(CallEvent::Answered(_))
-            | Event::Tool(ToolEvent::Returned { .. })
-            | Event::Task(TaskEvent::Finished { .. }) => deaths = 0,
+            // Answers are no measure: a tool that kills its process is asked for again and again.
+            Event::Task(TaskEvent::Finished { .. }) => deaths = 0,
             Event::Run(_) | Event::Call(_) | Event::Tool(_) | Event::Task(_) | Event::Ledger(_) => {}
         }
     }
