@@ -8,6 +8,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+mod people;
+use people::People;
+
 use super::ledger::LedgerMsg;
 use super::shell::{Commit, Fatal, Shell};
 use super::throttle::{Ask, Permit, TooLong};
@@ -56,6 +59,7 @@ pub struct AgentState {
     gate: String,
     admitting: bool,
     timer: Option<AbortHandle>,
+    people: People,
 }
 
 impl Drop for AgentState {
@@ -93,6 +97,7 @@ impl Actor for AgentActor {
             gate: String::new(),
             admitting: false,
             timer: None,
+            people: People::default(),
         })
     }
 
@@ -125,6 +130,7 @@ impl Actor for AgentActor {
             AgentMsg::Drill => std::panic::resume_unwind(Box::new("drill: this agent was told to panic")),
         }
         state.pump(&myself).await?;
+        state.people.watch(&state.context, state.shell.machine.open_interrupts(), state.shell.last);
         state.leave_the_gate();
         Ok(())
     }

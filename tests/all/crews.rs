@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use boatswain::core::chat::Message;
 use boatswain::core::event::{Event, TaskEvent, Work};
+use boatswain::ports::store::RunState;
 
-use super::support::{Folder, Ran, kill9, until, wait};
+use super::support::{Folder, Ran, kill9, signal, until, wait};
 
 /// A copy of what is shipped, in a folder of its own; every run in it is verified.
 struct Copy(Folder);
@@ -183,6 +184,33 @@ text = "inbox/pump.md -> archive/invoices/pump.md\nIt is an invoice."
 text = "inbox/pump.md -> archive/invoices/pump.md\nIt is an invoice."
 "#;
 
+/// The one approval that is open.
+fn approval(folder: &Folder) -> String {
+    let ran = folder.bosun(&["approvals", "--json"]).expect(0);
+    let lines: Vec<serde_json::Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 1, "{}", ran.out);
+    lines[0]["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn inbox_goes_on_by_itself_when_a_person_has_decided_and_serves_others_meanwhile() {
+    let copy = Copy::new();
+    copy.0.file("bosun.toml", "[providers.clerk]\nkind = \"scripted\"\nscript = \"clerk.toml\"\n");
+    copy.0.file("clerk.toml", &CLERK.replace("delay = \"700ms\"\n", ""));
+    let child = copy.0.start(&["watch", "crews/inbox.toml", "--model", "clerk/any"]);
+    copy.0.file("inbox/pump.md", "Invoice 17: one pump, due on Friday.\n");
+    let states = || copy.0.runs().into_iter().map(|(row, _)| row.state).collect::<Vec<_>>();
+    until("it waits for a person", || states() == [RunState::WaitingPerson]);
+    let id = approval(&copy.0);
+    copy.0.bosun(&["approve", &id]).expect(0);
+    until("it has gone on by itself", || states() == [RunState::Completed]);
+    assert!(copy.0.path().join("archive/invoices/pump.md").exists());
+    signal(child.id(), rustix::process::Signal::TERM);
+    wait(child).expect(0);
+    assert_eq!(copy.0.runs().len(), 1);
+    copy.0.verify();
+}
+
 #[test]
 fn inbox_files_a_file_and_goes_on_when_it_is_killed_after_the_move() {
     let copy = Copy::new();
@@ -191,8 +219,12 @@ fn inbox_files_a_file_and_goes_on_when_it_is_killed_after_the_move() {
     copy.0.file("archive/letters/a.md", "A letter.\n");
     copy.0.file("inbox/pump.md", "Invoice 17: one pump, due on Friday.\n");
     let watch = ["watch", "crews/inbox.toml", "--once", "--model", "clerk/any"];
-    let child = copy.0.start(&watch);
     let moved = copy.0.path().join("archive/invoices/pump.md");
+    let ran = copy.0.bosun(&watch).expect(12);
+    assert!(ran.err.contains("bosun approvals show ") && !moved.exists(), "{}", ran.err);
+    let id = approval(&copy.0);
+    copy.0.bosun(&["approve", &id]).expect(0);
+    let child = copy.0.start(&watch);
     until("the file is moved", || moved.exists());
     std::thread::sleep(std::time::Duration::from_millis(200));
     kill9(child.id());

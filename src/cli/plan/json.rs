@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Planned, graph};
+use super::{Planned, graph, people};
 use crate::cli::fit;
 use crate::core::crew::{Crew, Trigger, TriggerSource, Who};
 use crate::core::estimate::{Estimate, Items, Money, Range, Spend, TaskEstimate};
@@ -35,6 +35,7 @@ pub fn plan(planned: &Planned) -> Value {
         "pauses": pause,
         "triggers": crew.triggers.iter().map(trigger).collect::<Vec<_>>(),
         "inputs_missing": lacking,
+        "people": people::places(crew),
         "notes": planned.notes,
         "sent": false,
     })

@@ -151,7 +151,7 @@ fn print(context: &Context, journal: &Journal, row: &StepTally, wanted: &Wanted,
                 None => {}
             }
         }
-        StepState::Running | StepState::WaitsBudget | StepState::NoBudget => {}
+        StepState::Running | StepState::WaitsBudget | StepState::WaitsPerson | StepState::NoBudget => {}
     }
 }
 
@@ -248,7 +248,8 @@ fn outcome(journal: &Journal, of: &CallId, at: u32) -> String {
         Event::Tool(ToolEvent::Returned { call, index, outcome, content, elapsed_ms, .. }) => {
             (call == of && *index == at).then_some((*outcome, content.bytes, *elapsed_ms))
         }
-        Event::Tool(_) | Event::Run(_) | Event::Task(_) | Event::Call(_) | Event::Ledger(_) => None,
+        Event::Tool(_) | Event::Run(_) | Event::Task(_) | Event::Call(_) => None,
+        Event::Interrupt(_) | Event::Ledger(_) => None,
     });
     match found {
         Some((ToolEnd::Ok, bytes, ms)) => format!("ok, {bytes} bytes, {}", span(ms)),
@@ -276,7 +277,8 @@ fn json(journal: &Journal, row: &StepTally, wanted: &Wanted, texts: &dyn Texts) 
     let calls = calls_json(journal, row, wanted);
     let result = match &row.state {
         StepState::Ended(result) => Some(result),
-        StepState::Running | StepState::WaitsBudget | StepState::NoBudget | StepState::Review { .. } => None,
+        StepState::Running | StepState::WaitsBudget | StepState::WaitsPerson => None,
+        StepState::NoBudget | StepState::Review { .. } => None,
     };
     let text = result.and_then(|result| texts.text(result.text.as_ref()?).ok());
     serde_json::json!({

@@ -15,8 +15,9 @@ const MEND_MAX_MS: u64 = 15 * 60_000;
 pub enum Again {
     /// At this time, in milliseconds since the epoch.
     At(u64),
-    /// When a person has decided.
-    Person,
+    /// When a person has decided, or at the latest when the first approval's time is over, in milliseconds
+    /// since the epoch.
+    Person(Option<u64>),
     /// When a person resumes it.
     Left,
 }
@@ -40,6 +41,7 @@ pub fn again(causes: &[ParkCause], tally: &Tally, now_ms: u64, tries: u32) -> Ag
         },
         ParkCause::Credentials { .. } | ParkCause::Quota { .. } => Again::At(now_ms.saturating_add(mend(tries))),
         ParkCause::Interrupted | ParkCause::Terminated => Again::At(now_ms),
+        ParkCause::Approval { .. } | ParkCause::Question { .. } => Again::Person(None),
         ParkCause::Deadline | ParkCause::Review { .. } | ParkCause::Asked => Again::Left,
     };
     let all: Vec<Again> = causes.iter().map(one).collect();
@@ -49,10 +51,10 @@ pub fn again(causes: &[ParkCause], tally: &Tally, now_ms: u64, tries: u32) -> Ag
     }
     let times = all.iter().filter_map(|again| match again {
         Again::At(at) => Some(*at),
-        Again::Person | Again::Left => None,
+        Again::Person(_) | Again::Left => None,
     });
-    if all.contains(&Again::Person) {
-        return Again::Person;
+    if all.contains(&Again::Person(None)) {
+        return Again::Person(None);
     }
     times.max().map_or(Again::Left, Again::At)
 }
@@ -73,6 +75,7 @@ pub fn hold(causes: &[ParkCause], tally: &Tally, now_ms: u64, tries: u32, same_d
             }
             ParkCause::Budget { .. } | ParkCause::Deadline | ParkCause::Review { .. } => None,
             ParkCause::Interrupted | ParkCause::Terminated | ParkCause::Asked => None,
+            ParkCause::Approval { .. } | ParkCause::Question { .. } => None,
         })
         .or_else(|| dry(tally).filter(|_| same_day))?;
     Some(Hold { until_ms, why, tries: tries + 1 })

@@ -21,6 +21,7 @@ pub fn deaths<'e>(events: impl IntoIterator<Item = &'e Event>) -> u32 {
             // Answers are no measure: a tool that kills its process is asked for again and again.
             Event::Task(TaskEvent::Finished { .. }) => deaths = 0,
             Event::Run(_) | Event::Call(_) | Event::Tool(_) | Event::Task(_) | Event::Ledger(_) => {}
+            Event::Interrupt(_) => {}
         }
     }
     deaths + u32::from(live)

@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use super::{ELSEWHERE_MS, Watch};
+use crate::actors::inbox::interrupts;
 use crate::actors::run::Outcome as RunOutcome;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::open::{self, now_ms};
@@ -58,7 +59,7 @@ impl Watch {
             RunStand::Parked(causes) => match after::again(causes, &journal.tally, now_ms(), 0) {
                 // What has kept it may be over: it is found out by trying, once.
                 Again::At(_) => Again::At(now_ms()),
-                other @ (Again::Person | Again::Left) => other,
+                other @ (Again::Person(_) | Again::Left) => self.timed(other, &row),
             },
             RunStand::Running | RunStand::Pausing | RunStand::Cancelling | RunStand::Ended(..) => Again::At(now_ms()),
         };
@@ -144,8 +145,17 @@ impl Watch {
         if let (Some(again), Ok(row)) = (again, row) {
             // A decision may have come between.
             self.version = None;
+            let again = self.timed(again, &row);
             self.aside.insert(item.key.clone(), Aside { trigger: item.trigger, row, again });
         }
+    }
+
+    /// With the time at which what a person is asked for expires.
+    fn timed(&self, again: Again, row: &RunRow) -> Again {
+        let Again::Person(_) = again else { return again };
+        let open = interrupts(&*self.hands.engine.store, &row.run);
+        let ends = open.iter().flat_map(|open| open.open()).filter_map(|one| one.ends_ms()).min();
+        Again::Person(ends)
     }
 
     fn hold(&mut self, crew: usize, hold: Hold) {
@@ -187,7 +197,7 @@ impl Watch {
     /// Looks at the runs that wait for a person, where another process has written since.
     fn decided(&mut self) {
         let store = self.hands.engine.store.clone();
-        let waits = |one: &Aside| one.again == Again::Person || one.again == Again::Left;
+        let waits = |one: &Aside| matches!(one.again, Again::Person(_) | Again::Left);
         if !self.aside.values().any(waits) {
             return;
         }
@@ -197,7 +207,8 @@ impl Watch {
         }
         let mut over = Vec::new();
         for (key, one) in self.aside.iter_mut().filter(|(_, one)| waits(one)) {
-            let decided = one.again == Again::Person && store.inbox(&one.row.run).is_ok_and(|rows| !rows.is_empty());
+            let person = matches!(one.again, Again::Person(_));
+            let decided = person && store.inbox(&one.row.run).is_ok_and(|rows| !rows.is_empty());
             if decided {
                 one.again = Again::At(0);
             } else if open::find_run(&*store, one.row.run.as_str()).is_ok_and(|row| row.state.is_final()) {
@@ -210,7 +221,7 @@ impl Watch {
 
 pub(super) fn is_due(one: &Aside, now: u64) -> bool {
     match one.again {
-        Again::At(at) => at <= now,
-        Again::Person | Again::Left => false,
+        Again::At(at) | Again::Person(Some(at)) => at <= now,
+        Again::Person(None) | Again::Left => false,
     }
 }
