@@ -37,6 +37,7 @@ pub mod screen;
 pub mod show;
 pub mod tally;
 pub mod tools;
+pub mod watch;
 pub mod wiring;
 
 use std::ffi::OsString;
@@ -133,6 +134,9 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Run a crew, or a role prompt as a crew of one
     Run(run::RunArgs),
+    /// Serve the triggers of crews: a run for each file that arrives, at each time that comes
+    #[command(hide = true)]
+    Watch(watch::WatchArgs),
     /// Go on with a run from its last recorded event
     Resume(run::ResumeArgs),
     /// Finish the calls in flight, start nothing new
@@ -200,6 +204,7 @@ impl Command {
             Command::Check(args) => check::check(context, args),
             Command::Plan(args) => plan::plan(context, args),
             Command::Run(args) => run::run(context, args),
+            Command::Watch(args) => watch::watch(context, args),
             Command::Resume(args) => run::resume(context, args),
             Command::Pause(args) => control::pause(context, args),
             Command::Cancel(args) => control::cancel(context, args),

@@ -20,11 +20,13 @@ mod degrade;
 mod overrides;
 mod repeat;
 mod retry;
+mod trigger;
 pub use approval::{ASK_HUMAN, Approval, TaskApproval};
 pub use degrade::Degrade;
 pub use overrides::Overrides;
 pub use repeat::{Loop, OnLimit, Over, Repeat, Row};
 pub use retry::{Retry, retries};
+pub use trigger::{Notify, Overlap, Trigger, TriggerSource};
 
 /// Budget a crew has where nobody states one.
 pub const DEFAULT_CAPS: Caps =
@@ -53,6 +55,8 @@ pub struct Crew {
     /// Every tool that some agent or task of this crew may call, by name, with its validator.
     pub tools: BTreeMap<String, Arc<ToolDef>>,
     pub notify: Option<Notify>,
+    /// Of the top crew only.
+    pub triggers: Vec<Trigger>,
     pub templates: Templates,
     /// Turns that no longer fit are summed up before they go. Not in runs of before there were summaries.
     pub summaries: bool,
@@ -311,12 +315,6 @@ pub enum ToolSource {
     Builtin { name: String, places: ToolPlaces },
     /// No shell: an argument vector with `{placeholders}`.
     Command { argv: Vec<String>, env: Vec<String> },
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notify {
-    pub command: Vec<String>,
-    pub on: Vec<String>,
 }
 
 /// Where in the crew tree a step stands.

@@ -33,5 +33,6 @@ mod streams;
 mod summaries;
 mod support;
 mod vendors;
+mod watch;
 mod whole_crew;
 mod wires;

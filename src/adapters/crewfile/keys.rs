@@ -3,8 +3,10 @@
 
 mod habits;
 mod tiers;
+mod triggers;
 pub use habits::HABITS;
 pub use tiers::TIERS;
+pub use triggers::{ONLY as TRIGGER_ONLY, TRIGGER};
 
 /// What a key takes.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +89,7 @@ pub static ROOT: Spec = Spec {
         key("notify", Kind::Table(&NOTIFY), "", "who is told"),
         later("memory", "what outlives a run"),
         later("knowledge", "files that agents search"),
-        later("triggers", "what starts a run"),
+        key("triggers", Kind::Named(&TRIGGER), "", "what starts a run"),
         later("webhooks", "runs started over HTTP"),
         later("defaults", "values for all agents and tasks"),
         later("profiles", "sets of overrides"),

@@ -25,7 +25,7 @@ use crate::core::machine::Texts;
 use crate::core::run::Entry;
 
 pub use lines::{Said, asks, said};
-use region::Region;
+pub use region::Region;
 use waits::Waits;
 
 /// How a run shows itself.
@@ -215,7 +215,7 @@ impl Drop for Progress {
 }
 
 /// The last lines of a run.
-fn last_lines(tally: &Tally, end: Option<&ends::End>, head: Option<&Hash>) -> Vec<String> {
+pub fn last_lines(tally: &Tally, end: Option<&ends::End>, head: Option<&Hash>) -> Vec<String> {
     let started = tally.started.as_deref();
     let crew = started.map(|started| clean(&started.crew)).unwrap_or_default();
     let offline = if started.is_some_and(|started| started.offline) { " [offline]" } else { "" };
