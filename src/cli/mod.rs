@@ -26,6 +26,7 @@ pub mod notifier;
 pub mod notify;
 pub mod open;
 pub mod out;
+pub mod people;
 pub mod plan;
 pub mod progress;
 pub mod prompts;
@@ -37,6 +38,7 @@ pub mod screen;
 pub mod show;
 pub mod tally;
 pub mod tools;
+pub mod watch;
 pub mod wiring;
 
 use std::ffi::OsString;
@@ -134,6 +136,9 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Run a crew, or a role prompt as a crew of one
     Run(run::RunArgs),
+    /// Serve the triggers of crews: a run for each file that arrives, at each time that comes
+    #[command(hide = true)]
+    Watch(watch::WatchArgs),
     /// Go on with a run from its last recorded event
     Resume(run::ResumeArgs),
     /// Finish the calls in flight, start nothing new
@@ -149,6 +154,18 @@ enum Command {
     Show(show::ShowArgs),
     /// List the runs, newest first
     Runs(runs::RunsArgs),
+    /// What waits for a person, over all runs
+    #[command(hide = true)]
+    Approvals(people::ApprovalsArgs),
+    /// Say yes to what a run asks, as it is or changed
+    #[command(hide = true)]
+    Approve(people::ApproveArgs),
+    /// Say no, and why: the agent reads it
+    #[command(hide = true)]
+    Reject(people::RejectArgs),
+    /// Answer a question of an agent
+    #[command(hide = true)]
+    Answer(people::AnswerArgs),
     /// What runs have used, by agent, model or task
     #[command(hide = true)]
     Cost(cost::CostArgs),
@@ -189,12 +206,17 @@ impl Command {
             Command::Check(args) => check::check(context, args),
             Command::Plan(args) => plan::plan(context, args),
             Command::Run(args) => run::run(context, args),
+            Command::Watch(args) => watch::watch(context, args),
             Command::Resume(args) => run::resume(context, args),
             Command::Pause(args) => control::pause(context, args),
             Command::Cancel(args) => control::cancel(context, args),
             Command::Replay(args) => replay::replay(context, args),
             Command::Show(args) => show::show(context, args),
             Command::Runs(args) => runs::runs(context, args),
+            Command::Approvals(args) => people::approvals(context, args),
+            Command::Approve(args) => people::approve(context, args),
+            Command::Reject(args) => people::reject(context, args),
+            Command::Answer(args) => people::answer(context, args),
             Command::Cost(args) => cost::cost(context, args),
             Command::Ledger(command) => ledger::ledger(context, command),
             Command::Audit(command) => audit::audit(context, command),

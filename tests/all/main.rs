@@ -1,5 +1,6 @@
 //! All integration tests, in one binary: it links once.
 
+mod approvals;
 mod budget;
 mod chaos;
 mod cli;
@@ -33,5 +34,6 @@ mod streams;
 mod summaries;
 mod support;
 mod vendors;
+mod watch;
 mod whole_crew;
 mod wires;

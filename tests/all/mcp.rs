@@ -275,3 +275,21 @@ fn calls_of_one_turn_run_at_the_same_time() {
     assert_eq!(place.outcomes().len(), 4);
     place.no_orphans();
 }
+
+#[test]
+fn a_server_s_table_says_which_calls_need_a_persons_yes() {
+    let place = Place::new("effect = 'read'\napprove_when = \"args.text == 'danger'\"");
+    place.script("echo", json!({"text": "fine"}));
+    place.folder.bosun(&["run", "crew.toml"]).expect(0);
+    let place = Place::new("effect = 'read'\napprove_when = \"args.text == 'danger'\"");
+    place.script("echo", json!({"text": "danger"}));
+    place.folder.bosun(&["run", "crew.toml"]).expect(12);
+    assert!(!place.log().contains("heard tools/call"), "{}", place.log());
+    let open = place.folder.bosun(&["approvals"]).expect(0).out;
+    let id = open.lines().nth(1).and_then(|line| line.split_whitespace().next()).unwrap().to_owned();
+    place.folder.bosun(&["approve", &id]).expect(0);
+    place.folder.bosun(&["resume"]).expect(0);
+    assert_eq!(place.outcomes(), [(Outcome::Ok, "echo: danger".to_owned())]);
+    place.folder.verify();
+    place.no_orphans();
+}

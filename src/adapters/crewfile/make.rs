@@ -12,7 +12,7 @@ use super::prompts::Shelf;
 use super::source::{below, beside};
 use super::tasks::Draft;
 use super::values::time;
-use super::{Loader, budget, degrade, files, graph, inputs, loops, repeat, scope, tasks, tools};
+use super::{Loader, approval, budget, degrade, files, graph, inputs, loops, repeat, scope, tasks, tools, triggers};
 use crate::core::crew::{Crew, Input, Loop, Notify, OnFailure, SubCrew, ToolDef};
 use crate::core::ids::Name;
 use crate::core::template::{Builder, Fences, Ty};
@@ -99,6 +99,7 @@ fn make(loader: &mut Loader<'_>, path: &str, doc: &Table, root: String, top: boo
         unsure: false,
     };
     making.shelf.replacements(loader);
+    approval::conditions(loader, &mut making);
     agents::read(loader, &mut making);
     budget.degrade = degrade::read(loader, &making, top);
     sub_crews(loader, &mut making, &task_names);
@@ -109,8 +110,9 @@ fn make(loader: &mut Loader<'_>, path: &str, doc: &Table, root: String, top: boo
     loops::read(loader, &mut making);
     graph::check(loader, &mut making);
     scope::templates(loader, &mut making);
+    let triggers = triggers::read(loader, &mut making);
     let output = graph::output(loader, &making);
-    finish(loader, making, budget, output)
+    Crew { triggers, ..finish(loader, making, budget, output) }
 }
 
 fn finish(loader: &mut Loader<'_>, making: Making<'_>, budget: crate::core::crew::Budget, output: usize) -> Crew {
@@ -153,6 +155,7 @@ fn finish(loader: &mut Loader<'_>, making: Making<'_>, budget: crate::core::crew
         crews,
         tools,
         notify,
+        triggers: Vec::new(),
         templates: shelf.builder.finish(),
         summaries: loader.sums_up(),
     }

@@ -2,6 +2,7 @@
 //! pass, and a crew is given only if there is none.
 
 mod agents;
+mod approval;
 mod budget;
 mod checks;
 mod degrade;
@@ -28,6 +29,7 @@ mod solo;
 mod source;
 mod tasks;
 mod tools;
+mod triggers;
 mod values;
 mod yaml;
 
@@ -43,7 +45,7 @@ use crate::core::money::{Caps, Price};
 
 pub use keys::{
     AGENT, BUDGET, CREW, DEGRADE, FRONT, GUARDRAIL, INPUT, Key, Kind, MODEL, NODE_BUDGET, NOTIFY, PRICE, PROVIDER,
-    REVIEW, REVISE, ROOT, SUB_CREW, Spec, TASK, TIERS, TOOL, WINDOW,
+    REVIEW, REVISE, ROOT, SUB_CREW, Spec, TASK, TIERS, TOOL, TRIGGER, WINDOW,
 };
 pub use places::{OutputAt, misplaced};
 pub use problem::{At, Bytes, CODES, Problem, Severity};

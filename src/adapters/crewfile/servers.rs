@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::Loader;
 use super::doc::{Entry, Table};
 use super::make::Making;
 use super::problem::{At, Problem};
 use super::tools::{LATER, cost, limits};
+use super::{Loader, approval};
 use crate::adapters::lockfile::Lock;
 use crate::adapters::models::secrets::is_variable;
 use crate::core::chat::{Effect, ToolSpec, wire_name};
-use crate::core::crew::{Link, Server, ToolDef, ToolSource};
+use crate::core::crew::{Approval, Link, Server, ToolDef, ToolSource};
 use crate::core::place::LOCK;
 use crate::core::schema::Schema;
 
@@ -79,12 +79,13 @@ pub(super) fn read(
             };
             match arguments {
                 Ok(arguments) => {
-                    drop(all.insert(spec.name.clone(), Arc::new(def(table, spec, arguments, &server, name))))
+                    let def = def(loader, table, spec, arguments, &server, name);
+                    all.insert(def.spec.name.clone(), Arc::new(def));
                 }
                 Err(why) => {
                     let message = format!("the tool `{}` cannot be offered: {why}", spec.name);
                     let help = format!("leave the tool out: `allow = […]` in [tools.{}]", server.name);
-                    loader.report(Problem::warning("W0703", &entry.key_at, message).help(help));
+                    loader.report(Problem::warning("W0704", &entry.key_at, message).help(help));
                 }
             }
         }
@@ -99,9 +100,17 @@ pub(super) fn read(
     loader.servers.push(Known { file: file.to_owned(), server: Arc::new(server), spec });
 }
 
-fn def(table: &Table, spec: ToolSpec, arguments: Schema, server: &Arc<Server>, tool: &str) -> ToolDef {
+fn def(
+    loader: &mut Loader<'_>,
+    table: &Table,
+    spec: ToolSpec,
+    arguments: Schema,
+    server: &Arc<Server>,
+    tool: &str,
+) -> ToolDef {
     let source = ToolSource::Mcp { server: server.clone(), tool: tool.to_owned() };
-    ToolDef { spec, arguments, max_calls: table.int("max_calls"), cost_per_call: cost(table), source }
+    let (max_calls, approval) = (table.int("max_calls"), approval::read(loader, table, &source));
+    ToolDef { spec, arguments, max_calls, cost_per_call: cost(table), approval, source }
 }
 
 /// What a table that says nothing says.
@@ -240,6 +249,7 @@ pub(super) fn stand_in(making: &mut Making<'_>, known: &Known, name: &str) {
     let Ok(arguments) = Schema::new(spec.parameters.clone()) else { return };
     let source = ToolSource::Mcp { server: known.server.clone(), tool: tool.to_owned() };
     let cost_per_call = crate::core::money::NanoUsd::ZERO;
-    let def = ToolDef { spec, arguments, max_calls: None, cost_per_call, source };
+    let approval = Approval::default();
+    let def = ToolDef { spec, arguments, max_calls: None, cost_per_call, approval, source };
     making.tools.insert(name.to_owned(), Arc::new(def));
 }

@@ -2,6 +2,7 @@
 //! each sees only the places, the program and the variables that it was given.
 
 pub(crate) mod ansi;
+mod ask;
 mod builtin;
 mod command;
 mod data;
@@ -20,6 +21,7 @@ use builtin::{BUILTINS, Builtin};
 pub use command::CommandSpec;
 pub use files::Grant;
 use files::Places;
+pub(crate) use files::walk::Glob;
 
 /// What a model is told about each builtin, with the builtin's own limits. Pure data.
 pub fn builtin_specs() -> Vec<ToolSpec> {

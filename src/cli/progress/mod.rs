@@ -24,8 +24,8 @@ use crate::core::ids::{BlobId, RunId, Seq};
 use crate::core::machine::Texts;
 use crate::core::run::Entry;
 
-pub use lines::{Said, said};
-use region::Region;
+pub use lines::{Said, asks, said};
+pub use region::Region;
 use waits::Waits;
 
 /// How a run shows itself.
@@ -154,7 +154,8 @@ impl Progress {
                 let lines: Vec<String> = news.into_iter().map(|line| format!("{time} {line}")).collect();
                 self.speak(&lines, now_ms);
             }
-            Mode::Json | Mode::Quiet => {}
+            Mode::Json => near.iter().for_each(|near| self.out.line(&waits::json_line(near, now_ms))),
+            Mode::Quiet => {}
         }
     }
 
@@ -214,7 +215,7 @@ impl Drop for Progress {
 }
 
 /// The last lines of a run.
-fn last_lines(tally: &Tally, end: Option<&ends::End>, head: Option<&Hash>) -> Vec<String> {
+pub fn last_lines(tally: &Tally, end: Option<&ends::End>, head: Option<&Hash>) -> Vec<String> {
     let started = tally.started.as_deref();
     let crew = started.map(|started| clean(&started.crew)).unwrap_or_default();
     let offline = if started.is_some_and(|started| started.offline) { " [offline]" } else { "" };

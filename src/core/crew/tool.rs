@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::approval::Approval;
 use super::server::Server;
 use crate::core::chat::ToolSpec;
 use crate::core::money::NanoUsd;
@@ -15,6 +16,7 @@ pub struct ToolDef {
     /// Calls of this tool over the run, where the crew caps them.
     pub max_calls: Option<u64>,
     pub cost_per_call: NanoUsd,
+    pub approval: Approval,
     /// How it is plugged in: adapters build the tool from this.
     pub source: ToolSource,
 }
