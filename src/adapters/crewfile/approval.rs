@@ -43,7 +43,7 @@ pub(super) fn conditions(loader: &mut Loader<'_>, making: &mut Making<'_>) {
         let server = format!("{}.", entry.key);
         let own = |name: &&String| **name == entry.key || name.starts_with(&server);
         let tools: Vec<String> = making.tools.keys().filter(own).cloned().collect();
-        let one = tools.iter().any(|name| *name == entry.key);
+        let one = tools.contains(&entry.key);
         let text_of = |name: &str| (name.to_owned(), Ty::Text);
         let mut names: BTreeMap<String, Ty> = ["tool", "agent", "step"].map(text_of).into();
         let args = making.tools.get(&entry.key).filter(|_| one).map_or(Ty::Any, |def| def.arguments.ty());
