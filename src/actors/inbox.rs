@@ -71,6 +71,7 @@ impl Inbox {
                 "pause" => Some(Event::Run(RunEvent::PauseAsked { cause: PauseCause::Asked, by })),
                 "cancel" => Some(Event::Run(RunEvent::CancelAsked { by })),
                 "settle" => settle_event(&row),
+                "tell" => return self.tell(ports, run, root, row).await,
                 other => {
                     if self.unknown.insert(key) {
                         tracing::warn!(kind = other, "a command this bosun does not know is left in the inbox");
@@ -84,6 +85,18 @@ impl Inbox {
                 return false;
             }
         }
+        self.forget(ports, run, &row).await
+    }
+
+    async fn tell(&mut self, ports: &Ports, run: &RunId, root: &ActorRef<RunMsg>, row: InboxRow) -> bool {
+        let (durable, answer) = oneshot::channel();
+        let told = root.cast(RunMsg::Tell { row: Box::new(row.clone()), durable }).is_ok() && answer.await.is_ok();
+        told && self.forget(ports, run, &row).await
+    }
+
+    /// `false` if it must be tried again.
+    async fn forget(&mut self, ports: &Ports, run: &RunId, row: &InboxRow) -> bool {
+        let key = (run.clone(), row.id);
         crash_point!(ports.crash, "inbox_taken");
         let (store, run, id) = (ports.store.clone(), run.clone(), row.id);
         let forgotten = tokio::task::spawn_blocking(move || store.inbox_done(&run, id)).await;

@@ -147,7 +147,7 @@ fn all(context: &Context, command: &clap::Command) {
     let groups: [(&str, &[&str]); 6] = [
         ("start", &["demo", "new", "doctor"]),
         ("define", &["check", "plan", "prompts"]),
-        ("run", &["run", "resume", "pause", "cancel", "replay"]),
+        ("run", &["run", "resume", "pause", "cancel", "tell", "replay"]),
         ("look", &["runs", "show", "cost"]),
         ("govern", &["ledger", "audit"]),
         ("meta", &["config", "prices", "gc", "tools", "help"]),

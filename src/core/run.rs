@@ -1,7 +1,7 @@
 //! A run: the fold of its journal, and the slice of it that each actor needs. Invariant: there is one
 //! fold; a fresh run folds one entry, a resumed run many, replay every prefix.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::agent::{Agent, Decision};
@@ -13,7 +13,9 @@ use super::machine::{Control, Decided, IllegalEvent, Refusal, World};
 use super::plan::{Plan, PlanStep};
 
 mod replay;
+mod tell;
 pub use replay::{Divergence, Replay};
+pub use tell::{Deaf, Hearer};
 
 /// An event in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub struct Run {
     /// Calls that are open: held, and neither answered, failed nor lost.
     pub open_calls: BTreeMap<CallId, AgentRef>,
     pub id: Option<RunId>,
+    /// Messages of the inbox that are on record.
+    pub taken: BTreeSet<u64>,
 }
 
 impl Run {
@@ -59,6 +63,7 @@ impl Run {
             seen: BTreeMap::new(),
             open_calls: BTreeMap::new(),
             id: None,
+            taken: BTreeSet::new(),
         }
     }
 
@@ -105,14 +110,21 @@ impl Run {
                 })?;
                 self.plans.insert(step.clone(), Plan::new(step.clone(), crew));
             }
-            Event::Task(TaskEvent::Assigned { agent, .. }) if !self.agents.contains_key(agent) => {
-                let machine = Agent::begun(agent.clone(), self.control.clone());
-                self.agents.insert(agent.clone(), machine);
+            Event::Task(TaskEvent::Assigned { agent, .. }) => self.meet(agent),
+            Event::Task(TaskEvent::Told { agent, id, .. }) => {
+                self.taken.insert(*id);
+                self.meet(agent);
             }
             Event::Run(_) => self.scopes.apply(event),
             Event::Task(_) | Event::Call(_) | Event::Tool(_) | Event::Ledger(_) => {}
         }
         Ok(())
+    }
+
+    fn meet(&mut self, agent: &AgentRef) {
+        if !self.agents.contains_key(agent) {
+            self.agents.insert(agent.clone(), Agent::begun(agent.clone(), self.control.clone()));
+        }
     }
 
     fn note_call(&mut self, event: &Event) {

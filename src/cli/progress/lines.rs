@@ -171,6 +171,14 @@ fn task(tally: &Tally, event: &TaskEvent, verdict: Option<&str>) -> Option<Said>
         TaskEvent::Accepted { step, attempt, by, .. } => {
             Said::new("accepted", Tone::Dim, format!("{step}: the answer of attempt {attempt}, by {}", clean(by)))
         }
+        TaskEvent::Told { agent, by, .. } => {
+            let words = verdict.unwrap_or_default();
+            Said::new("told", Tone::Strong, format!("{agent} by {}: {words}", clean(by)))
+        }
+        TaskEvent::Heard { step, agent, answered, .. } => {
+            let more = if *answered { ": it had answered, and takes one more turn" } else { "" };
+            Said::new("heard", Tone::Dim, format!("{step} {agent}{more}"))
+        }
         TaskEvent::Woken { .. } | TaskEvent::Concluding { .. } => return None,
     })
 }

@@ -47,7 +47,9 @@ pub(super) fn print(context: &Context, store: Arc<dyn Store>, row: RunRow, args:
 /// One entry in at most `columns`, unless its step alone is wider.
 fn line(entry: &Entry, time: &str, verdict: Option<&str>, columns: usize) -> String {
     let (place, mut facts) = facts(&entry.event);
-    if let Some(verdict) = verdict {
+    if let (Some(words), Event::Task(TaskEvent::Told { .. })) = (verdict, &entry.event) {
+        facts.push(words.to_owned());
+    } else if let Some(verdict) = verdict {
         facts.insert(facts.len().min(1), format!("verdict={verdict}"));
     }
     let head = format!("{:>5} {time} {:<19} {place}", entry.seq, entry.event.kind());
@@ -221,6 +223,11 @@ fn task(event: &TaskEvent) -> (String, Vec<String>) {
         }
         TaskEvent::Summarised { step, dropped: (from, to), .. } => {
             (step.to_string(), vec![format!("one message for {from} to {to}")])
+        }
+        TaskEvent::Told { agent, by, .. } => (agent.to_string(), vec![format!("by {}", clean(by))]),
+        TaskEvent::Heard { step, agent, answered, .. } => {
+            let more = if *answered { "one more turn" } else { "" };
+            (step.to_string(), vec![agent.to_string(), more.to_owned()])
         }
         TaskEvent::Concluding { step, agent, .. } => (step.to_string(), vec![agent.to_string()]),
     };

@@ -182,8 +182,8 @@ impl Engine {
         if let Some(watcher) = &watcher {
             let _ = watcher.send(entry);
         }
-        let (crew, opening) = (ready.crew, Vec::new());
-        let launch = Launch { id: id.clone(), epoch, crew, rows, opening, time_left };
+        let (crew, opening, told) = (ready.crew, Vec::new(), Vec::new());
+        let launch = Launch { id: id.clone(), epoch, crew, rows, opening, told, time_left };
         self.launch(launch, ports, watcher).await
     }
 
@@ -225,10 +225,11 @@ impl Engine {
             let cancel = inbox.iter().find(|row| row.kind == "cancel");
             let cancel = cancel.map(|row| Event::Run(RunEvent::CancelAsked { by: row.by.clone() }));
             let opening = settles.chain(opening).chain(cancel).collect();
-            let launch = Launch { id: run.clone(), epoch, crew: ready.crew, rows, opening, time_left };
+            let told = inbox.iter().filter(|row| row.kind == "tell").cloned().collect();
+            let launch = Launch { id: run.clone(), epoch, crew: ready.crew, rows, opening, told, time_left };
             let live = self.launch(launch, ports, watcher).await?;
             // What this bosun does not know is left for one that does.
-            for row in inbox.iter().filter(|row| ["pause", "cancel", "settle"].contains(&row.kind.as_str())) {
+            for row in inbox.iter().filter(|row| ["pause", "cancel", "settle", "tell"].contains(&row.kind.as_str())) {
                 crash_point!(crash, "inbox_opened");
                 self.store.inbox_done(run, row.id)?;
             }

@@ -47,6 +47,7 @@ impl Agent {
             return unusable("the answer was empty");
         }
         match self.accept(spec, content) {
+            Ok(_) if self.goes_on(job, spec) => self.hear(world, job, spec, true),
             Ok((text, typed)) => {
                 let mut decided = Decided::default();
                 let text = Some(decided.keep(text));
@@ -71,7 +72,7 @@ impl Agent {
     }
 
     /// The result's text, and whether it is typed; or why the answer cannot be used.
-    fn accept(&self, spec: &Spec, content: &str) -> Result<(String, bool), (ErrorClass, String)> {
+    pub(super) fn accept(&self, spec: &Spec, content: &str) -> Result<(String, bool), (ErrorClass, String)> {
         let (text, value) = match &spec.schema {
             None => (content.to_owned(), None),
             Some(schema) => {
