@@ -31,6 +31,7 @@ mod store;
 mod streams;
 mod summaries;
 mod support;
+mod tell;
 mod vendors;
 mod whole_crew;
 mod wires;

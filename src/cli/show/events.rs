@@ -11,8 +11,8 @@ use crate::cli::open::{StoreTexts, decode};
 use crate::cli::progress;
 use crate::cli::screen::{cap, caps, clean, clock, count, excerpt, rfc3339, span, tokens, usd, width};
 use crate::core::event::{
-    AlertAt, Answered, CallEvent, Event, Held, LedgerEvent, ParkCause, PauseCause, RateLimited, RunEvent, TaskEvent,
-    TaskResult, ToolEvent, Work,
+    AlertAt, Answered, CallEvent, Event, Held, LedgerEvent, ParkCause, PauseCause, RateLimited, Replaced, RunEvent,
+    TaskEvent, TaskResult, ToolEvent, Work,
 };
 use crate::core::ids::Seq;
 use crate::core::money::Usage;
@@ -200,14 +200,7 @@ fn task(event: &TaskEvent) -> (String, Vec<String>) {
         TaskEvent::FileFailed { step, path, message: why } => (step.to_string(), vec![clean(path), message(why)]),
         TaskEvent::Crashed { step, agent, message: why } => (step.to_string(), vec![agent.to_string(), message(why)]),
         TaskEvent::Woken { step, agent } => (step.to_string(), vec![agent.to_string()]),
-        TaskEvent::Shrunk { step, replaced, dropped, .. } => {
-            let gone = dropped.map(|(from, to)| format!("messages {from} to {to} left out"));
-            let shorter = match replaced.len() as u64 {
-                0 => String::new(),
-                n => format!("{} shortened", count(n, "message")),
-            };
-            (step.to_string(), std::iter::once(shorter).chain(gone).collect())
-        }
+        TaskEvent::Shrunk { step, replaced, dropped, .. } => (step.to_string(), shrunk(replaced, *dropped)),
         TaskEvent::Cooling { step, model, until_ms, .. } => {
             let until = match until_ms {
                 &u64::MAX => "until a trial call has ended".to_owned(),
@@ -232,6 +225,15 @@ fn task(event: &TaskEvent) -> (String, Vec<String>) {
         TaskEvent::Concluding { step, agent, .. } => (step.to_string(), vec![agent.to_string()]),
     };
     (step, facts)
+}
+
+fn shrunk(replaced: &[Replaced], dropped: Option<(u32, u32)>) -> Vec<String> {
+    let gone = dropped.map(|(from, to)| format!("messages {from} to {to} left out"));
+    let shorter = match replaced.len() as u64 {
+        0 => String::new(),
+        n => format!("{} shortened", count(n, "message")),
+    };
+    std::iter::once(shorter).chain(gone).collect()
 }
 
 fn used(usage: &Usage) -> String {
