@@ -132,6 +132,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("E0210", "A revise loop that cannot run."),
     ("E0211", "A `for_each` that cannot run."),
     ("E0212", "An `on_error` that cannot run."),
+    ("E0213", "A debate that cannot run."),
     ("E0301", "A model has no price, so its calls cannot be held to the budget."),
     ("E0302", "A budget that can never be met."),
     ("E0401", "A prompt file that does not exist."),

@@ -44,6 +44,9 @@ pub struct Loop {
     pub on_limit: OnLimit,
     /// The body's tasks repeat over the same items: one loop per item.
     pub per_item: bool,
+    /// Its tasks argue, each with what the others said last, and all go on from their own turns: the task
+    /// whose result is the debate's, the judge of it or the last who speaks.
+    pub debate: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
