@@ -8,6 +8,7 @@ mod crashpoints;
 mod crewfile;
 mod crews;
 mod day;
+mod debate;
 mod degrade;
 mod demo;
 mod embed;

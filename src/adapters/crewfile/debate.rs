@@ -290,7 +290,7 @@ fn until(
     names.insert("round".into(), Ty::Number);
     let typing = Typing { names, bare: None };
     let node = settings.get("until");
-    let all = format!("round >= {max_rounds}");
+    let all = Loop::all_rounds(max_rounds);
     let text = node.map_or(Some(all.as_str()), Node::text)?;
     match making.shelf.builder.condition(text, &typing) {
         Ok((condition, _)) => Some(condition),

@@ -196,8 +196,10 @@ fn rounds(crew: &Crew, task: &Task, found: &Loop) -> String {
         let names: Vec<&str> = found.body.iter().map(|index| crew.tasks[*index].name.as_str()).collect();
         let rounds = count(u64::from(most), "round");
         return match judge == &task.name {
+            true if found.takes_all_rounds() => format!("debate of {}, {rounds}", names.join(", ")),
             true => {
-                format!("debate of {} until {}, at most {rounds}", names.join(", "), excerpt(&found.until.0, CONDITION))
+                let until = excerpt(&found.until.0, CONDITION);
+                format!("debate of {} until {until}, at most {rounds}", names.join(", "))
             }
             false => format!("at most {rounds} with {judge}"),
         };

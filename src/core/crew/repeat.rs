@@ -49,6 +49,16 @@ pub struct Loop {
     pub debate: Option<usize>,
 }
 
+impl Loop {
+    /// The `until` of a debate that states none: it takes all its rounds.
+    pub fn all_rounds(max_rounds: u32) -> String {
+        format!("round >= {max_rounds}")
+    }
+    pub fn takes_all_rounds(&self) -> bool {
+        self.debate.is_some() && *self.until.0 == *Loop::all_rounds(self.max_rounds)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnLimit {
     Accept,
