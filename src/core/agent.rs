@@ -6,7 +6,8 @@
 //!                    ^  |  --Queued--> Queued     |           |--Started, Refused--> Tools --all returned--> Ready
 //!                    |  |  --Exhausted--> Blocked |           |--AttemptFailed--> Ready
 //!                    |  |                         |           '--NeedsReview--> Review
-//!                    |  '--Shrunk, Concluding--> Ready        Failed --AttemptFailed | NeedsReview--> …
+//!                    |  '--Shrunk, Concluding, Heard--> Ready <--Heard-- Judging (it was told something)
+//!                    |                                        Failed --AttemptFailed | NeedsReview--> …
 //!                    '--Woken-- Backoff <--Failed, transient--|    Review --Accepted--> Finished | NeedsReview
 //! ```
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use boatswain::core::event::{CallEvent, Event, TaskEvent};
 
 use super::stand_in::{Behaviour, Seen};
-use super::support::{Folder, Provider, kill9, until, wait};
+use super::support::{Dice, Folder, Provider, kill9, size, until, wait};
 
 const NOTE: &str = "Leave out the pumps.";
 
@@ -304,5 +304,119 @@ fn a_told_agent_that_is_killed_between_all_its_calls_repeats_nothing() {
     assert_eq!(messages(&provider.seen()[1]), messages(&provider.seen()[2]), "the same prompt again");
     let heard = folder.events().iter().filter(|event| matches!(event, Event::Task(TaskEvent::Heard { .. }))).count();
     assert_eq!(heard, 1);
+    folder.verify();
+}
+
+/// A Chat Completions body that asks for tools.
+fn asks(name: &str, arguments: &str) -> Behaviour {
+    let call = serde_json::json!({"id": "c1", "type": "function", "function": {"name": name, "arguments": arguments}});
+    let message = serde_json::json!({"role": "assistant", "content": "", "tool_calls": [call]});
+    let usage = serde_json::json!({"prompt_tokens": 9, "completion_tokens": 7, "total_tokens": 16});
+    let choice = serde_json::json!({"index": 0, "message": message, "finish_reason": "tool_calls"});
+    Behaviour::Body(serde_json::json!({"id": "c", "choices": [choice], "usage": usage}).to_string())
+}
+
+#[test]
+fn told_while_its_tool_runs_it_hears_behind_the_results() {
+    let provider = Provider::start();
+    provider.push(asks("nap", "{}"));
+    let body = format!(
+        "{}[tools.nap]\nkind = \"command\"\ncommand = [\"sleep\", \"0.7\"]\nisolation = \"none\"\ndescription = \"Naps\"\n",
+        ONE.replacen("model = \"m\"", "model = \"m\"\ntools = [\"nap\"]", 1)
+    );
+    let folder = folder(&provider, &body);
+    let child = folder.start(&["run", "crew.toml", "-q"]);
+    until("the tool runs", || has(&folder, "tool.started"));
+    folder.bosun(&["tell", "latest", "writer", NOTE]).expect(0);
+    let ran = wait(child).expect(0);
+    assert_eq!((ran.out.as_str(), provider.requests()), ("Answer 2.\n", 2));
+    let roles: Vec<String> = messages(&provider.seen()[1]).into_iter().map(|(role, _)| role).collect();
+    assert_eq!(roles, ["system", "user", "assistant", "tool", "user"]);
+    assert_eq!(places(&provider, NOTE), [(1, 4)]);
+    let audit = folder.bosun(&["audit", "list"]).expect(0).out;
+    assert!(audit.contains("told writer something"), "{audit}");
+    folder.verify();
+}
+
+/// One waits for the money that the other holds, and is told something meanwhile.
+#[test]
+fn told_while_it_waits_for_budget() {
+    let provider = Provider::start();
+    slow_first(&provider);
+    let long = "word ".repeat(80);
+    let body = format!(
+        "[budget]\nmax_tokens = 1600\n[agents]\nann = {{ model = \"m\" }}\nben = {{ model = \"m\" }}\n\
+        [tasks.a]\nagent = \"ann\"\ndescription = \"Do <a> {long}\"\n[tasks.b]\nagent = \"ben\"\ndescription = \"Do <b> {long}\"\nafter = []\n\
+        [crew]\noutput = \"b\"\n"
+    );
+    let folder = folder(&provider, &body);
+    let child = folder.start(&["run", "crew.toml", "-q"]);
+    until("one waits", || has(&folder, "call.queued"));
+    let waits = folder.events().into_iter().find_map(|event| match event {
+        Event::Call(CallEvent::Queued { agent, .. }) => Some(agent.to_string()),
+        _ => None,
+    });
+    let waits = waits.unwrap();
+    folder.bosun(&["tell", "latest", &waits, NOTE]).expect(0);
+    until("it is heard", || has(&folder, "agent.heard"));
+    wait(child).expect(0);
+    assert_eq!((provider.requests(), places(&provider, NOTE)), (2, vec![(1, 2)]));
+    folder.verify();
+}
+
+/// Told at random moments by other processes while its own is killed at random: each message is on record
+/// once, and each is in the prompts of a run that still had a turn for it.
+#[test]
+fn told_and_killed_at_random_each_message_is_recorded_once() {
+    let provider = Provider::start();
+    provider.server.respond(|_, number| (Duration::from_millis(15), Behaviour::Answer(format!("Answer {number}."))));
+    let tasks: String = (1..=40)
+        .map(|n| {
+            let after = if n > 1 { format!("context = [\"t{}\"]\n", n - 1) } else { String::new() };
+            format!("[tasks.t{n}]\nagent = \"clerk\"\ndescription = \"Do <{n}>\"\n{after}")
+        })
+        .collect();
+    let folder = folder(&provider, &format!("[agents.clerk]\nmodel = \"m\"\nmemory = \"run\"\n{tasks}"));
+    let mut dice = Dice::new(11);
+    let (mut told, mut kills) = (0u64, 0u64);
+    let most = size("TELLS", 10);
+    while told < most {
+        let child = folder.start(&["run", "crew.toml", "--key", "k", "-q"]);
+        let seen = provider.requests();
+        let begun = std::time::Instant::now();
+        let enough = || begun.elapsed() > Duration::from_millis(900);
+        until("a request", || provider.requests() > seen || enough());
+        std::thread::sleep(Duration::from_millis(dice.below(20)));
+        let ran = folder.bosun(&["tell", "latest", "clerk", &format!("Message {told} end.")]);
+        if ran.code == Some(2) {
+            wait(child);
+            break;
+        }
+        ran.expect(0);
+        told += 1;
+        std::thread::sleep(Duration::from_millis(dice.below(80)));
+        kill9(child.id());
+        kills += u64::from(wait(child).code.is_none());
+    }
+    // Left behind in the inbox by a process that was killed first, it is taken up here.
+    let ran = folder.bosun(&["run", "crew.toml", "--key", "k"]);
+    let ran = if ran.code == Some(16) { folder.bosun(&["resume"]) } else { ran };
+    ran.expect(0);
+    let events = folder.events();
+    let ids: Vec<u64> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Task(TaskEvent::Told { id, .. }) => Some(*id),
+            _ => None,
+        })
+        .collect();
+    let mut unique = ids.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    assert_eq!((ids.len() as u64, unique.len()), (told, ids.len()), "{told} told, {kills} kills: {ids:?}");
+    assert!(told >= most / 2 && kills > 0, "{told} told, {kills} kills");
+    for message in 0..told {
+        assert!(!places(&provider, &format!("Message {message} end.")).is_empty(), "{message} of {told} was not heard");
+    }
     folder.verify();
 }
