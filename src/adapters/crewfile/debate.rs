@@ -50,7 +50,7 @@ impl Part {
 }
 
 /// What a debate does otherwise, and why.
-const REFUSED: [(&str, &str); 12] = [
+const REFUSED: [(&str, &str); 13] = [
     ("agent", "a debate names its agents itself"),
     ("crew", "a debate names its agents itself"),
     ("tool", "a debate names its agents itself"),
@@ -58,6 +58,7 @@ const REFUSED: [(&str, &str); 12] = [
     ("for_each", "let a sub-crew debate, and repeat that"),
     ("key", "a debate is not repeated"),
     ("max_items", "a debate is not repeated"),
+    ("max_parallel", "a debate is not repeated"),
     ("window", "a debate is not repeated"),
     ("review", "a debate has a `judge`; let another task review its result"),
     ("revise", "a debate has a `judge`; let another task judge"),
@@ -108,27 +109,34 @@ pub(super) fn read<'d>(
     let after = tasks::others(loader, known, table, "after", &mut named);
     let (first, speakers) = (making.drafts.len(), voices.len());
     let mut spoken = context;
-    let making_of = |part: Part, name: Name, who: Who, schema: Option<Schema>, context: Vec<Name>| {
-        let at = entry.key_at.clone();
-        (part, name, who, schema, context, after.clone(), named.clone(), at)
-    };
     let mut made = Vec::new();
     for (number, voice) in voices.iter().enumerate() {
         let closes = judge.is_none() && number + 1 == speakers;
         let own = if closes { Some(name.clone()) } else { part_name(loader, making, &name, voice, entry) };
         let Some(own) = own else { continue };
         let part = Part { first, speakers, closes, result: judge.is_none() };
-        made.push(making_of(part, own.clone(), Who::Agent(voice.0.clone()), schemas.0.clone(), spoken.clone()));
+        let (who, context) = (Who::Agent(voice.0.clone()), spoken.clone());
+        made.push(Made { part, name: own.clone(), who, schema: schemas.0.clone(), context });
         spoken.push(own);
     }
     if let Some(judge) = judge {
         let part = Part { first, speakers, closes: true, result: true };
-        made.push(making_of(part, name, Who::Agent(judge), schemas.1, spoken));
+        made.push(Made { part, name, who: Who::Agent(judge), schema: schemas.1, context: spoken });
     }
-    for (part, name, who, schema, context, after, named, at) in made {
-        let draft = draft(loader, making, table, (part, name, who, schema), (context, after), named, at);
+    for one in made {
+        let draft = draft(loader, making, table, one, (&after, &named, &entry.key_at));
         making.drafts.push(draft);
     }
+}
+
+/// One part as its task is to be.
+struct Made {
+    part: Part,
+    name: Name,
+    who: Who,
+    schema: Option<Schema>,
+    /// What comes before it: of the task, and who speaks before.
+    context: Vec<Name>,
 }
 
 /// Those who argue, each once.
@@ -218,11 +226,11 @@ fn draft<'d>(
     loader: &mut Loader<'_>,
     making: &mut Making<'_>,
     table: &'d Table,
-    (part, name, who, schema): (Part, Name, Who, Option<Schema>),
-    (context, after): (Vec<Name>, Vec<Name>),
-    named: BTreeMap<Name, At>,
-    at: At,
+    made: Made,
+    (after, named, at): (&[Name], &BTreeMap<Name, At>, &At),
 ) -> Draft<'d> {
+    let Made { part, name, who, schema, context } = made;
+    let (after, named, at) = (after.to_vec(), named.clone(), at.clone());
     let own = Layer::of(table);
     let narrowed = table.get("tools").map(|_| {
         let names: Vec<_> = table.texts("tools").into_iter().map(|(tool, at)| (tool.to_owned(), at.clone())).collect();
