@@ -90,7 +90,8 @@ impl JournalHandle {
         subscribed.filter(|at_hand| *at_hand).map(drop)
     }
     /// For a subject that no entry has named yet: what else it hears is always at hand, so its actor does
-    /// not wait to be told. Whatever its parent appends after this reaches it.
+    /// not wait to be told. Whatever its parent appends after this reaches it. (A person's message that its
+    /// parent has not folded refuses that append, and the actor is raised again from the journal.)
     pub fn subscribe_fresh(&self, subject: Subject, since: Seq, deliver: Deliver) {
         let (reply, _) = oneshot::channel();
         // If the journal has ended, the parent's next append says so.
