@@ -37,6 +37,7 @@ pub mod runs;
 pub mod screen;
 pub mod show;
 pub mod tally;
+pub mod tell;
 pub mod tools;
 pub mod watch;
 pub mod wiring;
@@ -147,6 +148,9 @@ enum Command {
     /// End a run for good
     #[command(hide = true)]
     Cancel(control::ControlArgs),
+    /// Say something to an agent of a run: it hears it at its next turn
+    #[command(hide = true)]
+    Tell(tell::TellArgs),
     /// Derive every decision of a run again from its journal; sends nothing, costs nothing
     #[command(hide = true)]
     Replay(replay::ReplayArgs),
@@ -210,6 +214,7 @@ impl Command {
             Command::Resume(args) => run::resume(context, args),
             Command::Pause(args) => control::pause(context, args),
             Command::Cancel(args) => control::cancel(context, args),
+            Command::Tell(args) => tell::tell(context, args),
             Command::Replay(args) => replay::replay(context, args),
             Command::Show(args) => show::show(context, args),
             Command::Runs(args) => runs::runs(context, args),

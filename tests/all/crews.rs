@@ -238,6 +238,50 @@ fn inbox_files_a_file_and_goes_on_when_it_is_killed_after_the_move() {
 }
 
 #[test]
+fn debate_is_argued_by_two_sides_and_decided() {
+    let copy = Copy::new();
+    let ran = copy.done(&["run", "crews/debate.toml", "--input", "source=README.md"]);
+    let decision: serde_json::Value = serde_json::from_str(&copy.read("out/decision.json")).unwrap();
+    assert!(decision["decision"].as_str().unwrap().contains("(README.md:"), "{decision}");
+    assert!(ran.err.contains("round 1 of topic_skeptic: again"), "{}", ran.err);
+    assert!(ran.err.contains("round 2 of topic_skeptic: the debate is over"), "{}", ran.err);
+    let (advocate, carries) = asked(&copy, "topic_advocate#2");
+    assert!(advocate.starts_with("Round 2 of at most 3.") && carries, "{advocate}");
+    assert!(advocate.contains("<skeptic>{\"argument\":"), "{advocate}");
+}
+
+/// With replies as a model might give them: they agree in the third round only, and the judge reads its words.
+#[test]
+fn debate_goes_on_until_both_sides_agree() {
+    let mut copy = Copy::new();
+    let says = |step: &str, argument: &str, agree: bool| {
+        format!("[[reply]]\nstep = \"{step}\"\njson = {{ argument = \"{argument}\", agree = {agree} }}\n")
+    };
+    let script: String = [
+        says("topic_advocate#1", "Ship: the fix is small.", true),
+        says("topic_skeptic#1", "Nobody has tried the rollback.", false),
+        says("topic_advocate#2", "Ship once the rollback is tried.", false),
+        says("topic_skeptic#2", "Then it holds, but for the weekend.", true),
+        says("topic_advocate#3", "Ship on Thursday, with a rollback that was tried.", true),
+        says("topic_skeptic#3", "I would sign that.", true),
+        "[[reply]]\nstep = \"topic\"\njson = { decision = \"Thursday\", because = [\"Skeptic: rollback\"], open = [] }\n".into(),
+    ]
+    .concat();
+    copy.0.file("replies.toml", &script);
+    let script = copy.0.path().join("replies.toml").display().to_string();
+    copy.0.env("BOSUN_SCRIPT", &script);
+    let args = ["run", "crews/debate.toml", "--input", "source=README.md", "--model", "scripted/replies"];
+    let ran = copy.0.bosun(&args).expect(0);
+    let decision: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(decision["decision"], "Thursday");
+    let (judge, carries) = asked(&copy, "topic");
+    let words = ["Ship on Thursday, with a rollback that was tried.", "I would sign that."];
+    assert!(words.iter().all(|words| judge.contains(words)) && !judge.contains("but for the weekend"), "{judge}");
+    assert!(judge.contains("after round 3") && !carries, "{judge}");
+    copy.0.verify();
+}
+
+#[test]
 fn a_prompt_runs_as_a_crew_of_one() {
     let copy = Copy::new();
     let ran = copy.done(&["run", "prompts/summarise.md", "--input", "file=README.md", "--offline"]);
