@@ -94,7 +94,7 @@ fn too_small(loaded: &mut Loaded) {
 }
 
 /// Reads the crew at `path`, absolute, with the project that it stands in.
-fn load(context: &Context, path: &Path) -> Result<Loaded, Failure> {
+pub fn load(context: &Context, path: &Path) -> Result<Loaded, Failure> {
     let project = Project::at(context, crewfile::project_root(path), Flags::new())?;
     let inside = crew::place(&project.root, &context.cwd, path)?;
     let overrides = Overrides { usual_model: project.settings.model.clone(), ..Overrides::default() };
@@ -105,7 +105,7 @@ fn load(context: &Context, path: &Path) -> Result<Loaded, Failure> {
 }
 
 /// `crew.toml` and `crews/*.toml` of a folder.
-fn crews(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn crews(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let own = folder.join("crew.toml");
     let entries = std::fs::read_dir(folder.join("crews")).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> =

@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod append;
+pub mod approve;
 pub mod audit;
 pub mod check;
 pub mod config;
@@ -25,6 +26,7 @@ pub mod notifier;
 pub mod notify;
 pub mod open;
 pub mod out;
+pub mod people;
 pub mod plan;
 pub mod progress;
 pub mod prompts;
@@ -35,7 +37,9 @@ pub mod runs;
 pub mod screen;
 pub mod show;
 pub mod tally;
+pub mod tell;
 pub mod tools;
+pub mod watch;
 pub mod wiring;
 
 use std::ffi::OsString;
@@ -47,6 +51,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::failure::{Exit, Failure, Outcome};
 use self::out::{Color, Out, Tone};
+use crate::adapters::mcp::leash;
 use crate::adapters::models::secrets::Env;
 use crate::adapters::settings::Flags;
 
@@ -132,6 +137,9 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Run a crew, or a role prompt as a crew of one
     Run(run::RunArgs),
+    /// Serve the triggers of crews: a run for each file that arrives, at each time that comes
+    #[command(hide = true)]
+    Watch(watch::WatchArgs),
     /// Go on with a run from its last recorded event
     Resume(run::ResumeArgs),
     /// Finish the calls in flight, start nothing new
@@ -140,6 +148,9 @@ enum Command {
     /// End a run for good
     #[command(hide = true)]
     Cancel(control::ControlArgs),
+    /// Say something to an agent of a run: it hears it at its next turn
+    #[command(hide = true)]
+    Tell(tell::TellArgs),
     /// Derive every decision of a run again from its journal; sends nothing, costs nothing
     #[command(hide = true)]
     Replay(replay::ReplayArgs),
@@ -147,6 +158,18 @@ enum Command {
     Show(show::ShowArgs),
     /// List the runs, newest first
     Runs(runs::RunsArgs),
+    /// What waits for a person, over all runs
+    #[command(hide = true)]
+    Approvals(people::ApprovalsArgs),
+    /// Say yes to what a run asks, as it is or changed
+    #[command(hide = true)]
+    Approve(people::ApproveArgs),
+    /// Say no, and why: the agent reads it
+    #[command(hide = true)]
+    Reject(people::RejectArgs),
+    /// Answer a question of an agent
+    #[command(hide = true)]
+    Answer(people::AnswerArgs),
     /// What runs have used, by agent, model or task
     #[command(hide = true)]
     Cost(cost::CostArgs),
@@ -187,12 +210,18 @@ impl Command {
             Command::Check(args) => check::check(context, args),
             Command::Plan(args) => plan::plan(context, args),
             Command::Run(args) => run::run(context, args),
+            Command::Watch(args) => watch::watch(context, args),
             Command::Resume(args) => run::resume(context, args),
             Command::Pause(args) => control::pause(context, args),
             Command::Cancel(args) => control::cancel(context, args),
+            Command::Tell(args) => tell::tell(context, args),
             Command::Replay(args) => replay::replay(context, args),
             Command::Show(args) => show::show(context, args),
             Command::Runs(args) => runs::runs(context, args),
+            Command::Approvals(args) => people::approvals(context, args),
+            Command::Approve(args) => people::approve(context, args),
+            Command::Reject(args) => people::reject(context, args),
+            Command::Answer(args) => people::answer(context, args),
             Command::Cost(args) => cost::cost(context, args),
             Command::Ledger(command) => ledger::ledger(context, command),
             Command::Audit(command) => audit::audit(context, command),
@@ -209,6 +238,10 @@ impl Command {
 
 /// The whole program: parses, executes, and turns the outcome into words and an exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if args.get(1).is_some_and(|word| word == leash::WORD) {
+        return ExitCode::from(leash::run(args.into_iter().skip(2)));
+    }
     let env: Env =
         std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
     let no_color = env.get("NO_COLOR").is_some_and(|value| !value.is_empty());

@@ -7,20 +7,30 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::chat::{Milli, Settings, ToolSpec};
+use super::chat::Settings;
 use super::failure::{Parameter, Refuses};
 use super::ids::{Name, Step};
 use super::money::{Caps, NanoUsd, Price};
 use super::schema::Schema;
 use super::template::{Condition, TemplateName, Templates};
 
+mod approval;
 mod bind;
 mod degrade;
 mod overrides;
 mod repeat;
+mod retry;
+mod server;
+mod tool;
+mod trigger;
+pub use approval::{ASK_HUMAN, Approval, TaskApproval};
 pub use degrade::Degrade;
 pub use overrides::Overrides;
 pub use repeat::{Loop, OnLimit, Over, Repeat, Row};
+pub use retry::{Retry, retries};
+pub use server::{Link, Server};
+pub use tool::{ToolDef, ToolPlaces, ToolSource};
+pub use trigger::{Notify, Overlap, Trigger, TriggerSource};
 
 /// Budget a crew has where nobody states one.
 pub const DEFAULT_CAPS: Caps =
@@ -49,6 +59,8 @@ pub struct Crew {
     /// Every tool that some agent or task of this crew may call, by name, with its validator.
     pub tools: BTreeMap<String, Arc<ToolDef>>,
     pub notify: Option<Notify>,
+    /// Of the top crew only.
+    pub triggers: Vec<Trigger>,
     pub templates: Templates,
     /// Turns that no longer fit are summed up before they go. Not in runs of before there were summaries.
     pub summaries: bool,
@@ -228,6 +240,7 @@ pub struct Task {
     pub repeat: Option<Repeat>,
     /// Index into [`Crew::loops`] of the loop whose body this task is in.
     pub in_loop: Option<usize>,
+    pub approval: TaskApproval,
     /// Counted attempts, then `on_error` or review.
     pub attempts: u32,
     /// Entry k (from 1) applies to attempt k + 1.
@@ -239,26 +252,6 @@ pub struct Task {
     pub model: Option<Arc<Model>>,
     pub max_output: Option<u64>,
     pub tools: Option<Vec<String>>,
-}
-
-/// What a task's `retry` says of one attempt: it replaces only what it names.
-#[derive(Clone, Debug, Default)]
-pub struct Retry {
-    pub temperature: Option<Milli>,
-    /// With the task's and the agent's settings laid over it.
-    pub model: Option<Arc<Model>>,
-    pub prompt: Option<TaskPrompt>,
-    pub max_output: Option<u64>,
-}
-
-/// The variations of a task's `retry` with the attempts they apply to. One that is nothing but a
-/// temperature which its model would refuse is skipped for the next; `own` is the task's model.
-pub fn retries<'a>(retry: &'a [Retry], own: &'a Model) -> impl Iterator<Item = (u32, &'a Retry)> {
-    let void = |entry: &Retry| {
-        let alone = entry.model.is_none() && entry.prompt.is_none() && entry.max_output.is_none();
-        alone && entry.temperature.is_some() && own.refuses_temperature()
-    };
-    retry.iter().filter(move |entry| !void(entry)).zip(2..).map(|(entry, attempt)| (attempt, entry))
 }
 
 #[derive(Clone, Debug)]
@@ -295,42 +288,6 @@ pub struct Guardrail {
     pub check: Condition,
     /// What the next attempt reads.
     pub say: String,
-}
-
-#[derive(Debug)]
-pub struct ToolDef {
-    pub spec: ToolSpec,
-    /// Validates arguments; the errors it gives are what a model reads.
-    pub arguments: Schema,
-    /// Calls of this tool over the run, where the crew caps them.
-    pub max_calls: Option<u64>,
-    pub cost_per_call: NanoUsd,
-    /// How it is plugged in: adapters build the tool from this.
-    pub source: ToolSource,
-}
-
-/// Folders of a builtin, relative to the project root.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ToolPlaces {
-    pub read: Vec<String>,
-    pub write: Vec<String>,
-    /// Of `files.move`; empty: what it may write.
-    pub from: Vec<String>,
-    pub to: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum ToolSource {
-    /// A builtin with folders of its own; empty lists mean the builtin's defaults.
-    Builtin { name: String, places: ToolPlaces },
-    /// No shell: an argument vector with `{placeholders}`.
-    Command { argv: Vec<String>, env: Vec<String> },
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notify {
-    pub command: Vec<String>,
-    pub on: Vec<String>,
 }
 
 /// Where in the crew tree a step stands.

@@ -1,19 +1,22 @@
 //! A run: the fold of its journal, and the slice of it that each actor needs. Invariant: there is one
 //! fold; a fresh run folds one entry, a resumed run many, replay every prefix.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::agent::{Agent, Decision};
 use super::crew::Crew;
 use super::event::{Event, RunEvent, Scopes, Subject, TaskEvent};
 use super::ids::{AgentRef, CallId, RunId, Seq, Step};
+use super::interrupt::Interrupts;
 use super::ledger::Ledger;
 use super::machine::{Control, Decided, IllegalEvent, Refusal, World};
 use super::plan::{Plan, PlanStep};
 
 mod replay;
+mod tell;
 pub use replay::{Divergence, Replay};
+pub use tell::{Deaf, Hearer};
 
 /// An event in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +46,11 @@ pub struct Run {
     pub seen: BTreeMap<Subject, Seq>,
     /// Calls that are open: held, and neither answered, failed nor lost.
     pub open_calls: BTreeMap<CallId, AgentRef>,
+    /// What people were asked, with its times: whoever appends a decision judges by them.
+    pub interrupts: Interrupts,
     pub id: Option<RunId>,
+    /// Messages of the inbox that are on record.
+    pub taken: BTreeSet<u64>,
 }
 
 impl Run {
@@ -58,7 +65,9 @@ impl Run {
             last: Seq(0),
             seen: BTreeMap::new(),
             open_calls: BTreeMap::new(),
+            interrupts: Interrupts::default(),
             id: None,
+            taken: BTreeSet::new(),
         }
     }
 
@@ -84,6 +93,7 @@ impl Run {
         }
         self.make_room(event)?;
         self.note_call(event);
+        self.interrupts.apply(entry);
         let subjects = event.subjects(&self.scopes);
         for subject in &subjects {
             self.apply_to(subject, event)?;
@@ -105,14 +115,22 @@ impl Run {
                 })?;
                 self.plans.insert(step.clone(), Plan::new(step.clone(), crew));
             }
-            Event::Task(TaskEvent::Assigned { agent, .. }) if !self.agents.contains_key(agent) => {
-                let machine = Agent::begun(agent.clone(), self.control.clone());
-                self.agents.insert(agent.clone(), machine);
+            Event::Task(TaskEvent::Assigned { agent, .. }) => self.meet(agent),
+            Event::Task(TaskEvent::Told { agent, id, .. }) => {
+                self.taken.insert(*id);
+                self.meet(agent);
             }
             Event::Run(_) => self.scopes.apply(event),
-            Event::Task(_) | Event::Call(_) | Event::Tool(_) | Event::Ledger(_) => {}
+            Event::Task(_) | Event::Call(_) | Event::Tool(_) => {}
+            Event::Interrupt(_) | Event::Ledger(_) => {}
         }
         Ok(())
+    }
+
+    fn meet(&mut self, agent: &AgentRef) {
+        if !self.agents.contains_key(agent) {
+            self.agents.insert(agent.clone(), Agent::begun(agent.clone(), self.control.clone()));
+        }
     }
 
     fn note_call(&mut self, event: &Event) {

@@ -1,5 +1,6 @@
 //! All integration tests, in one binary: it links once.
 
+mod approvals;
 mod budget;
 mod chaos;
 mod cli;
@@ -8,6 +9,7 @@ mod crashpoints;
 mod crewfile;
 mod crews;
 mod day;
+mod debate;
 mod degrade;
 mod demo;
 mod embed;
@@ -15,6 +17,7 @@ mod exact;
 mod failures;
 mod faults;
 mod house;
+mod mcp;
 mod model_check;
 mod notify;
 mod pins;
@@ -31,6 +34,8 @@ mod store;
 mod streams;
 mod summaries;
 mod support;
+mod tell;
 mod vendors;
+mod watch;
 mod whole_crew;
 mod wires;

@@ -1,8 +1,14 @@
 //! Every key of a crew file, as data. Invariant: what is not in these tables is refused; what is in
 //! them and not built yet is refused by name.
 
+mod debate;
 mod habits;
+mod tiers;
+mod triggers;
+pub use debate::DEBATE;
 pub use habits::HABITS;
+pub use tiers::TIERS;
+pub use triggers::{ONLY as TRIGGER_ONLY, TRIGGER};
 
 /// What a key takes.
 #[derive(Clone, Copy, Debug)]
@@ -85,11 +91,10 @@ pub static ROOT: Spec = Spec {
         key("notify", Kind::Table(&NOTIFY), "", "who is told"),
         later("memory", "what outlives a run"),
         later("knowledge", "files that agents search"),
-        later("triggers", "what starts a run"),
+        key("triggers", Kind::Named(&TRIGGER), "", "what starts a run"),
         later("webhooks", "runs started over HTTP"),
         later("defaults", "values for all agents and tasks"),
         later("profiles", "sets of overrides"),
-        later("debate", "agents that argue"),
     ],
 };
 
@@ -151,19 +156,6 @@ pub static NODE_BUDGET: Spec = Spec {
         key("share", Kind::Milli(1000), "", "part of the parent's cap"),
     ],
 };
-
-/// The names in `models/tiers.toml`.
-pub const TIERS: &[&str] = &[
-    "anthropic/1",
-    "anthropic/2",
-    "anthropic/3",
-    "anthropic/4",
-    "openai/1",
-    "openai/2",
-    "openai/3",
-    "openai/4",
-    "openai/5",
-];
 
 pub static PROVIDER: Spec = Spec {
     name: "[providers.N]",
@@ -332,7 +324,13 @@ pub static TASK: Spec = Spec {
         key("window", Kind::Table(&WINDOW), "", "tail of the results so far"),
         key("review", Kind::Table(&REVIEW), "", "judged by another agent until approved"),
         key("revise", Kind::Table(&REVISE), "", "on the judging task: what it judges"),
-        key("approval", Kind::Choice(&["never"], &["before", "after"]), "never", "a person's yes"),
+        key("debate", Kind::Table(&DEBATE), "", "agents that argue, round by round"),
+        key(
+            "approval",
+            Kind::Choice(&["never", "before", "after"], &[]),
+            "never",
+            "a person's yes: to begin, or to the result",
+        ),
         key("attempts", Kind::Int(1, 20), "3", "counted attempts"),
         key("timeout", Kind::Time, "the agent's", "of one attempt"),
         key("budget", Kind::Table(&NODE_BUDGET), "", "its part"),
@@ -343,7 +341,7 @@ pub static TASK: Spec = Spec {
 pub static TOOL: Spec = Spec {
     name: "[tools.N]",
     keys: &[
-        key("kind", Kind::Choice(&["builtin", "command"], &["http", "mcp"]), "", "how it is plugged in"),
+        key("kind", Kind::Choice(&["builtin", "command", "mcp"], &["http"]), "", "how it is plugged in"),
         key("use", Kind::Text, "", "builtin with limits of its own"),
         key("description", Kind::Text, "", "what the model is told"),
         key("command", Kind::TextOrTexts, "", "program, with its arguments"),
@@ -351,7 +349,9 @@ pub static TOOL: Spec = Spec {
         key("env", Kind::Texts, "[]", "variables it is given"),
         key("schema", Kind::Schema, "strings for the placeholders", "arguments"),
         key("effect", Kind::Choice(&["read", "idempotent", "once"], &[]), "once", "may it be repeated"),
-        key("approval", Kind::Choice(&["never"], &["always"]), "never", "a person's yes"),
+        key("approval", Kind::Choice(&["never", "always"], &[]), "never", "a person's yes to each call"),
+        key("approve_when", Kind::Text, "", "condition over `args`, `tool`, `agent`, `step` that needs a person's yes"),
+        key("expires", Kind::Time, "24h", "how long a person has"),
         key("timeout", Kind::Time, "60s", "of one call"),
         key("max_calls", Kind::Int(1, MANY), "", "over the run"),
         key("max_result", Kind::Int(1, MANY), "4000", "tokens that the model is shown"),
@@ -361,11 +361,10 @@ pub static TOOL: Spec = Spec {
         key("write", Kind::TextOrTexts, "out", "folders"),
         key("from", Kind::TextOrTexts, "`write`", "folders that `files.move` takes files from"),
         key("to", Kind::TextOrTexts, "`write`", "folders that `files.move` puts files into"),
-        later("url", "address"),
+        key("url", Kind::Text, "", "address of an MCP server"),
+        key("headers", Kind::Free, "{}", "header = \"env:NAME\", of requests to `url`"),
+        key("allow", Kind::Texts, "all", "tools of a server that count, or beginnings and `*`"),
         later("method", "HTTP method"),
-        later("allow", "what of a server may be called"),
-        later("approve_when", "condition that needs a person"),
-        later("expires", "how long an approval waits"),
         later("net", "hosts it may reach"),
     ],
 };

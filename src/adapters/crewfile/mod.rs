@@ -2,8 +2,10 @@
 //! pass, and a crew is given only if there is none.
 
 mod agents;
+mod approval;
 mod budget;
 mod checks;
+mod debate;
 mod degrade;
 mod doc;
 mod files;
@@ -23,25 +25,28 @@ mod repeat;
 mod retry;
 mod rows;
 mod scope;
+mod servers;
 mod solo;
 mod source;
 mod tasks;
 mod tools;
+mod triggers;
 mod values;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::adapters::lockfile::Lock;
 use crate::core::chat::ToolSpec;
-use crate::core::crew::{Crew, Overrides, Pricing, Tokenizer};
+use crate::core::crew::{Crew, Overrides, Pricing, Server, Tokenizer};
 use crate::core::failure::Refuses;
 use crate::core::ids::Name;
 use crate::core::money::{Caps, Price};
 
 pub use keys::{
-    AGENT, BUDGET, CREW, DEGRADE, FRONT, GUARDRAIL, INPUT, Key, Kind, MODEL, NODE_BUDGET, NOTIFY, PRICE, PROVIDER,
-    REVIEW, REVISE, ROOT, SUB_CREW, Spec, TASK, TIERS, TOOL, WINDOW,
+    AGENT, BUDGET, CREW, DEBATE, DEGRADE, FRONT, GUARDRAIL, INPUT, Key, Kind, MODEL, NODE_BUDGET, NOTIFY, PRICE,
+    PROVIDER, REVIEW, REVISE, ROOT, SUB_CREW, Spec, TASK, TIERS, TOOL, TRIGGER, WINDOW,
 };
 pub use places::{OutputAt, misplaced};
 pub use problem::{At, Bytes, CODES, Problem, Severity};
@@ -135,6 +140,10 @@ pub struct Loaded {
     pub tools: Vec<ToolSpec>,
     /// Where the `output_file`s of the top crew stand.
     pub outputs: Vec<OutputAt>,
+    /// The MCP servers of its files; there even if the crew is not.
+    pub servers: Vec<Arc<Server>>,
+    /// Names of those that somebody is to call and of which nothing is pinned yet: no run begins with them.
+    pub unpinned: Vec<String>,
 }
 
 /// Reads the crew in `path` (relative to the source's root).
@@ -158,6 +167,10 @@ pub(crate) struct Loader<'a> {
     refuses: BTreeMap<String, Refuses>,
     notes: BTreeSet<String>,
     outputs: Vec<OutputAt>,
+    /// Tables of kind `mcp`, and the lock file with what is pinned of them; `None`: not read yet.
+    servers: Vec<servers::Known>,
+    lock: Option<Option<Lock>>,
+    unpinned: Vec<String>,
     /// What `--model` stands for in the top crew: its aliases count in sub-crews too.
     replacement: Option<crate::core::crew::Model>,
     /// Crew files that are being read, outermost first.
@@ -178,6 +191,9 @@ impl<'a> Loader<'a> {
             refuses: BTreeMap::new(),
             notes: BTreeSet::new(),
             outputs: Vec::new(),
+            servers: Vec::new(),
+            lock: None,
+            unpinned: Vec::new(),
             replacement: None,
             stack: Vec::new(),
         }
@@ -221,6 +237,8 @@ impl<'a> Loader<'a> {
             notes: self.notes.into_iter().collect(),
             tools: self.options.builtin_tools.to_vec(),
             outputs: self.outputs,
+            servers: self.servers.into_iter().map(|known| known.server).collect(),
+            unpinned: self.unpinned,
         }
     }
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::agents::unknown;
+use super::debate::{self, Part};
 use super::doc::{Entry, Node, Table};
 use super::make::Making;
 use super::models::Layer;
 use super::problem::{At, Problem};
 use super::values::time;
-use super::{Loader, budget, checks, tools};
-use crate::core::crew::{Task, ToolArg, Who};
+use super::{Loader, budget, checks, servers, tools};
+use crate::core::crew::{Task, TaskApproval, ToolArg, Who};
 use crate::core::ids::Name;
 use crate::core::schema::{Schema, expand};
 use crate::core::template::{Fences, Ty};
@@ -23,6 +24,8 @@ pub(super) struct Draft<'d> {
     pub table: &'d Table,
     /// Made by `review` of the task at this index.
     pub judges: Option<usize>,
+    /// Made by `debate`.
+    pub debate: Option<Part>,
     /// Type of its result (of one item).
     pub ty: Ty,
     /// Type of `item`, on a `for_each` task.
@@ -42,11 +45,12 @@ impl<'d> Draft<'d> {
         Ty::Result(Box::new(if self.item.is_some() { Ty::List(Box::new(one)) } else { one }))
     }
     pub fn node(&self, key: &str) -> Option<&'d Node> {
-        self.table.get(key).filter(|_| self.judges.is_none())
+        let own = self.judges.is_none() && self.debate.as_ref().is_none_or(|part| part.has(key));
+        self.table.get(key).filter(|_| own)
     }
 }
 
-/// Names of all tasks, those made by `review` included.
+/// Names of all tasks, those made by `review` and `debate` included.
 pub(super) fn names(doc: &Table) -> Vec<String> {
     let mut names = Vec::new();
     for entry in doc.table("tasks").map(|table| table.entries.as_slice()).unwrap_or_default() {
@@ -54,6 +58,7 @@ pub(super) fn names(doc: &Table) -> Vec<String> {
         if entry.node.table().is_some_and(|table| table.get("review").is_some()) {
             names.push(format!("{}_review", entry.key));
         }
+        names.extend(entry.node.table().map(|table| debate::names(&entry.key, table)).unwrap_or_default());
     }
     names
 }
@@ -74,6 +79,10 @@ pub(super) fn read<'d>(loader: &mut Loader<'_>, making: &mut Making<'d>) {
                 problem = problem.also(&input.key_at, "the input");
             }
             loader.report(problem);
+        }
+        if let Some(debate) = table.entry("debate") {
+            debate::read(loader, making, &known, (name, entry, table), debate);
+            continue;
         }
         let draft = task(loader, making, &known, name, entry, table);
         making.drafts.push(draft);
@@ -110,6 +119,7 @@ fn task<'d>(
         let names: Vec<_> = table.texts("tools").into_iter().map(|(tool, at)| (tool.to_owned(), at.clone())).collect();
         tools::offered(loader, making, &names)
     });
+    let sub = matches!(who, Who::Crew(_));
     let task = Task {
         who,
         prompt: None,
@@ -126,6 +136,7 @@ fn task<'d>(
         repeat: None,
         in_loop: None,
         retry: Arc::default(),
+        approval: approval(loader, table, sub),
         attempts: table.int("attempts").and_then(|n| u32::try_from(n).ok()).unwrap_or(3),
         timeout_ms: table.text("timeout").and_then(|text| time(text).ok()),
         budget: budget::node(table),
@@ -139,6 +150,7 @@ fn task<'d>(
         at: entry.key_at.clone(),
         table,
         judges: None,
+        debate: None,
         ty,
         item: None,
         item_is_data: false,
@@ -147,8 +159,22 @@ fn task<'d>(
     }
 }
 
+/// Of a sub-crew's result its own tasks decide.
+fn approval(loader: &mut Loader<'_>, table: &Table, sub: bool) -> TaskApproval {
+    match table.get("approval").and_then(|node| Some((node.text()?, node))) {
+        Some(("before", _)) => TaskApproval::Before,
+        Some(("after", node)) if sub => {
+            let problem = Problem::error("E0203", &node.at, "a sub-crew's result cannot wait for a yes");
+            loader.report(problem.help("write `approval = \"after\"` in the task of its file that is its `output`"));
+            TaskApproval::Never
+        }
+        Some(("after", _)) => TaskApproval::After,
+        Some(_) | None => TaskApproval::Never,
+    }
+}
+
 /// The tasks that a list names, each once, and where.
-fn others(
+pub(super) fn others(
     loader: &mut Loader<'_>,
     known: &[String],
     table: &Table,
@@ -168,7 +194,7 @@ fn others(
 }
 
 /// The agent's model with what the task states laid over it.
-fn model(
+pub(super) fn model(
     loader: &mut Loader<'_>,
     making: &Making<'_>,
     who: &Who,
@@ -219,7 +245,7 @@ fn who(loader: &mut Loader<'_>, making: &mut Making<'_>, name: &Name, entry: &En
     }
 }
 
-fn agent(loader: &mut Loader<'_>, making: &mut Making<'_>, node: &Node) -> Option<Who> {
+pub(super) fn agent(loader: &mut Loader<'_>, making: &mut Making<'_>, node: &Node) -> Option<Who> {
     let text = node.text()?;
     if let Some(role) = making.agents.get_mut(text) {
         role.used = true;
@@ -233,6 +259,9 @@ fn agent(loader: &mut Loader<'_>, making: &mut Making<'_>, node: &Node) -> Optio
 
 fn tool(loader: &mut Loader<'_>, making: &mut Making<'_>, name: &Name, table: &Table, node: &Node) -> Option<Who> {
     let text = node.text()?;
+    if let Some(known) = servers::unpinned(loader, &making.file, text) {
+        servers::stand_in(making, &known, text);
+    }
     let found = tools::offered(loader, making, &[(text.to_owned(), node.at.clone())]);
     let [tool] = found.as_slice() else {
         if found.len() > 1 {
@@ -297,6 +326,7 @@ fn judge<'d>(loader: &mut Loader<'_>, making: &mut Making<'d>, entry: &Entry, ta
         rescues: None,
         repeat: None,
         in_loop: None,
+        approval: TaskApproval::Never,
         attempts: 3,
         retry: Arc::default(),
         timeout_ms: None,
@@ -314,6 +344,7 @@ fn judge<'d>(loader: &mut Loader<'_>, making: &mut Making<'d>, entry: &Entry, ta
         at: review.key_at.clone(),
         table,
         judges: Some(index),
+        debate: None,
         ty,
         item: None,
         item_is_data: false,

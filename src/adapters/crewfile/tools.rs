@@ -11,15 +11,15 @@ use super::doc::{Entry, Node, Table};
 use super::make::Making;
 use super::problem::{At, Problem};
 use super::values::time;
-use super::{Loader, budget};
+use super::{Loader, approval, budget, servers};
 use crate::core::chat::{Effect, ToolSpec};
-use crate::core::crew::{ToolDef, ToolPlaces, ToolSource};
+use crate::core::crew::{Approval, ToolDef, ToolPlaces, ToolSource};
 use crate::core::money::NanoUsd;
 use crate::core::schema::{Schema, expand, is_json_schema};
 
 /// Builtins that are known and not built yet.
-const LATER: &[&str] =
-    &["web.fetch", "shell.run", "code.python", "memory.save", "memory.search", "knowledge.search", "ask.human"];
+pub(super) const LATER: &[&str] =
+    &["web.fetch", "shell.run", "code.python", "memory.save", "memory.search", "knowledge.search"];
 
 /// The tools of a crew by name: the builtins, and its own.
 pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str) -> BTreeMap<String, Arc<ToolDef>> {
@@ -27,20 +27,27 @@ pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str) -> BTreeMap
     for spec in loader.options.builtin_tools {
         let source = ToolSource::Builtin { name: spec.name.clone(), places: ToolPlaces::default() };
         if let Ok(arguments) = Schema::new(spec.parameters.clone()) {
-            let def = ToolDef { spec: spec.clone(), arguments, max_calls: None, cost_per_call: NanoUsd::ZERO, source };
-            all.insert(spec.name.clone(), Arc::new(def));
+            let (spec, approval) = (spec.clone(), Approval::default());
+            let cost_per_call = NanoUsd::ZERO;
+            let def = ToolDef { spec, arguments, max_calls: None, cost_per_call, approval, source };
+            all.insert(def.spec.name.clone(), Arc::new(def));
         }
     }
     for entry in doc.table("tools").map(|table| table.entries.as_slice()).unwrap_or_default() {
         let Some(table) = entry.node.table() else { continue };
         let made = match (table.text("use"), table.text("kind")) {
-            (Some(_), Some("command")) => {
-                let message = format!("the tool `{}` is a command and a builtin at once", entry.key);
+            (Some(_), Some(kind @ ("command" | "mcp"))) => {
+                let what = if kind == "mcp" { "server" } else { kind };
+                let message = format!("the tool `{}` is a {what} and a builtin at once", entry.key);
                 loader.report(Problem::error("E0203", &entry.key_at, message).help("leave out `use` or `kind`"));
                 None
             }
             (Some(_), _) | (None, Some("builtin")) => builtin(loader, entry, table),
             (None, Some("command")) => command(loader, entry, table, file),
+            (None, Some("mcp")) => {
+                servers::read(loader, entry, table, file, &mut all);
+                None
+            }
             (None, Some(_)) => None,
             (None, None) => {
                 let message = format!("the tool `{}` has neither `use` nor `kind`", entry.key);
@@ -73,14 +80,15 @@ fn builtin(loader: &mut Loader<'_>, entry: &Entry, table: &Table) -> Option<Tool
     let source = ToolSource::Builtin { name: spec.name.clone(), places: ToolPlaces { read, write, from, to } };
     let own = ToolSpec { name: entry.key.clone(), ..limits(table, spec) };
     let arguments = Schema::new(own.parameters.clone()).ok()?;
-    Some(ToolDef { spec: own, arguments, max_calls: table.int("max_calls"), cost_per_call: cost(table), source })
+    let (max_calls, approval) = (table.int("max_calls"), approval::read(loader, table, &source));
+    Some(ToolDef { spec: own, arguments, max_calls, cost_per_call: cost(table), approval, source })
 }
 
-fn cost(table: &Table) -> NanoUsd {
+pub(super) fn cost(table: &Table) -> NanoUsd {
     table.get("cost_per_call").and_then(budget::money).unwrap_or(NanoUsd::ZERO)
 }
 
-fn limits(table: &Table, spec: ToolSpec) -> ToolSpec {
+pub(super) fn limits(table: &Table, spec: ToolSpec) -> ToolSpec {
     ToolSpec {
         description: table.text("description").map_or(spec.description, str::to_owned),
         effect: match table.text("effect") {
@@ -148,16 +156,8 @@ fn command(loader: &mut Loader<'_>, entry: &Entry, table: &Table, file: &str) ->
         loader.report(Problem::error("E0106", &entry.key_at, format!("the tool `{}` has no `command`", entry.key)));
         return None;
     };
-    let mut argv: Vec<String> = match node.text() {
-        Some(program) => vec![program.to_owned()],
-        None => table.texts("command").into_iter().map(|(text, _)| text.to_owned()).collect(),
-    };
-    let shell = node.text().is_some_and(|program| program.contains(char::is_whitespace));
-    if shell || argv.first().is_none_or(String::is_empty) {
-        let problem = Problem::error("E0111", &node.at, "a command is a program and its arguments, there is no shell");
-        loader.report(problem.help("write `command = [\"program\", \"argument\", \"{placeholder}\"]`"));
-    }
-    argv.extend(table.texts("args").into_iter().map(|(text, _)| text.to_owned()));
+    let argv = argv(loader, node, table);
+    not_isolated(loader, &format!("the command {} ({})", entry.key, argv.first().map_or("", String::as_str)));
     let holes = argv.iter().flat_map(|text| placeholders(text)).collect::<Vec<_>>();
     let schema = match table.get("schema") {
         Some(node) => super::checks::schema(loader, node, file, false)?,
@@ -190,7 +190,30 @@ fn command(loader: &mut Loader<'_>, entry: &Entry, table: &Table, file: &str) ->
     let env = table.texts("env").into_iter().map(|(name, _)| name.to_owned()).collect();
     let source = ToolSource::Command { argv, env };
     let spec = limits(table, spec);
-    Some(ToolDef { spec, arguments: schema, max_calls: table.int("max_calls"), cost_per_call: cost(table), source })
+    let (max_calls, approval) = (table.int("max_calls"), approval::read(loader, table, &source));
+    Some(ToolDef { spec, arguments: schema, max_calls, cost_per_call: cost(table), approval, source })
+}
+
+/// A program and its arguments.
+pub(super) fn argv(loader: &mut Loader<'_>, node: &Node, table: &Table) -> Vec<String> {
+    let mut argv: Vec<String> = match node.text() {
+        Some(program) => vec![program.to_owned()],
+        None => table.texts("command").into_iter().map(|(text, _)| text.to_owned()).collect(),
+    };
+    let shell = node.text().is_some_and(|program| program.contains(char::is_whitespace));
+    if shell || argv.first().is_none_or(String::is_empty) {
+        let problem = Problem::error("E0111", &node.at, "a command is a program and its arguments, there is no shell");
+        loader.report(problem.help("write `command = [\"program\", \"argument\", \"{placeholder}\"]`"));
+    }
+    argv.extend(table.texts("args").into_iter().map(|(text, _)| text.to_owned()));
+    argv
+}
+
+/// What `isolation = "none"` means: `check` says it of each.
+pub(super) fn not_isolated(loader: &mut Loader<'_>, what: &str) {
+    loader.notes.insert(format!(
+        "{what} is not isolated: whatever you may read, write, run and reach over the network, it may too"
+    ));
 }
 
 /// Names in `{name}`.
@@ -217,11 +240,13 @@ pub(super) fn offered(loader: &mut Loader<'_>, making: &Making<'_>, names: &[(St
             Some(prefix) => making.tools.keys().filter(|tool| tool.starts_with(prefix)).cloned().collect(),
             None => making.tools.keys().filter(|tool| *tool == name).cloned().collect(),
         };
-        if found.is_empty() {
+        if found.is_empty() && servers::unpinned(loader, &making.file, name).is_none() {
             let own = making.doc.table("tools").map(|t| t.entries.iter().map(|e| e.key.as_str()).collect::<Vec<_>>());
             let own = own.unwrap_or_default();
             // A table with problems of its own is not also unknown.
             if !own.contains(&name.as_str()) {
+                let of_servers = making.tools.values().filter(|def| matches!(def.source, ToolSource::Mcp { .. }));
+                let own: Vec<&str> = own.into_iter().chain(of_servers.map(|def| def.spec.name.as_str())).collect();
                 missing(loader, name, at, &own);
             }
         }

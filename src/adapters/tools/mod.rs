@@ -2,6 +2,7 @@
 //! each sees only the places, the program and the variables that it was given.
 
 pub(crate) mod ansi;
+mod ask;
 mod builtin;
 mod command;
 mod data;
@@ -20,6 +21,7 @@ use builtin::{BUILTINS, Builtin};
 pub use command::CommandSpec;
 pub use files::Grant;
 use files::Places;
+pub(crate) use files::walk::Glob;
 
 /// What a model is told about each builtin, with the builtin's own limits. Pure data.
 pub fn builtin_specs() -> Vec<ToolSpec> {
@@ -102,6 +104,10 @@ fn use_builtin(name: &str, spec: ToolSpec, places: Places) -> Result<Arc<dyn Too
 }
 
 impl ToolBox {
+    /// A tool that is made elsewhere; false if its name is taken.
+    pub fn put(&mut self, name: String, tool: Arc<dyn Tool>) -> bool {
+        self.tools.insert(name, tool).is_none()
+    }
     pub fn get(&self, name: &str) -> Option<Arc<dyn Tool>> {
         self.tools.get(name).cloned()
     }

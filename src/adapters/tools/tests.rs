@@ -32,7 +32,8 @@ fn builtins_are_what_the_papers_name_with_schemas_that_compile() {
             "files.append",
             "files.move",
             "text.stats",
-            "data.query"
+            "data.query",
+            "ask.human"
         ]
     );
     for spec in &specs {

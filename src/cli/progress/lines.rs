@@ -7,8 +7,8 @@ use crate::cli::screen::{cap, clean, count, excerpt, span, tokens, usd};
 use crate::cli::tally::{StepState, StepTally, Tally};
 use crate::core::chat::FailureClass;
 use crate::core::event::{
-    AlertAt, CallEvent, Event, LedgerEvent, LostCause, Outcome, RoundOutcome, RunEvent, TaskEvent, TaskResult,
-    TaskStatus, ToolEvent,
+    AlertAt, CallEvent, Decision, Event, InterruptEvent, InterruptKind, LedgerEvent, LostCause, Outcome, Raised,
+    RoundOutcome, RunEvent, TaskEvent, TaskResult, TaskStatus, ToolEvent,
 };
 use crate::core::ids::Step;
 use crate::core::money::{Caps, NanoUsd, grouped};
@@ -54,6 +54,7 @@ pub fn said(tally: &Tally, entry: &Entry, verdict: Option<&str>) -> Vec<Said> {
             }
             ToolEvent::Started { .. } | ToolEvent::Refused { .. } | ToolEvent::Returned { .. } => Vec::new(),
         },
+        Event::Interrupt(event) => vec![interrupt(event)],
         Event::Ledger(event) => ledger(tally, event).into_iter().collect(),
     }
 }
@@ -135,13 +136,7 @@ fn task(tally: &Tally, event: &TaskEvent, verdict: Option<&str>) -> Option<Said>
         TaskEvent::Retried { step, by, .. } => Said::new("again", Tone::Dim, format!("{step} by {}", clean(by))),
         TaskEvent::Finished { step, result, .. } => finished(tally, step, result, verdict),
         TaskEvent::RoundDecided { judge, round, outcome } => {
-            let outcome = match outcome {
-                RoundOutcome::Again => "again",
-                RoundOutcome::Approved => "approved",
-                RoundOutcome::Accepted => "limit reached, the last result stands unapproved",
-                RoundOutcome::Failed => "limit reached, failed",
-                RoundOutcome::Review => "limit reached, a person decides",
-            };
+            let outcome = round_outcome(*outcome, is_debate(tally, judge));
             Said::new("round", Tone::Dim, format!("{round} of {}: {outcome}", judge.with_round(None)))
         }
         TaskEvent::Delegated { step, from, .. } => {
@@ -171,8 +166,35 @@ fn task(tally: &Tally, event: &TaskEvent, verdict: Option<&str>) -> Option<Said>
         TaskEvent::Accepted { step, attempt, by, .. } => {
             Said::new("accepted", Tone::Dim, format!("{step}: the answer of attempt {attempt}, by {}", clean(by)))
         }
+        TaskEvent::Told { agent, by, .. } => {
+            let words = verdict.unwrap_or_default();
+            Said::new("told", Tone::Strong, format!("{agent} by {}: {words}", clean(by)))
+        }
+        TaskEvent::Heard { step, agent, answered, .. } => {
+            let more = if *answered { ": it had answered, and takes one more turn" } else { "" };
+            Said::new("heard", Tone::Dim, format!("{step} {agent}{more}"))
+        }
         TaskEvent::Woken { .. } | TaskEvent::Concluding { .. } => return None,
     })
+}
+
+fn round_outcome(outcome: RoundOutcome, debate: bool) -> &'static str {
+    match outcome {
+        RoundOutcome::Approved if debate => "the debate is over",
+        RoundOutcome::Accepted if debate => "limit reached, the debate is over",
+        RoundOutcome::Again => "again",
+        RoundOutcome::Approved => "approved",
+        RoundOutcome::Accepted => "limit reached, the last result stands unapproved",
+        RoundOutcome::Failed => "limit reached, failed",
+        RoundOutcome::Review => "limit reached, a person decides",
+    }
+}
+
+/// Is it the last to speak in a debate?
+fn is_debate(tally: &Tally, judge: &Step) -> bool {
+    let crew = tally.crew.as_ref().and_then(|crew| crew.of_scope(&judge.parent()?));
+    let (Some(crew), Some(last)) = (crew, judge.last()) else { return false };
+    crew.loops.iter().any(|looped| looped.debate.is_some() && crew.tasks[looped.judge].name == last.name)
 }
 
 fn finished(tally: &Tally, step: &Step, result: &TaskResult, verdict: Option<&str>) -> Said {
@@ -303,6 +325,31 @@ fn ledger(tally: &Tally, event: &LedgerEvent) -> Option<Said> {
             Said::new("raised", Tone::Strong, format!("cap is now {all}, by {}", clean(by)))
         }
     })
+}
+
+/// What a person is asked, in one line.
+pub fn asks(raised: &Raised) -> String {
+    let Raised { id, step, tool, .. } = raised;
+    match raised.kind {
+        InterruptKind::Approval => format!("{step} wants {}: bosun approvals show {id}", clean(tool)),
+        InterruptKind::Question => format!("{step} asks a question: bosun approvals show {id}"),
+        InterruptKind::Before => format!("{step} may begin after a yes: bosun approvals show {id}"),
+        InterruptKind::After => format!("{step} has a result to look at: bosun approvals show {id}"),
+    }
+}
+
+fn interrupt(event: &InterruptEvent) -> Said {
+    match event {
+        InterruptEvent::Raised(raised) => Said::new("asks", Tone::Warn, asks(raised)),
+        InterruptEvent::Decided { id, step, decision, by, .. } => {
+            let (tone, why) = match decision {
+                Decision::Rejected { reason } => (Tone::Warn, format!(": {}", excerpt(reason, MESSAGE))),
+                Decision::Approved { .. } | Decision::Answered { .. } => (Tone::Good, String::new()),
+                Decision::Expired => (Tone::Warn, String::new()),
+            };
+            Said::new("decided", tone, format!("{step} {id} {} by {}{why}", decision.as_str(), clean(by)))
+        }
+    }
 }
 
 /// What is still going on.

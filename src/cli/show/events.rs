@@ -11,10 +11,11 @@ use crate::cli::open::{StoreTexts, decode};
 use crate::cli::progress;
 use crate::cli::screen::{cap, caps, clean, clock, count, excerpt, rfc3339, span, tokens, usd, width};
 use crate::core::event::{
-    AlertAt, Answered, CallEvent, Event, Held, LedgerEvent, ParkCause, PauseCause, RateLimited, RunEvent, TaskEvent,
-    TaskResult, ToolEvent, Work,
+    AlertAt, Answered, CallEvent, Decision, Event, Held, InterruptEvent, LedgerEvent, ParkCause, PauseCause,
+    RateLimited, Replaced, RunEvent, TaskEvent, TaskResult, ToolEvent, Work,
 };
 use crate::core::ids::Seq;
+use crate::core::interrupt;
 use crate::core::money::Usage;
 use crate::core::run::Entry;
 use crate::ports::store::{RunRow, Store};
@@ -47,7 +48,9 @@ pub(super) fn print(context: &Context, store: Arc<dyn Store>, row: RunRow, args:
 /// One entry in at most `columns`, unless its step alone is wider.
 fn line(entry: &Entry, time: &str, verdict: Option<&str>, columns: usize) -> String {
     let (place, mut facts) = facts(&entry.event);
-    if let Some(verdict) = verdict {
+    if let (Some(words), Event::Task(TaskEvent::Told { .. })) = (verdict, &entry.event) {
+        facts.push(words.to_owned());
+    } else if let Some(verdict) = verdict {
         facts.insert(facts.len().min(1), format!("verdict={verdict}"));
     }
     let head = format!("{:>5} {time} {:<19} {place}", entry.seq, entry.event.kind());
@@ -74,6 +77,7 @@ fn facts(event: &Event) -> (String, Vec<String>) {
         Event::Task(event) => task(event),
         Event::Call(event) => call(event),
         Event::Tool(event) => tool(event),
+        Event::Interrupt(event) => interrupt(event),
         Event::Ledger(event) => match event {
             LedgerEvent::Alert { node, alert, limit, used, .. } => {
                 let at = match alert {
@@ -115,6 +119,8 @@ fn causes(causes: &[ParkCause]) -> Vec<String> {
     let one = |cause: &ParkCause| match cause {
         ParkCause::Budget { step } => format!("budget: {step}"),
         ParkCause::Review { step } => format!("review: {step}"),
+        ParkCause::Approval { step, id } => format!("approval {id}: {step}"),
+        ParkCause::Question { step, id } => format!("question {id}: {step}"),
         ParkCause::Credentials { message } => format!("credentials: {}", excerpt(message, MESSAGE)),
         ParkCause::Quota { message } => format!("quota: {}", excerpt(message, MESSAGE)),
         ParkCause::Rate(limited) => format!("rate: {}", rate(limited)),
@@ -198,14 +204,7 @@ fn task(event: &TaskEvent) -> (String, Vec<String>) {
         TaskEvent::FileFailed { step, path, message: why } => (step.to_string(), vec![clean(path), message(why)]),
         TaskEvent::Crashed { step, agent, message: why } => (step.to_string(), vec![agent.to_string(), message(why)]),
         TaskEvent::Woken { step, agent } => (step.to_string(), vec![agent.to_string()]),
-        TaskEvent::Shrunk { step, replaced, dropped, .. } => {
-            let gone = dropped.map(|(from, to)| format!("messages {from} to {to} left out"));
-            let shorter = match replaced.len() as u64 {
-                0 => String::new(),
-                n => format!("{} shortened", count(n, "message")),
-            };
-            (step.to_string(), std::iter::once(shorter).chain(gone).collect())
-        }
+        TaskEvent::Shrunk { step, replaced, dropped, .. } => (step.to_string(), shrunk(replaced, *dropped)),
         TaskEvent::Cooling { step, model, until_ms, .. } => {
             let until = match until_ms {
                 &u64::MAX => "until a trial call has ended".to_owned(),
@@ -222,9 +221,23 @@ fn task(event: &TaskEvent) -> (String, Vec<String>) {
         TaskEvent::Summarised { step, dropped: (from, to), .. } => {
             (step.to_string(), vec![format!("one message for {from} to {to}")])
         }
+        TaskEvent::Told { agent, by, .. } => (agent.to_string(), vec![format!("by {}", clean(by))]),
+        TaskEvent::Heard { step, agent, answered, .. } => {
+            let more = if *answered { "one more turn" } else { "" };
+            (step.to_string(), vec![agent.to_string(), more.to_owned()])
+        }
         TaskEvent::Concluding { step, agent, .. } => (step.to_string(), vec![agent.to_string()]),
     };
     (step, facts)
+}
+
+fn shrunk(replaced: &[Replaced], dropped: Option<(u32, u32)>) -> Vec<String> {
+    let gone = dropped.map(|(from, to)| format!("messages {from} to {to} left out"));
+    let shorter = match replaced.len() as u64 {
+        0 => String::new(),
+        n => format!("{} shortened", count(n, "message")),
+    };
+    std::iter::once(shorter).chain(gone).collect()
 }
 
 fn used(usage: &Usage) -> String {
@@ -276,6 +289,23 @@ fn tool(event: &ToolEvent) -> (String, Vec<String>) {
         ToolEvent::Returned { call, outcome, content, elapsed_ms, .. } => {
             let bytes = format!("{} bytes", crate::core::money::grouped(content.bytes));
             (call.to_string(), vec![word(outcome), bytes, span(*elapsed_ms)])
+        }
+    }
+}
+
+fn interrupt(event: &InterruptEvent) -> (String, Vec<String>) {
+    match event {
+        InterruptEvent::Raised(raised) => {
+            let place = raised.call.as_ref().map_or_else(|| raised.step.to_string(), ToString::to_string);
+            let time = raised.expires_ms.map(|ms| format!("open for {}", interrupt::words(ms))).unwrap_or_default();
+            (place, vec![raised.id.to_string(), raised.kind.as_str().to_owned(), clean(&raised.tool), time])
+        }
+        InterruptEvent::Decided { id, step, decision, by, .. } => {
+            let why = match decision {
+                Decision::Rejected { reason } => excerpt(reason, MESSAGE),
+                Decision::Approved { .. } | Decision::Answered { .. } | Decision::Expired => String::new(),
+            };
+            (step.to_string(), vec![id.to_string(), decision.as_str().to_owned(), why, format!("by {}", clean(by))])
         }
     }
 }

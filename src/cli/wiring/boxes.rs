@@ -4,33 +4,43 @@
 use std::path::Path;
 
 use super::Ready;
+use super::servers::Servers;
 use crate::adapters::tools::{CommandSpec, Declared, Grant, ToolBox, ToolBoxes};
 use crate::cli::failure::{Exit, Failure};
 use crate::core::crew::{Crew, InputKind, ToolDef, ToolPlaces, ToolSource};
 
 /// The tools of a run's crews.
-pub(super) fn of_run(root: &Path, ready: &Ready) -> Result<ToolBoxes, Failure> {
+pub(super) fn of_run(root: &Path, ready: &Ready, servers: &Servers) -> Result<ToolBoxes, Failure> {
     let mut boxes = ToolBoxes::default();
     let mut open = vec![ready.crew.clone()];
     while let Some(crew) = open.pop() {
         if boxes.0.contains_key(&crew.file) {
             continue;
         }
-        boxes.0.insert(crew.file.clone(), made(root, grants(root, ready)?, Some(&crew))?);
+        boxes.0.insert(crew.file.clone(), made(root, grants(root, ready)?, Some(&crew), servers)?);
         open.extend(crew.crews.values().map(|sub| sub.crew.clone()));
     }
     Ok(boxes)
 }
 
 /// The builtins, and the tools of a crew's own file; no path is granted.
-pub fn toolbox(root: &Path, crew: Option<&Crew>) -> Result<ToolBox, Failure> {
-    made(root, Vec::new(), crew)
+pub fn toolbox(root: &Path, crew: Option<&Crew>, servers: &Servers) -> Result<ToolBox, Failure> {
+    made(root, Vec::new(), crew, servers)
 }
 
-fn made(root: &Path, grants: Vec<Grant>, crew: Option<&Crew>) -> Result<ToolBox, Failure> {
+fn made(root: &Path, grants: Vec<Grant>, crew: Option<&Crew>, servers: &Servers) -> Result<ToolBox, Failure> {
     let tables = crew.into_iter().flat_map(|crew| &crew.tools);
     let declared = tables.filter_map(|(name, def)| declared(root, name, def)).collect();
-    ToolBox::new(root, grants, declared).map_err(|problems| Failure::new(Exit::Crew, problems.join("\n")))
+    let made = ToolBox::new(root, grants, declared);
+    let mut made = made.map_err(|problems| Failure::new(Exit::Crew, problems.join("\n")))?;
+    for (name, def) in crew.into_iter().flat_map(|crew| &crew.tools) {
+        if let Some(tool) = servers.tool(def)?
+            && !made.put(name.clone(), tool)
+        {
+            return Err(Failure::new(Exit::Crew, format!("two tools are called {name}; choose another name")));
+        }
+    }
+    Ok(made)
 }
 
 fn declared(root: &Path, name: &str, def: &ToolDef) -> Option<Declared> {
@@ -40,6 +50,8 @@ fn declared(root: &Path, name: &str, def: &ToolDef) -> Option<Declared> {
         ToolSource::Builtin { name: builtin, places } => {
             Some(Declared::Use { builtin: builtin.clone(), spec: def.spec.clone(), places: places.clone() })
         }
+        // A tool of a server is made where the servers are.
+        ToolSource::Mcp { .. } => None,
         ToolSource::Command { argv, env } => Some(Declared::Command(CommandSpec {
             spec: def.spec.clone(),
             argv: argv.clone(),
@@ -53,5 +65,10 @@ fn declared(root: &Path, name: &str, def: &ToolDef) -> Option<Declared> {
 fn grants(root: &Path, ready: &Ready) -> Result<Vec<Grant>, Failure> {
     let paths = ready.crew.inputs.iter().filter(|input| input.kind == InputKind::Path && !input.secret);
     let texts = paths.filter_map(|input| ready.inputs.get(&input.name)?.as_str());
-    texts.map(|text| Grant::open(text, root).map_err(Failure::usage)).collect()
+    let triggered = ready.key.as_deref().is_some_and(|key| ready.crew.trigger_of(key).is_some());
+    let gone = |text: &&str| ready.taken_up && matches!(root.join(text).try_exists(), Ok(false));
+    // A run that is gone on with may have moved the file itself: then there is nothing to grant.
+    let texts = texts.filter(|text| !gone(text));
+    let open = |text| if triggered { Grant::inside(text, root) } else { Grant::open(text, root) };
+    texts.map(|text| open(text).map_err(Failure::usage)).collect()
 }

@@ -46,11 +46,16 @@ impl Agent {
             }
             Phase::Accepted { answer } => self.accepted(world, job, &spec, *answer).map(Decision::Record),
             Phase::Failed(trouble) => self.after_trouble(job, &spec, trouble).map(Decision::Record),
-            Phase::OverBudget { message } => Ok(Decision::Record(self.over_budget(job, message))),
+            Phase::OverBudget { message } => {
+                let stands = self.stands(world, job, &spec)?;
+                Ok(Decision::Record(stands.unwrap_or_else(|| self.over_budget(job, message))))
+            }
             Phase::ToolTask { tool, arguments, state } => {
                 self.tool_task(world, job, &spec, tool, arguments, state).map(Decision::Record)
             }
-            Phase::Calling { .. } | Phase::Tools { .. } => Err(Refusal::NotDue("work is in flight".into())),
+            Phase::Asked { .. } => self.after_result(world, job, &spec).map(Decision::Record),
+            Phase::Tools { .. } => self.after_decision(world, job, &spec).map(Decision::Record),
+            Phase::Calling { .. } => Err(Refusal::NotDue("work is in flight".into())),
             Phase::Backoff { .. } | Phase::Blocked | Phase::Review => Err(Refusal::NotDue("it waits".into())),
         }
     }
@@ -68,6 +73,9 @@ impl Agent {
         }
         // No budget for more: first without tools, then with nothing but its task, then not at all.
         let broke = job.finishing > job.eased;
+        if broke && let Some(decided) = self.stands(world, job, spec)? {
+            return Ok(Decision::Record(decided));
+        }
         if broke && (job.concluding || !self.offers_tools(spec)) {
             return Ok(Decision::Record(self.to_the_bone(job)));
         }
@@ -79,6 +87,9 @@ impl Agent {
             let (step, agent) = (job.step.clone(), self.who.clone());
             decided.events.push(Event::Task(TaskEvent::Concluding { step, agent, note }));
             return Ok(Decision::Record(decided));
+        }
+        if self.is_told(job) {
+            return self.hear(world, job, spec, false).map(Decision::Record);
         }
         if let Some(decided) = self.make_fit(world, job, spec, role, &model)? {
             return Ok(Decision::Record(decided));
@@ -112,6 +123,7 @@ impl Agent {
             Phase::Ready | Phase::Queued | Phase::Judging { .. } | Phase::Tools { .. } => self.degraded,
             Phase::Failed(_) | Phase::Backoff { .. } | Phase::Blocked | Phase::OverBudget { .. } => self.degraded,
             Phase::Review | Phase::Accepted { .. } | Phase::ToolTask { .. } => self.degraded,
+            Phase::Asked { .. } => self.degraded,
         };
         Some(Spec::of(top, &job.step, &self.who)?.after(top, steps, &self.who))
     }

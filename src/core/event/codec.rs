@@ -3,7 +3,7 @@
 
 use serde::de::DeserializeOwned;
 
-use super::{CallEvent, Event, LedgerEvent, RunEvent, TaskEvent, ToolEvent, VERSION};
+use super::{CallEvent, Event, InterruptEvent, LedgerEvent, RunEvent, TaskEvent, ToolEvent, VERSION};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadEvent {
@@ -52,6 +52,8 @@ impl Event {
                 TaskEvent::Cooling { .. } => "task.cooling",
                 TaskEvent::Cooled { .. } => "task.cooled",
                 TaskEvent::Accepted { .. } => "task.accepted",
+                TaskEvent::Told { .. } => "agent.told",
+                TaskEvent::Heard { .. } => "agent.heard",
             },
             Event::Call(event) => match event {
                 CallEvent::Held(_) => "call.held",
@@ -66,6 +68,10 @@ impl Event {
                 ToolEvent::Started { .. } => "tool.started",
                 ToolEvent::Refused { .. } => "tool.refused",
                 ToolEvent::Returned { .. } => "tool.returned",
+            },
+            Event::Interrupt(event) => match event {
+                InterruptEvent::Raised(_) => "interrupt.raised",
+                InterruptEvent::Decided { .. } => "interrupt.decided",
             },
             Event::Ledger(event) => match event {
                 LedgerEvent::Alert { .. } => "budget.alert",
@@ -88,6 +94,7 @@ impl Event {
             Event::Task(event) => serde_json::to_writer(&mut out, event),
             Event::Call(event) => serde_json::to_writer(&mut out, event),
             Event::Tool(event) => serde_json::to_writer(&mut out, event),
+            Event::Interrupt(event) => serde_json::to_writer(&mut out, event),
             Event::Ledger(event) => serde_json::to_writer(&mut out, event),
         };
         debug_assert!(written.is_ok());
@@ -113,9 +120,10 @@ impl Event {
         }
         match kind.split_once('.').map(|(family, _)| family) {
             Some("run") => read(kind, payload).map(Event::Run),
-            Some("task") => read(kind, payload).map(Event::Task),
+            Some("task" | "agent") => read(kind, payload).map(Event::Task),
             Some("call") => read(kind, payload).map(Event::Call),
             Some("tool") => read(kind, payload).map(Event::Tool),
+            Some("interrupt") => read(kind, payload).map(Event::Interrupt),
             Some("budget") => read(kind, payload).map(Event::Ledger),
             _ => Err(BadEvent::UnknownKind(kind.to_owned())),
         }

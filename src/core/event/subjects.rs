@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{CallEvent, ErrorClass, Event, LedgerEvent, RunEvent, Subject, TaskEvent, TaskStatus, ToolEvent};
+use super::{
+    CallEvent, ErrorClass, Event, InterruptEvent, LedgerEvent, RunEvent, Subject, TaskEvent, TaskStatus, ToolEvent,
+};
 use crate::core::agent::DELEGATE;
 use crate::core::ids::{AgentRef, Step};
 
@@ -26,6 +28,14 @@ impl Scopes {
     }
     pub fn contains(&self, step: &Step) -> bool {
         self.crews.contains(step)
+    }
+    /// `scope` and every scope above it.
+    fn upwards(&self, scope: Step) -> Vec<Step> {
+        let mut all = vec![scope];
+        while let Some(last) = all.last().filter(|last| !last.is_root()) {
+            all.push(self.of(last));
+        }
+        all
     }
     /// The scope whose coordinator owns `step`: the nearest sub-crew strictly above it, else the root.
     pub fn of(&self, step: &Step) -> Step {
@@ -68,6 +78,9 @@ impl TaskEvent {
             TaskEvent::Summarising { agent: who, .. } | TaskEvent::Summarised { agent: who, .. } => vec![agent(who)],
             TaskEvent::Cooling { agent: who, .. } | TaskEvent::Cooled { agent: who, .. } => vec![agent(who)],
             TaskEvent::Accepted { step, agent: who, .. } => vec![plan(step), agent(who)],
+            // Whether it is at work is the coordinator's to know, and an agent that is not up is raised by it.
+            TaskEvent::Told { agent: who, .. } => vec![Subject::Plan(who.scope.clone()), agent(who)],
+            TaskEvent::Heard { agent: who, .. } => vec![agent(who)],
             TaskEvent::NeedsReview { step, agent: who, .. } => {
                 and_ledger(std::iter::once(plan(step)).chain(who.as_ref().map(agent)).collect())
             }
@@ -87,6 +100,24 @@ impl TaskEvent {
             TaskEvent::Delegated { step, .. } => vec![plan(step)],
             TaskEvent::DelegationRefused { agent: who, .. } | TaskEvent::Returned { agent: who, .. } => {
                 vec![Subject::Plan(who.scope.clone()), agent(who)]
+            }
+        }
+    }
+}
+
+impl InterruptEvent {
+    fn subjects(&self, scopes: &Scopes) -> Vec<Subject> {
+        let scope =
+            |step: &Step, who: &Option<AgentRef>| who.as_ref().map_or_else(|| scopes.of(step), |who| who.scope.clone());
+        let agent = |who: &Option<AgentRef>| who.clone().map(Subject::Agent);
+        match self {
+            InterruptEvent::Raised(raised) => {
+                std::iter::once(Subject::Plan(scope(&raised.step, &raised.agent))).chain(agent(&raised.agent)).collect()
+            }
+            // Whatever stood still for it, up to the top crew, may go on.
+            InterruptEvent::Decided { step, agent: who, .. } => {
+                let plans = scopes.upwards(scope(step, who)).into_iter().map(Subject::Plan);
+                plans.chain(agent(who)).collect()
             }
         }
     }
@@ -122,6 +153,7 @@ impl Event {
                 ToolEvent::Started { agent: who, .. } => vec![agent(who)],
                 ToolEvent::Refused { agent: who, .. } | ToolEvent::Returned { agent: who, .. } => vec![agent(who)],
             },
+            Event::Interrupt(event) => event.subjects(scopes),
             Event::Ledger(event) => match event {
                 LedgerEvent::Alert { .. } | LedgerEvent::Unguaranteed { .. } => vec![Subject::Ledger],
                 LedgerEvent::Day { .. } => vec![Subject::Ledger],
@@ -143,12 +175,13 @@ impl Event {
                 TaskEvent::FileWritten { .. } | TaskEvent::FileFailed { .. } | TaskEvent::Retried { .. } => true,
                 TaskEvent::Cooling { .. } | TaskEvent::Cooled { .. } => true,
                 TaskEvent::Crashed { .. } | TaskEvent::Woken { .. } | TaskEvent::Accepted { .. } => true,
+                TaskEvent::Told { .. } => true,
                 TaskEvent::FannedOut { .. } | TaskEvent::Assigned { .. } | TaskEvent::CrewStarted { .. } => false,
                 TaskEvent::Skipped { .. } | TaskEvent::AttemptFailed { .. } | TaskEvent::NeedsReview { .. } => false,
                 TaskEvent::Finished { .. } | TaskEvent::RoundDecided { .. } | TaskEvent::Delegated { .. } => false,
                 TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } => false,
                 TaskEvent::Parked { .. } | TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } => false,
-                TaskEvent::FellBack { .. } => false,
+                TaskEvent::FellBack { .. } | TaskEvent::Heard { .. } => false,
                 TaskEvent::Summarising { .. } | TaskEvent::Summarised { .. } => false,
             },
             Event::Call(event) => match event {
@@ -159,6 +192,10 @@ impl Event {
             Event::Tool(event) => match event {
                 ToolEvent::Returned { .. } => true,
                 ToolEvent::Started { .. } | ToolEvent::Refused { .. } => false,
+            },
+            Event::Interrupt(event) => match event {
+                InterruptEvent::Decided { .. } => true,
+                InterruptEvent::Raised(_) => false,
             },
             Event::Ledger(event) => match event {
                 LedgerEvent::Raised { .. } | LedgerEvent::Day { .. } => true,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{Entry, Run};
 use crate::core::crew::Crew;
-use crate::core::event::{CallEvent, Event, LedgerEvent, RunEvent, TaskEvent, ToolEvent};
+use crate::core::event::{CallEvent, Event, InterruptEvent, LedgerEvent, RunEvent, TaskEvent, ToolEvent};
 use crate::core::ids::{RunId, Seq, Step};
 use crate::core::machine::{Decided, Refusal, Sizes, Texts, World};
 use crate::core::plan::PlanStep;
@@ -100,6 +100,13 @@ impl<'a> Replay<'a> {
                 }
                 ToolEvent::Returned { .. } => Err(outside()),
             },
+            Event::Interrupt(event) => match event {
+                InterruptEvent::Raised(raised) => match &raised.agent {
+                    Some(agent) => self.run.decide_agent(world, agent),
+                    None => plan(&raised.step, PlanStep::Start(raised.step.with_round(None))),
+                },
+                InterruptEvent::Decided { .. } => Err(outside()),
+            },
             Event::Ledger(event) => match event {
                 LedgerEvent::Alert { .. } => Err(Refusal::NotDue("an alert follows its hold".into())),
                 LedgerEvent::Unguaranteed { .. } => Err(Refusal::NotDue("it follows the ledger's decision".into())),
@@ -127,7 +134,8 @@ impl<'a> Replay<'a> {
             | TaskEvent::Concluding { agent, .. }
             | TaskEvent::Summarising { agent, .. }
             | TaskEvent::Summarised { agent, .. }
-            | TaskEvent::FellBack { agent, .. } => self.run.decide_agent(world, agent),
+            | TaskEvent::FellBack { agent, .. }
+            | TaskEvent::Heard { agent, .. } => self.run.decide_agent(world, agent),
             TaskEvent::Finished { step, agent, result } => self.derive_end(world, step, agent.as_ref(), result, plan),
             TaskEvent::RoundDecided { judge, .. } => plan(judge, PlanStep::DecideRound(judge.with_round(None))),
             TaskEvent::Delegated { from, index, agent, .. }
@@ -142,6 +150,7 @@ impl<'a> Replay<'a> {
             TaskEvent::Retried { .. } | TaskEvent::FileWritten { .. } | TaskEvent::FileFailed { .. } => Err(outside()),
             TaskEvent::Cooling { .. } | TaskEvent::Cooled { .. } => Err(outside()),
             TaskEvent::Crashed { .. } | TaskEvent::Woken { .. } | TaskEvent::Accepted { .. } => Err(outside()),
+            TaskEvent::Told { .. } => Err(outside()),
         }
     }
 
@@ -167,6 +176,8 @@ impl<'a> Replay<'a> {
             // A list may fail with its items' error, of whatever class.
             None if class == Some(ErrorClass::Template) => plan(step, PlanStep::CloseList(step.clone()))
                 .or_else(|_| plan(step, PlanStep::Start(step.with_round(None)))),
+            None if class == Some(ErrorClass::Rejected) => plan(step, PlanStep::Reject(step.with_round(None)))
+                .or_else(|_| plan(step, PlanStep::CloseList(step.clone()))),
             None => plan(step, PlanStep::CloseList(step.clone())),
         }
     }

@@ -31,8 +31,12 @@ pub struct Mood {
     pub panic: u32,
     pub settle: u32,
     pub retry: u32,
+    /// A person decides on something that is asked.
+    pub person: u32,
     /// A model with a fallback is left alone for a while.
     pub cool: u32,
+    /// A person says something to an agent.
+    pub tell: u32,
     pub file_fail: u32,
     /// A person who looks may take an answer as it is.
     pub accept: bool,

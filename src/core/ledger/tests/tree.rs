@@ -86,6 +86,7 @@ pub fn task(called: &str, who: Who, budget: NodeBudget) -> Task {
         optional: false,
         on_error: None,
         rescues: None,
+        approval: Default::default(),
         repeat: None,
         in_loop: None,
         retry: Default::default(),
@@ -129,6 +130,7 @@ pub fn crew_of(
         crews: crews.into_iter().collect(),
         tools: BTreeMap::new(),
         notify: None,
+        triggers: Vec::new(),
         templates: Templates::default(),
         summaries: true,
     })
