@@ -4,6 +4,7 @@
 mod figures;
 mod graph;
 mod json;
+mod pace;
 mod people;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use super::{Context, fit, run, wiring};
 use crate::adapters::crewfile;
 use crate::adapters::sizes::O200k;
 use crate::core::crew::{Crew, Input, NodeBudget, OnExhausted};
-use crate::core::estimate::{Estimate, Money, estimate_with};
+use crate::core::estimate::{Estimate, Money, Pace, estimate_with};
 use crate::core::ids::Name;
 use crate::core::money::{Limit, grouped};
 
@@ -55,6 +56,8 @@ struct Planned {
     /// Inputs that have no value yet, with what they are for.
     lacking: Vec<(Name, String)>,
     notes: Vec<String>,
+    /// The time that the providers' limits take.
+    paces: Vec<Pace>,
 }
 
 pub fn plan(context: &Context, args: PlanArgs) -> Outcome {
@@ -83,6 +86,7 @@ fn planned(context: &Context, project: &Project, args: &PlanArgs) -> Result<Plan
     let Written { loaded, file, texts, typed, overrides } = run::read(context, project, &args.crew, &args.inputs)?;
     let Some(crew) = loaded.crew.clone() else { return Err(Failure::new(Exit::Crew, "the crew is not valid")) };
     let classes = Classes::new(&project.settings, Some(&loaded));
+    let tables = loaded.providers.clone();
     let notes = loaded.notes.iter().map(|note| clean(note)).collect();
     let wrong = |wrong: Vec<String>| Failure::usage(wrong.join("\n")).hint("nothing was sent");
     let (bound, lacking) = crew.bind_known(&texts, &typed).map_err(wrong)?;
@@ -100,7 +104,8 @@ fn planned(context: &Context, project: &Project, args: &PlanArgs) -> Result<Plan
         (origin, _) => origin.to_owned(),
     };
     let made = estimate_with(&crew, &inputs, &O200k::new());
-    Ok(Planned { crew, file, made, classes, origin, lacking, notes })
+    let paces = pace::paces(&made, &tables, &project.root, &context.env);
+    Ok(Planned { crew, file, made, classes, origin, lacking, notes, paces })
 }
 
 /// What the figures mean, one line each.
@@ -117,6 +122,7 @@ fn verdict(planned: &Planned, graph_only: bool) -> Vec<String> {
              without cache discount"
                 .to_owned(),
         );
+        lines.extend(pace::lines(&planned.paces));
         if made.money == Some(Money::Unknown) {
             lines.push(
                 "? = no price is known: the dollars are a lower bound; tokens and calls are what bounds the run"

@@ -17,9 +17,11 @@ use super::money::{Amount, Caps, Limit, NanoUsd, Tokens};
 
 mod aside;
 mod first;
+mod pace;
 mod prompt;
 mod step;
 pub use aside::set_aside;
+pub use pace::{Floor, Pace, Under, paces};
 
 /// Calls, tokens and money of some part of a run. Sums saturate: a figure at `u64::MAX` is "beyond counting".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,6 +138,10 @@ pub struct TaskEstimate {
     /// `None` where no model is called.
     pub money: Option<Money>,
     pub range: Range,
+    /// Of `range` the calls of the task's own agent: those of its delegates are not in it.
+    pub own: Range,
+    /// How often it runs over all items and rounds, as expected and at most.
+    pub times: (u64, u64),
     /// The sub-crew's own estimate, for one item.
     pub below: Option<Box<Estimate>>,
 }

@@ -34,7 +34,7 @@ use boatswain::core::event::LostCause;
 
 use crate::simulate::crews::crew;
 use explore::Explorer;
-use world::{Bill, Left, Mutant, Outcome, Say, World};
+use world::{Bill, Left, Mutant, Outcome, Say, Talk, World};
 
 /// What a call may come to beside a good answer that is billed below its hold.
 const ODD: &[Outcome] = &[
@@ -174,6 +174,43 @@ description = "Rescue"
 attempts = 1
 "#;
 
+/// An agent whose second delegation does not fit its context any more: results are shortened, then the oldest
+/// turns summed up or, where that fails, left out.
+const SPILL: &str = r#"
+[budget]
+max_usd = 0.03
+[agents]
+writer = { model = "m", delegates = ["analyst"], max_turns = 4, context_tokens = 720 }
+analyst = { model = "small" }
+[tasks.draft]
+agent = "writer"
+description = "Draft"
+"#;
+const LONG: Talk = Talk { messages: 4, words: 150 };
+
+/// Out of money, what is optional is given up, and then the better model.
+const WANE: &str = r#"
+[crew]
+output = "last"
+[budget]
+max_usd = 0.006
+degrade = [{ skip = "optional" }, { model = "small" }]
+[agents]
+one = { model = "m" }
+two = { model = "m" }
+[tasks.a]
+agent = "one"
+description = "A"
+[tasks.b]
+agent = "two"
+description = "B"
+optional = true
+[tasks.last]
+agent = "one"
+description = "Last"
+context = ["a"]
+"#;
+
 struct Case {
     name: &'static str,
     body: &'static str,
@@ -208,6 +245,8 @@ const SMALL: &[Case] = &[
     Case { name: "shared", body: SHARED, left: Left { odd: 1, ..NOTHING } },
     Case { name: "stop", body: STOP, left: Left { odd: 1, resumes: 1, ..NOTHING } },
     Case { name: "loop, told", body: LOOP, left: Left { tells: 1, crashes: 1, odd: 0, ..ONE } },
+    Case { name: "spill, crash", body: SPILL, left: Left { crashes: 1, ..ONE } },
+    Case { name: "wane, crash", body: WANE, left: Left { crashes: 1, ..ONE } },
     Case { name: "tight, told", body: TIGHT, left: Left { tells: 1, early: 1, odd: 0, ..ONE } },
 ];
 
@@ -223,6 +262,8 @@ const FULL: &[Case] = &[
     Case { name: "shared", body: SHARED, left: Left { crashes: 1, ..NOTHING } },
     Case { name: "stop", body: STOP, left: Left { odd: 2, ..ONE } },
     Case { name: "loop, told", body: LOOP, left: Left { tells: 2, crashes: 1, ..ONE } },
+    Case { name: "spill", body: SPILL, left: Left { odd: 2, crashes: 1, early: 1, ..ONE } },
+    Case { name: "wane", body: WANE, left: Left { odd: 2, crashes: 1, early: 1, settles: 1, ..ONE } },
 ];
 
 /// What some state must have met, or the search has not been where it should.
@@ -232,6 +273,7 @@ const MET: &[&str] = &[
     "agent.told",
     "budget",
     "budget.alert",
+    "budget.degraded",
     "budget.raised",
     "call.answered",
     "call.exhausted",
@@ -258,12 +300,19 @@ const MET: &[&str] = &[
     "task.retried",
     "task.returned",
     "task.round_decided",
+    "task.shrunk",
+    "task.summarised",
+    "task.summarising",
     "task.woken",
     "tool.started",
 ];
 
 fn explorer(body: &str, mutant: Option<Mutant>) -> Explorer {
-    Explorer::new(World::new(&crew(&[("a.toml", body)]), ODD, mutant))
+    let mut world = World::new(&crew(&[("a.toml", body)]), ODD, mutant);
+    if body == SPILL {
+        world.talk = LONG;
+    }
+    Explorer::new(world)
 }
 
 /// Each crew on a thread of its own.
@@ -317,6 +366,10 @@ fn planted_mistakes_are_found() {
         (Mutant::NobodyTried, TIGHT, "the run is not parked", 7),
         (Mutant::Forgets, TIGHT, "pays again", 6),
         (Mutant::ReturnsTwice, TRIO, "returns again", 12),
+        (Mutant::ReturnsTwice, SPILL, "returns again", 12),
+        (Mutant::Forgets, SPILL, "pays again", 6),
+        (Mutant::HeldTwice, WANE, "crew is over its USD cap", 2),
+        (Mutant::OldSums, WANE, "crew is over its USD cap", 5),
     ];
     for (mutant, body, what, moves) in planted {
         let left = Left { odd: 1, crashes: 1, early: 1, ..NOTHING };

@@ -163,3 +163,32 @@ fn a_wrong_input_or_crew_is_told_as_in_run() {
     folder.file("crew.toml", "schema = 1\n[tasks.x]\nagent = \"nobody\"\ndescription = \"Do\"\n");
     folder.bosun(&["plan", "crew.toml"]).expect(3);
 }
+
+/// Every call of the plan at one provider, in minutes that allow two each: no run is over sooner, whatever the answers
+/// take.
+#[test]
+fn a_plan_says_how_long_the_limits_of_a_provider_take() {
+    let provider = Provider::start();
+    let folder = crew(&provider, "max_usd = 5");
+    let plain = folder.bosun(&["plan", "crew.toml"]).expect(0);
+    assert!(!plain.out.contains("time by the limits"), "{}", plain.out);
+    assert_eq!(json(&folder, &[])["rates"], serde_json::json!([]));
+    let text = folder.read("crew.toml").replace("[providers.p]\n", "[providers.p]\nrpm = 2\nmax_concurrency = 2\n");
+    folder.file("crew.toml", &text);
+    let plan = json(&folder, &[]);
+    let rates = &plan["rates"][0];
+    assert_eq!((&rates["of"], &rates["limits"]["rpm"], &rates["max_concurrency"]), (&"p".into(), &2.into(), &2.into()));
+    for course in ["expected", "worst"] {
+        let calls = plan[course]["calls"].as_u64().unwrap();
+        let floor = &rates[course];
+        assert_eq!(floor["at_least_ms"], (calls.div_ceil(2) - 1) * 60_000, "{plan}");
+        assert_eq!((&floor["by"]["limit"], &floor["by"]["of"]), (&"requests".into(), &2.into()));
+        assert_eq!(floor["rounds"], calls.div_ceil(2));
+    }
+    let ran = folder.bosun(&["plan", "crew.toml"]).expect(0);
+    let words = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    let minutes = plan["expected"]["calls"].as_u64().unwrap().div_ceil(2) - 1;
+    let expected =
+        format!("time by the limits of p: expected at least {minutes} min at 2 requests a minute, worst case");
+    assert!(words.contains(&expected), "{}", ran.out);
+}

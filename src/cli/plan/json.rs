@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Planned, graph, people};
+use super::{Planned, graph, pace, people};
 use crate::cli::fit;
 use crate::core::crew::{Crew, Trigger, TriggerSource, Who};
 use crate::core::estimate::{Estimate, Items, Money, Range, Spend, TaskEstimate};
@@ -33,6 +33,7 @@ pub fn plan(planned: &Planned) -> Value {
         },
         "to_fit_worst": enough(made.total.worst),
         "pauses": pause,
+        "rates": pace::json(&planned.paces),
         "triggers": crew.triggers.iter().map(trigger).collect::<Vec<_>>(),
         "inputs_missing": lacking,
         "people": people::places(crew),

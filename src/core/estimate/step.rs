@@ -32,6 +32,8 @@ pub(super) fn task(crew: &Arc<Crew>, index: usize, inputs: &Inputs) -> TaskEstim
         conditional,
         money: None,
         range: Range::default(),
+        own: Range::default(),
+        times: (0, 0),
         below: None,
     };
     let one = match &task.who {
@@ -53,10 +55,9 @@ pub(super) fn task(crew: &Arc<Crew>, index: usize, inputs: &Inputs) -> TaskEstim
     let expected_rounds = if task.rescues.is_some() { 0 } else { u64::from(usual) };
     // For agents, the rounds of the worst case are in its prompts already.
     let worst_rounds = if matches!(task.who, Who::Agent(_)) { 1 } else { u64::from(rounds) };
-    made.range = Range {
-        expected: one.expected.times(expected.saturating_mul(expected_rounds)),
-        worst: one.worst.times(worst.saturating_mul(worst_rounds)),
-    };
+    made.times = (expected.saturating_mul(expected_rounds), worst.saturating_mul(worst_rounds));
+    let times = |one: Range| Range { expected: one.expected.times(made.times.0), worst: one.worst.times(made.times.1) };
+    (made.range, made.own) = (times(one), times(made.own));
     made
 }
 
@@ -108,6 +109,7 @@ fn agent(crew: &Arc<Crew>, index: usize, role: &crew::Agent, inputs: &Inputs, ma
         worst = worst.plus(each.reduce(larger).unwrap_or_default());
     }
     made.money = all.iter().map(|(model, _)| Money::of(model.price)).reduce(Money::and);
+    made.own = Range { expected, worst };
     let mut known = BTreeMap::new();
     if let Some(children) = children(crew, role, 0, &mut known) {
         made.money = made.money.map(|money| money.and(children.money));

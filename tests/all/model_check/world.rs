@@ -87,6 +87,15 @@ pub enum Say {
     Nothing,
 }
 
+/// How much agents talk.
+#[derive(Clone, Copy, Debug)]
+pub struct Talk {
+    /// They delegate as long as their prompt has so many messages at most.
+    pub messages: u32,
+    /// Of a delegated task and of an answer; a summary is always brief.
+    pub words: usize,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     Answered(Say, Bill),
@@ -191,6 +200,7 @@ pub struct World {
     pub machines: Machines,
     /// Moves that the outside has at all.
     pub odd: Vec<Outcome>,
+    pub talk: Talk,
     calls: Table<CallId>,
     prompts: Table<(Step, u32, u32)>,
     delegations: Table<(CallId, u32, AgentRef)>,
@@ -207,6 +217,7 @@ impl World {
         World {
             machines: Machines::new(crew.clone(), mutant),
             odd: odd.to_vec(),
+            talk: Talk { messages: 2, words: 1 },
             calls: Table::default(),
             prompts: Table::default(),
             delegations: Table::default(),
@@ -346,7 +357,7 @@ impl World {
         let held = self.machines.held(held);
         let says: &[Say] = if held.call.step.as_str().contains("review") {
             &[Say::Revise, Say::Approve]
-        } else if held.tools && held.messages == 2 {
+        } else if held.tools && held.messages <= self.talk.messages {
             &[Say::Delegate, Say::Text]
         } else {
             &[Say::Text]
@@ -658,11 +669,15 @@ impl World {
         };
         let verdict = |verdict: &str| json!({ "verdict": verdict, "issues": [] }).to_string();
         let (content, tool_calls) = match say {
-            Say::Text => ("Text.".to_owned(), Vec::new()),
+            Say::Text if held.summary => ("Text.".to_owned(), Vec::new()),
+            Say::Text => (["Text."].repeat(self.talk.words).join(" "), Vec::new()),
             Say::Nothing => (String::new(), Vec::new()),
             Say::Approve => (verdict("approve"), Vec::new()),
             Say::Revise => (verdict("revise"), Vec::new()),
-            Say::Delegate => (String::new(), vec![ask(0, DELEGATE, &json!({ "to": "analyst", "task": "a piece" }))]),
+            Say::Delegate => {
+                let task = ["a piece"].repeat(self.talk.words).join(" ");
+                (String::new(), vec![ask(0, DELEGATE, &json!({ "to": "analyst", "task": task }))])
+            }
         };
         let (input, output) = (held.input.0, held.settings.max_output);
         let usage = match bill {
@@ -796,8 +811,13 @@ impl World {
                 }
                 node.asked &= !bit;
             }
-            // A person wants the step done anew, from its first prompt.
-            Event::Task(TaskEvent::Retried { step, .. }) => {
+            // A person wants the step done anew, from its first prompt; or its prompt is another from here on.
+            Event::Task(
+                TaskEvent::Retried { step, .. }
+                | TaskEvent::Shrunk { step, .. }
+                | TaskEvent::Summarising { step, .. }
+                | TaskEvent::Summarised { step, .. },
+            ) => {
                 for prompt in 0..self.prompts.len() as Id {
                     if self.prompts.get(prompt).0 == *step {
                         node.answered &= !bit(prompt);
@@ -834,7 +854,7 @@ impl World {
         match event {
             CallEvent::Held(held) => {
                 let call = bit(self.calls.id(held.call.clone()));
-                let prompt = bit(self.prompts.id((held.call.step.clone(), held.attempt, held.messages)));
+                let prompt = bit(self.prompt(held));
                 if node.held & call != 0 {
                     return broken(format!("{} is held twice", held.call));
                 }
@@ -856,7 +876,7 @@ impl World {
                     node.bill = node.bill.minus(held.amount).plus(charged);
                 }
                 node.booked = node.booked.plus(answered.cost);
-                node.answered |= bit(self.prompts.id((held.call.step.clone(), held.attempt, held.messages)));
+                node.answered |= bit(self.prompt(&held));
                 node.overran |= answered.overrun;
             }
             CallEvent::Failed { call, failure, .. } => {
@@ -873,6 +893,12 @@ impl World {
             CallEvent::Queued { .. } | CallEvent::Exhausted { .. } => {}
         }
         Ok(())
+    }
+
+    fn prompt(&mut self, held: &Held) -> Id {
+        // A summary's is its own.
+        let messages = if held.summary { 0 } else { held.messages };
+        self.prompts.id((held.call.step.clone(), held.attempt, messages))
     }
 
     fn landed(&mut self, node: &mut Node, call: &CallId) -> Result<(Rc<Held>, bool), Broken> {
