@@ -262,8 +262,10 @@ const FULL: &[Case] = &[
     Case { name: "shared", body: SHARED, left: Left { crashes: 1, ..NOTHING } },
     Case { name: "stop", body: STOP, left: Left { odd: 2, ..ONE } },
     Case { name: "loop, told", body: LOOP, left: Left { tells: 2, crashes: 1, ..ONE } },
-    Case { name: "spill", body: SPILL, left: Left { odd: 2, crashes: 1, early: 1, ..ONE } },
-    Case { name: "wane", body: WANE, left: Left { odd: 2, crashes: 1, early: 1, settles: 1, ..ONE } },
+    Case { name: "spill", body: SPILL, left: Left { odd: 2, crashes: 1, ..ONE } },
+    Case { name: "spill, stale", body: SPILL, left: Left { pauses: 1, early: 1, ..ONE } },
+    Case { name: "wane", body: WANE, left: Left { crashes: 1, settles: 1, ..ONE } },
+    Case { name: "wane, stale", body: WANE, left: Left { crashes: 1, early: 1, ..ONE } },
 ];
 
 /// What some state must have met, or the search has not been where it should.
