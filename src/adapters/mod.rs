@@ -12,3 +12,4 @@ pub mod settings;
 pub mod sizes;
 pub mod store;
 pub mod tools;
+pub mod web;

@@ -138,7 +138,7 @@ impl Shop {
 fn own(def: &ToolDef) -> bool {
     match &def.source {
         ToolSource::Builtin { name, places } => *name != def.spec.name || *places != ToolPlaces::default(),
-        ToolSource::Command { .. } => true,
+        ToolSource::Command { .. } | ToolSource::Http(_) => true,
     }
 }
 
@@ -151,6 +151,10 @@ fn stated(def: &ToolDef, file: &str) -> Known {
         ToolSource::Builtin { name, places } => (name.clone(), places.clone()),
         ToolSource::Command { argv, .. } => {
             (format!("command {}", argv.first().map_or("", String::as_str)), ToolPlaces::default())
+        }
+        ToolSource::Http(call) => {
+            let places = ToolPlaces { net: call.net.clone(), ..ToolPlaces::default() };
+            (format!("{} {}", call.method, call.url), places)
         }
     };
     let from = format!("{what}, [tools.{}] in {file}", def.spec.name);
@@ -168,7 +172,7 @@ fn effect(effect: Effect) -> &'static str {
 impl Known {
     fn folders(&self) -> Vec<(&'static str, &[String])> {
         let of = &self.places;
-        let all = [("read", &of.read), ("write", &of.write), ("from", &of.from), ("to", &of.to)];
+        let all = [("read", &of.read), ("write", &of.write), ("from", &of.from), ("to", &of.to), ("net", &of.net)];
         all.into_iter().filter(|(_, list)| !list.is_empty()).map(|(key, list)| (key, list.as_slice())).collect()
     }
     fn json(&self) -> Value {
@@ -259,7 +263,7 @@ fn call(context: &Context, shop: &Shop, name: &str, args: &str, yes: bool, json:
         .hint("say --yes if it is to happen"));
     }
     let crew = shop.loaded.as_ref().and_then(|loaded| loaded.crew.as_deref());
-    let tools = toolbox(&shop.project.root, crew)?;
+    let tools = toolbox(&shop.project.root, crew, &context.env)?;
     let tool = tools.get(name).ok_or_else(|| Failure::new(Exit::Internal, format!("{shown} is in no tool box")))?;
     let key = format!("by-hand-{}-{}", std::process::id(), now_ms());
     let outcome = drive::block_on(async {

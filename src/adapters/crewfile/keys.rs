@@ -343,7 +343,7 @@ pub static TASK: Spec = Spec {
 pub static TOOL: Spec = Spec {
     name: "[tools.N]",
     keys: &[
-        key("kind", Kind::Choice(&["builtin", "command"], &["http", "mcp"]), "", "how it is plugged in"),
+        key("kind", Kind::Choice(&["builtin", "command", "http"], &["mcp"]), "", "how it is plugged in"),
         key("use", Kind::Text, "", "builtin with limits of its own"),
         key("description", Kind::Text, "", "what the model is told"),
         key("command", Kind::TextOrTexts, "", "program, with its arguments"),
@@ -361,12 +361,21 @@ pub static TOOL: Spec = Spec {
         key("write", Kind::TextOrTexts, "out", "folders"),
         key("from", Kind::TextOrTexts, "`write`", "folders that `files.move` takes files from"),
         key("to", Kind::TextOrTexts, "`write`", "folders that `files.move` puts files into"),
-        later("url", "address"),
-        later("method", "HTTP method"),
+        key("url", Kind::Text, "", "address of a request, with {placeholders} in path and query"),
+        key(
+            "method",
+            Kind::Choice(&["GET", "POST", "PUT", "PATCH", "DELETE"], &[]),
+            "GET, with a body POST",
+            "of the request",
+        ),
+        key("headers", Kind::Free, "{}", "of the request; \"env:NAME\" is that variable's value"),
+        key("query", Kind::Free, "{}", "what follows `?`: templates"),
+        key("body", Kind::Any, "", "JSON whose strings are templates, or its text"),
+        key("result", Kind::Text, "the whole answer", "JSON pointer to what the model is shown"),
+        key("net", Kind::Texts, "[]", "`host:port` that may be reached although it is not public"),
         later("allow", "what of a server may be called"),
         later("approve_when", "condition that needs a person"),
         later("expires", "how long an approval waits"),
-        later("net", "hosts it may reach"),
     ],
 };
 

@@ -18,8 +18,7 @@ use crate::core::money::NanoUsd;
 use crate::core::schema::{Schema, expand, is_json_schema};
 
 /// Builtins that are known and not built yet.
-const LATER: &[&str] =
-    &["web.fetch", "shell.run", "code.python", "memory.save", "memory.search", "knowledge.search", "ask.human"];
+const LATER: &[&str] = &["shell.run", "code.python", "memory.save", "memory.search", "knowledge.search", "ask.human"];
 
 /// The tools of a crew by name: the builtins, and its own.
 pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str) -> BTreeMap<String, Arc<ToolDef>> {
@@ -33,18 +32,21 @@ pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str) -> BTreeMap
     }
     for entry in doc.table("tools").map(|table| table.entries.as_slice()).unwrap_or_default() {
         let Some(table) = entry.node.table() else { continue };
+        strangers(loader, table);
         let made = match (table.text("use"), table.text("kind")) {
-            (Some(_), Some("command")) => {
-                let message = format!("the tool `{}` is a command and a builtin at once", entry.key);
+            (Some(_), Some(kind @ ("command" | "http"))) => {
+                let what = if kind == "command" { "a command" } else { "a request" };
+                let message = format!("the tool `{}` is {what} and a builtin at once", entry.key);
                 loader.report(Problem::error("E0203", &entry.key_at, message).help("leave out `use` or `kind`"));
                 None
             }
             (Some(_), _) | (None, Some("builtin")) => builtin(loader, entry, table),
             (None, Some("command")) => command(loader, entry, table, file),
+            (None, Some("http")) => super::http::tool(loader, entry, table, file),
             (None, Some(_)) => None,
             (None, None) => {
                 let message = format!("the tool `{}` has neither `use` nor `kind`", entry.key);
-                let help = "write `use = \"files.write\"` for a builtin, or `kind = \"command\"`";
+                let help = "write `use = \"files.write\"` for a builtin, `kind = \"command\"` or `kind = \"http\"`";
                 loader.report(Problem::error("E0106", &entry.key_at, message).help(help));
                 None
             }
@@ -70,17 +72,18 @@ fn builtin(loader: &mut Loader<'_>, entry: &Entry, table: &Table) -> Option<Tool
     meaningless(loader, table, &spec.name);
     let mut folders = |key: &str| paths(loader, table, key);
     let (read, write, from, to) = (folders("read"), folders("write"), folders("from"), folders("to"));
-    let source = ToolSource::Builtin { name: spec.name.clone(), places: ToolPlaces { read, write, from, to } };
+    let places = ToolPlaces { read, write, from, to, net: super::http::net(loader, table) };
+    let source = ToolSource::Builtin { name: spec.name.clone(), places };
     let own = ToolSpec { name: entry.key.clone(), ..limits(table, spec) };
     let arguments = Schema::new(own.parameters.clone()).ok()?;
     Some(ToolDef { spec: own, arguments, max_calls: table.int("max_calls"), cost_per_call: cost(table), source })
 }
 
-fn cost(table: &Table) -> NanoUsd {
+pub(super) fn cost(table: &Table) -> NanoUsd {
     table.get("cost_per_call").and_then(budget::money).unwrap_or(NanoUsd::ZERO)
 }
 
-fn limits(table: &Table, spec: ToolSpec) -> ToolSpec {
+pub(super) fn limits(table: &Table, spec: ToolSpec) -> ToolSpec {
     ToolSpec {
         description: table.text("description").map_or(spec.description, str::to_owned),
         effect: match table.text("effect") {
@@ -95,20 +98,37 @@ fn limits(table: &Table, spec: ToolSpec) -> ToolSpec {
     }
 }
 
+/// Keys of another kind of tool: their author believes that they say something.
+fn strangers(loader: &mut Loader<'_>, table: &Table) {
+    let request: &[&str] = &["url", "method", "headers", "query", "body", "result"];
+    let program: &[&str] = &["command", "args", "env", "isolation"];
+    let (foreign, of): (Vec<&str>, _) = match (table.text("use"), table.text("kind")) {
+        (Some(_), None) | (None, Some("builtin")) => ([request, program, &["schema"]].concat(), "a builtin"),
+        (None, Some("command")) => ([request, &["net"]].concat(), "a command"),
+        (None, Some("http")) => ([program, &["read", "write", "from", "to"]].concat(), "a request"),
+        (Some(_) | None, Some(_)) | (None, None) => return,
+    };
+    for entry in foreign.into_iter().filter_map(|key| table.entry(key)) {
+        let problem = Problem::error("E0203", &entry.key_at, format!("`{}` means nothing to {of}", entry.key));
+        loader.report(problem.help("leave it out"));
+    }
+}
+
 /// Folders that a builtin has no use for: its author believes that they limit something.
 fn meaningless(loader: &mut Loader<'_>, table: &Table, builtin: &str) {
     let uses: &[&str] = match builtin {
         "files.read" | "files.list" | "files.search" | "text.stats" | "data.query" => &["read"],
         "files.write" | "files.append" => &["write"],
         "files.move" => &["write", "from", "to"],
+        "web.fetch" => &["net"],
         // What the host program brings along has no folders of ours.
         _ => &[],
     };
-    for key in ["read", "write", "from", "to"].into_iter().filter(|key| !uses.contains(key)) {
+    for key in ["read", "write", "from", "to", "net"].into_iter().filter(|key| !uses.contains(key)) {
         let Some(entry) = table.entry(key) else { continue };
         let help = match uses {
             [] => format!("`{builtin}` takes no folders: leave it out"),
-            uses => format!("folders of `{builtin}` are: {}", uses.join(", ")),
+            uses => format!("what limits `{builtin}`: {}", uses.join(", ")),
         };
         let problem = Problem::error("E0203", &entry.key_at, format!("`{key}` limits nothing of `{builtin}`"));
         loader.report(problem.help(help));

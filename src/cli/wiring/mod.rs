@@ -142,7 +142,7 @@ impl Engine {
         Ok(Ports {
             store: self.store.clone(),
             models: self.hosted.models_over(registry),
-            tools: self.hosted.tools_over(boxes::of_run(&self.root, ready)?),
+            tools: self.hosted.tools_over(boxes::of_run(&self.root, ready, &self.env, all_stand_ins(&ready.loaded))?),
             files: Arc::new(files),
             clock: Arc::new(SystemClock),
             sizes: self.sizes.clone(),
