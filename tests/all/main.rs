@@ -32,5 +32,6 @@ mod streams;
 mod summaries;
 mod support;
 mod vendors;
+mod web;
 mod whole_crew;
 mod wires;

@@ -35,7 +35,7 @@ pub(super) fn tool(loader: &mut Loader<'_>, entry: &Entry, table: &Table, file: 
     let schema = match table.get("schema") {
         Some(node) => super::checks::schema(loader, node, file, false)?,
         None => {
-            let names = placeholders(&call);
+            let names: Vec<String> = placeholders(&call).into_iter().map(|(_, name)| name).collect();
             let fields = names.iter().map(|name| (name.clone(), json!({ "type": "string" })));
             let properties: Map<String, Value> = fields.collect();
             let made = json!({ "type": "object", "properties": properties, "required": names,

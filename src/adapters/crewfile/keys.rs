@@ -1,7 +1,9 @@
 //! Every key of a crew file, as data. Invariant: what is not in these tables is refused; what is in
 //! them and not built yet is refused by name.
 
+mod front;
 mod habits;
+pub use front::FRONT;
 pub use habits::HABITS;
 
 /// What a key takes.
@@ -384,21 +386,5 @@ pub static NOTIFY: Spec = Spec {
     keys: &[
         key("command", Kind::Texts, "", "program and arguments; the event is on its stdin"),
         key("on", Kind::Texts, "all", "alert, review, approval, paused, finished, failed"),
-    ],
-};
-
-pub static FRONT: Spec = Spec {
-    name: "the front matter",
-    keys: &[
-        key("description", Kind::Text, "", "one line"),
-        key("inputs", Kind::Texts, "[]", "names it uses; `name?` where it can do without"),
-        key("max_prompt_tokens", Kind::Int(1, MANY), "", "largest prompt"),
-        key("role", Kind::Text, "", "the agent's"),
-        key("goal", Kind::Text, "", "the agent's"),
-        key("backstory", Kind::Text, "", "the agent's"),
-        key("tools", Kind::Texts, "", "the agent's"),
-        key("model", Kind::Text, "", "the agent's"),
-        key("temperature", Kind::Milli(2000), "", "the agent's"),
-        key("max_output", Kind::Int(1, MANY), "", "the agent's"),
     ],
 };

@@ -45,17 +45,20 @@ pub fn problems(call: &HttpCall, parameters: &Value) -> Vec<Wrong> {
     Compiled::new(call, parameters).err().unwrap_or_default()
 }
 
-/// The names of all placeholders, where they can be read.
-pub fn placeholders(call: &HttpCall) -> Vec<String> {
-    let mut texts = vec![call.url.clone()];
-    texts.extend(call.query.iter().filter(|(_, text)| variable(text).is_none()).map(|(_, text)| text.clone()));
-    call.body.iter().for_each(|body| leaves(body, &mut texts));
-    let mut names: Vec<String> = Vec::new();
-    for template in texts.iter().filter_map(|text| Template::parse(text).ok()) {
-        names.extend(template.names().map(str::to_owned));
+/// The names of all placeholders, where they can be read, each with the key that it stands in first.
+pub fn placeholders(call: &HttpCall) -> Vec<(&'static str, String)> {
+    let mut texts = vec![("url", call.url.clone())];
+    let query = call.query.iter().filter(|(_, text)| variable(text).is_none());
+    texts.extend(query.map(|(_, text)| ("query", text.clone())));
+    let mut inside = Vec::new();
+    call.body.iter().for_each(|body| leaves(body, &mut inside));
+    texts.extend(inside.into_iter().map(|text| ("body", text)));
+    let mut names: Vec<(&'static str, String)> = Vec::new();
+    for (key, template) in texts.iter().filter_map(|(key, text)| Some((key, Template::parse(text).ok()?))) {
+        names.extend(template.names().map(|name| (*key, name.to_owned())));
     }
     let mut seen = std::collections::BTreeSet::new();
-    names.retain(|name| seen.insert(name.clone()));
+    names.retain(|(_, name)| seen.insert(name.clone()));
     names
 }
 
@@ -132,9 +135,9 @@ impl Compiled {
         }
         let listed = Listed::parse(&call.net).map_err(|why| problems.say("net", why)).unwrap_or_default();
         let known = parameters.get("properties").and_then(Value::as_object);
-        for name in placeholders(call) {
+        for (key, name) in placeholders(call) {
             if !known.is_some_and(|known| known.contains_key(&name)) {
-                problems.say("url", format!("placeholder `{{{name}}}` is no argument of the tool's `schema`"));
+                problems.say(key, format!("placeholder `{{{name}}}` is no argument of the tool's `schema`"));
             }
         }
         match (address, problems.0) {

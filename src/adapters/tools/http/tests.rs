@@ -296,7 +296,7 @@ fn every_wrong_table_is_told_with_its_key() {
         (HttpCall { body: Some(json!({})), ..base.clone() }, "body", "a GET has no body"),
         (body(r#"{{"a": "{q}"}}"#.into()), "body", "write `{name}` without quotes"),
         (body(r#"{{{q}: 1}}"#.into()), "body", "this is no JSON"),
-        (body(json!({ "a": "{nope}" })), "url", "placeholder `{nope}`"),
+        (body(json!({ "a": "{nope}" })), "body", "placeholder `{nope}`"),
         (HttpCall { result: Some("a.b".into()), ..base.clone() }, "result", "begins with `/`"),
         (HttpCall { net: vec!["host".into()], ..base.clone() }, "net", "no host with a port"),
     ];
