@@ -105,7 +105,7 @@ fn a_run_calls_services_and_their_key_is_nowhere_but_in_the_requests() {
         (note.body.as_str(), &note.headers["x-api-key"]),
         (r#"{"text":"say \"hi\"","tags":[]}"#, &KEY.parse().unwrap())
     );
-    assert!(note.headers["idempotency-key"].to_str().unwrap().contains("/t.1"), "{note:?}");
+    assert!(note.headers["idempotency-key"].to_str().unwrap().contains(":t.1:1:"), "{note:?}");
     assert_eq!(seen.iter().filter(|one| one.path == "/page").count(), 2, "the listed one alone, once per run");
     let shown = folder.bosun(&["show", "latest", "t", "--json"]).out;
     assert!(ran.out.contains("tool.returned") && !holds(&state(&folder), KEY) && !holds(&state(&folder), "hunter2-"));
