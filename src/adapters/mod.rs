@@ -8,6 +8,7 @@ pub mod models;
 pub mod notify;
 pub mod prices;
 pub mod rates;
+pub mod redaction;
 pub mod settings;
 pub mod sizes;
 pub mod store;

@@ -280,6 +280,8 @@ fn call(context: &Context, shop: &Shop, name: &str, args: &str, yes: bool, json:
         ToolOutcome::Error(text) => ("error", text),
         ToolOutcome::Unknown(text) => ("unknown", text),
     };
+    // Before it is laid out, which may spell a secret otherwise.
+    let text = &*context.out.secrets().hide(text);
     let tokens = O200k::new().tokens(text);
     if json {
         context.out.line(&json!({ "tool": name, "outcome": word, "result": text, "tokens": tokens }).to_string());
@@ -292,9 +294,9 @@ fn call(context: &Context, shop: &Shop, name: &str, args: &str, yes: bool, json:
     }
     match outcome {
         ToolOutcome::Ok(_) => Ok(Exit::Done),
-        ToolOutcome::Error(why) => Err(Failure::new(Exit::Task, format!("{shown}: {}", clean(&why)))),
-        ToolOutcome::Unknown(why) => {
-            let failure = Failure::new(Exit::Task, format!("{shown}: {}; it may have happened", clean(&why)));
+        ToolOutcome::Error(_) => Err(Failure::new(Exit::Task, format!("{shown}: {}", clean(text)))),
+        ToolOutcome::Unknown(_) => {
+            let failure = Failure::new(Exit::Task, format!("{shown}: {}; it may have happened", clean(text)));
             Err(failure.hint("look at what it should have changed before you call it again"))
         }
     }

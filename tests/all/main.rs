@@ -22,6 +22,7 @@ mod places;
 mod plan;
 mod provider;
 mod rates;
+mod safety;
 mod said;
 mod shown;
 mod simulate;

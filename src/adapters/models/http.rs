@@ -1,7 +1,7 @@
 //! One HTTP request. Invariant: exactly one request leaves per call, to the host that was
 //! configured; nothing is retried and no redirect is followed.
 
-pub mod tls;
+pub(crate) mod tls;
 
 use std::error::Error;
 use std::time::{Duration, SystemTime};

@@ -109,6 +109,15 @@ pub fn unmark<'a>(json: &'a str, inputs: &SecretInputs) -> Cow<'a, str> {
     Cow::Owned(out)
 }
 
+/// A value as it is, as it stands in JSON (and in JSON within JSON: arguments of tools), and as addresses
+/// and forms spell it.
+pub fn spellings(value: &str) -> [String; 7] {
+    let [path, path_low] = [true, false].map(|upper| percent(value, false, upper));
+    let [form, form_low] = [true, false].map(|upper| percent(value, true, upper));
+    let json = escaped(value);
+    [value.to_owned(), escaped(&json), json, path, path_low, form, form_low]
+}
+
 /// As it stands in an address, or in a form: there a space is `+`.
 fn percent(value: &str, form: bool, upper: bool) -> String {
     let code = |byte: u8| match byte {
@@ -137,10 +146,7 @@ pub fn redact<'a>(text: &str, values: impl Iterator<Item = &'a SecretString>) ->
     for value in values {
         // An empty value is in every text; there is nothing to hide.
         if !value.is_empty() {
-            out = out.replace(value, GONE).replace(&escaped(value), GONE);
-            for (form, upper) in [(false, true), (false, false), (true, true), (true, false)] {
-                out = out.replace(&percent(value, form, upper), GONE);
-            }
+            out = spellings(value).iter().fold(out, |out, spelling| out.replace(spelling, GONE));
         }
     }
     for scheme in ["Bearer ", "bearer ", "Basic ", "basic "] {

@@ -44,6 +44,7 @@ pub(super) fn markdown(html: &str, base: &Url) -> String {
     if !rest.is_empty() {
         body.push_str("\n\n[cut: the rest of the page takes too long to read]");
     }
+    let title = title.replace('<', "&lt;");
     let repeated = body.lines().next().is_some_and(|line| line.trim_start_matches('#').trim() == title);
     if title.is_empty() || repeated { body } else { format!("# {title}\n\n{body}") }
 }
