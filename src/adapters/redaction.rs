@@ -242,14 +242,22 @@ mod tests {
     #[test]
     fn an_input_becomes_its_mark_and_the_mark_its_value_again() {
         let hide = Redactor::default();
-        hide.learn("hunter2\"");
         let mark = "⟦secret:pin:0000000000000007⟧";
-        let inputs = SecretInputs::from([(mark.to_owned(), "hunter2\"".into())]);
-        let run = hide.of_run(&inputs);
-        assert_eq!(run.hide("it is hunter2\"."), format!("it is {mark}."));
-        let json = "{\"text\":\"it is hunter2\\\".\"}";
-        assert_eq!(unmark(&run.hide(json), &inputs), json);
-        assert_eq!(hide.hide("it is hunter2\"."), "it is [redacted].");
+        for (value, said) in [("hunter2/x", mark), ("hunter2\"", GONE)] {
+            hide.learn(value);
+            let inputs = SecretInputs::from([(mark.to_owned(), value.into())]);
+            let run = hide.of_run(&inputs);
+            assert_eq!(run.hide(&format!("it is {value}.")), format!("it is {mark}."));
+            // Within JSON, and within JSON of JSON, only what needs no escape can be put in again.
+            for json in
+                [serde_json::json!({ "text": value }), serde_json::json!(serde_json::json!([value]).to_string())]
+            {
+                let (json, hidden) = (json.to_string(), run.hide(&json.to_string()).into_owned());
+                assert!(hidden.contains(said), "{hidden}");
+                assert!(said == GONE || unmark(&hidden, &inputs) == json, "{hidden}");
+            }
+            assert_eq!(hide.hide(&format!("it is {value}.")), "it is [redacted].");
+        }
     }
 
     #[test]
@@ -263,7 +271,7 @@ mod tests {
             assert!(!is_secret_name(name), "{name}");
         }
         let env = Env::from([("A_KEY".into(), "long-enough ".into()), ("B_KEY".into(), "short".into())]);
-        assert_eq!(Redactor::of_env(&env).hide("long-enough short"), "[redacted] short");
+        assert_eq!(Redactor::of_env(&env).hide("long-enough, short"), "[redacted], short");
     }
 
     #[test]

@@ -187,6 +187,7 @@ fn a_hundred_injections_into_pages_and_tables_are_text() {
     folder.file("rows.csv", &format!("a,text,b\n{rows}"));
     let args = "{\"path\":\"rows.csv\",\"limit\":200}";
     let said = folder.bosun(&["tools", "call", "data.query", "--args", args]).expect(0);
-    assert!(said.out.lines().filter(|line| line.contains("pwned")).count() >= 100, "{}", said.out);
+    let whole = said.out.lines().filter(|line| line.starts_with("{\"a\":\"1\"") && line.ends_with("\"b\":\"2\"}"));
+    assert_eq!(whole.count(), 100, "{}", said.out);
     assert_eq!(files(folder.path()), ["crew.toml", "rows.csv"]);
 }
