@@ -10,6 +10,10 @@ mod resume;
 mod server;
 mod start;
 
+/// As `bosun` has it; the bare loop gets it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

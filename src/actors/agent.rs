@@ -41,8 +41,10 @@ pub struct AgentArgs {
     pub context: Arc<Context>,
     pub ledger: ActorRef<LedgerMsg>,
     pub machine: Agent,
-    /// The last entry the machine has folded; `None` for a new agent, which begins with the next one.
-    pub last: Option<Seq>,
+    /// The last entry the machine has folded.
+    pub last: Seq,
+    /// It has no past: no entry is its own yet, and its first is written after this.
+    pub fresh: bool,
 }
 
 pub struct AgentState {
@@ -72,18 +74,18 @@ impl Actor for AgentActor {
     type Arguments = AgentArgs;
 
     async fn pre_start(&self, myself: ActorRef<AgentMsg>, args: AgentArgs) -> Result<AgentState, ActorProcessingErr> {
-        let AgentArgs { context, ledger, mut machine, last } = args;
+        let AgentArgs { context, ledger, machine, last, fresh } = args;
         let subject = Subject::Agent(machine.who.clone());
         let mailbox = myself.clone();
         let deliver = Arc::new(move |entry| drop(mailbox.cast(AgentMsg::Committed(entry))));
-        let subscribed = context.journal.subscribe(subject.clone(), last, deliver).await;
-        let (from, control) = subscribed.ok_or(Fatal::NoJournal)?;
-        if last.is_none() {
-            machine = Agent::begun(machine.who, control);
+        if fresh {
+            context.journal.subscribe_fresh(subject.clone(), last, deliver);
+        } else {
+            context.journal.subscribe(subject.clone(), last, deliver).await.ok_or(Fatal::NoJournal)?;
+            // What it was doing goes on once it is up.
+            let _ = myself.cast(AgentMsg::Wake);
         }
-        let shell = Shell { machine, last: last.unwrap_or(from), subject, journal: context.journal.clone() };
-        // What it was doing goes on once it is up.
-        let _ = myself.cast(AgentMsg::Wake);
+        let shell = Shell { machine, last, subject, journal: context.journal.clone() };
         Ok(AgentState {
             shell,
             context,

@@ -16,7 +16,7 @@ use crate::core::agent::Agent;
 use crate::core::crew::Crew;
 use crate::core::event::{Event, Subject, TaskEvent};
 use crate::core::ids::{AgentRef, RunId, Seq, Step};
-use crate::core::machine::{Control, Decided, Refusal};
+use crate::core::machine::{Decided, Refusal};
 use crate::core::plan::{Phase, Plan, PlanStep};
 use crate::core::run::{Entry, Run};
 use crate::ports::store::{Row, Store};
@@ -38,8 +38,10 @@ pub struct CoordinatorArgs {
     pub context: Arc<Context>,
     pub ledger: ActorRef<LedgerMsg>,
     pub plan: Plan,
-    /// The last entry the plan has folded; `None` for a sub-crew that begins with the next one.
-    pub last: Option<Seq>,
+    /// The last entry the plan has folded.
+    pub last: Seq,
+    /// A sub-crew that begins: no entry is its own yet.
+    pub fresh: bool,
     /// What resumed machines this scope and those below it begin with.
     pub slices: Arc<Slices>,
 }
@@ -72,12 +74,16 @@ impl Actor for Coordinator {
         myself: ActorRef<CoordinatorMsg>,
         args: CoordinatorArgs,
     ) -> Result<CoordinatorState, ActorProcessingErr> {
-        let CoordinatorArgs { context, ledger, plan, last, slices } = args;
+        let CoordinatorArgs { context, ledger, plan, last, fresh, slices } = args;
         let subject = Subject::Plan(plan.state.scope.clone());
         let mailbox = myself.clone();
         let deliver = Arc::new(move |entry| drop(mailbox.cast(CoordinatorMsg::Committed(entry))));
-        let (from, _) = context.journal.subscribe(subject.clone(), last, deliver).await.ok_or(Fatal::NoJournal)?;
-        let shell = Shell { machine: plan, last: last.unwrap_or(from), subject, journal: context.journal.clone() };
+        if fresh {
+            context.journal.subscribe_fresh(subject.clone(), last, deliver);
+        } else {
+            context.journal.subscribe(subject.clone(), last, deliver).await.ok_or(Fatal::NoJournal)?;
+        }
+        let shell = Shell { machine: plan, last, subject, journal: context.journal.clone() };
         let (agents, fallen, crews) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
         let mut state = CoordinatorState { shell, context, ledger, slices, agents, fallen, crews };
         state.take_up(&myself).await?;
@@ -139,13 +145,13 @@ impl CoordinatorState {
         let slices = self.slices.clone();
         for (agent, (machine, last)) in slices.agents.iter().filter(|(agent, _)| agent.scope == scope) {
             if machine.job.is_some() {
-                self.raise_agent(myself, agent, machine.clone(), Some(*last)).await?;
+                self.raise_agent(myself, agent, (machine.clone(), *last, false)).await?;
             }
         }
         for (step, (plan, last)) in &slices.plans {
             let own = self.shell.machine.state.units.get(&step.with_round(None)).is_some_and(|unit| !unit.is_over());
             if own && *step != scope {
-                self.raise_crew(myself, plan.clone(), Some(*last)).await?;
+                self.raise_crew(myself, plan.clone(), *last, false).await?;
             }
         }
         Ok(())
@@ -203,30 +209,30 @@ impl CoordinatorState {
             if let TaskEvent::Assigned { agent, .. } = task
                 && !self.agents.contains_key(agent)
             {
-                let (machine, last) = self.slice(agent).await?;
-                self.raise_agent(myself, agent, machine, last).await?;
+                let slice = self.slice(agent).await?;
+                self.raise_agent(myself, agent, slice).await?;
             }
             if let TaskEvent::CrewStarted { step, .. } = task
                 && !self.crews.contains_key(step)
                 && let Some(crew) = self.context.crew.of_scope(step)
             {
-                self.raise_crew(myself, Plan::new(step.clone(), crew), None).await?;
+                self.raise_crew(myself, Plan::new(step.clone(), crew), self.shell.last, true).await?;
             }
         }
         Ok(())
     }
 
-    /// What an agent that is not up begins with.
-    async fn slice(&mut self, agent: &AgentRef) -> Result<(Agent, Option<Seq>), Fatal> {
+    /// What an agent that is not up begins with, up to which entry, and whether it has no past.
+    async fn slice(&mut self, agent: &AgentRef) -> Result<(Agent, Seq, bool), Fatal> {
         if self.fallen.contains(agent) {
             let (head, _) = self.context.journal.head().await.ok_or(Fatal::NoJournal)?;
             let (machine, last) = self.refold(agent, head).await?;
             self.fallen.remove(agent);
-            return Ok((machine, Some(last)));
+            return Ok((machine, last, false));
         }
         Ok(match self.slices.agents.get(agent).cloned() {
-            Some((machine, last)) => (machine, Some(last)),
-            None => (Agent::begun(agent.clone(), Control::default()), None),
+            Some((machine, last)) => (machine, last, false),
+            None => (Agent::begun(agent.clone(), self.shell.machine.control().clone()), self.shell.last, true),
         })
     }
 
@@ -234,11 +240,10 @@ impl CoordinatorState {
         &mut self,
         myself: &ActorRef<CoordinatorMsg>,
         who: &AgentRef,
-        machine: Agent,
-        last: Option<Seq>,
+        (machine, last, fresh): (Agent, Seq, bool),
     ) -> Result<(), Fatal> {
         let (context, ledger) = (self.context.clone(), self.ledger.clone());
-        let args = AgentArgs { context, ledger, machine, last };
+        let args = AgentArgs { context, ledger, machine, last, fresh };
         let spawned = AgentActor::spawn_linked(None, AgentActor, args, myself.get_cell()).await;
         let (actor, _) = spawned.map_err(|error| Fatal::NotUp(error.to_string()))?;
         self.agents.insert(who.clone(), actor);
@@ -250,12 +255,13 @@ impl CoordinatorState {
         &'a mut self,
         myself: &'a ActorRef<CoordinatorMsg>,
         plan: Plan,
-        last: Option<Seq>,
+        last: Seq,
+        fresh: bool,
     ) -> crate::ports::BoxFuture<'a, Result<(), Fatal>> {
         Box::pin(async move {
             let step = plan.state.scope.clone();
             let (context, ledger, slices) = (self.context.clone(), self.ledger.clone(), self.slices.clone());
-            let args = CoordinatorArgs { context, ledger, plan, last, slices };
+            let args = CoordinatorArgs { context, ledger, plan, last, fresh, slices };
             let spawned = Coordinator::spawn_linked(None, Coordinator, args, myself.get_cell()).await;
             let (actor, _) = spawned.map_err(|error| Fatal::NotUp(error.to_string()))?;
             self.crews.insert(step, actor);
@@ -348,7 +354,7 @@ impl CoordinatorState {
         let event = Event::Task(TaskEvent::Crashed { step, agent: agent.clone(), message });
         let seq = self.context.journal.record(Decided::one(event)).await.ok_or(Fatal::NoJournal)?;
         let (machine, last) = self.refold(&agent, seq).await?;
-        self.raise_agent(myself, &agent, machine, Some(last)).await
+        self.raise_agent(myself, &agent, (machine, last, false)).await
     }
 
     /// The agent's machine from the journal as far as it is on disk; what came since is delivered when

@@ -32,10 +32,9 @@ pub enum JournalMsg {
     Append { expected: Vec<(Subject, Seq)>, decided: Decided, reply: oneshot::Sender<Appended> },
     /// Facts from outside, without condition.
     Record { decided: Decided, reply: oneshot::Sender<Seq> },
-    /// Entries of `subject` after `since` (`None`: from the next one on) go to `deliver`. The reply
-    /// says up to where the journal is, and what has been asked of the whole run so far; nothing, if
-    /// entries after `since` are no longer at hand.
-    Subscribe { subject: Subject, since: Option<Seq>, deliver: Deliver, reply: oneshot::Sender<Option<(Seq, Control)>> },
+    /// Entries of `subject` after `since` go to `deliver`. Replies `false`, and nothing goes there, if some
+    /// of them are no longer at hand.
+    Subscribe { subject: Subject, since: Seq, deliver: Deliver, reply: oneshot::Sender<bool> },
     /// The plan and the agents of this scope and those below it hear of nothing any more.
     Unsubscribe(Step),
     /// What has waited for company goes to the store.
@@ -73,8 +72,17 @@ impl JournalHandle {
     pub async fn record(&self, decided: Decided) -> Option<Seq> {
         self.ask(|reply| JournalMsg::Record { decided, reply }).await
     }
-    pub async fn subscribe(&self, subject: Subject, since: Option<Seq>, deliver: Deliver) -> Option<(Seq, Control)> {
-        self.ask(|reply| JournalMsg::Subscribe { subject, since, deliver, reply }).await.flatten()
+    /// `None`: the journal has ended, or goes on too far after `since`.
+    pub async fn subscribe(&self, subject: Subject, since: Seq, deliver: Deliver) -> Option<()> {
+        let subscribed = self.ask(|reply| JournalMsg::Subscribe { subject, since, deliver, reply }).await;
+        subscribed.filter(|at_hand| *at_hand).map(drop)
+    }
+    /// For a subject that no entry has named yet: what else it hears is always at hand, so its actor does
+    /// not wait to be told. Whatever its parent appends after this reaches it.
+    pub fn subscribe_fresh(&self, subject: Subject, since: Seq, deliver: Deliver) {
+        let (reply, _) = oneshot::channel();
+        // If the journal has ended, the parent's next append says so.
+        let _ = self.actor.cast(JournalMsg::Subscribe { subject, since, deliver, reply });
     }
     pub fn unsubscribe(&self, scope: Step) {
         // A journal that has ended has no subscribers either.
@@ -164,11 +172,11 @@ impl Actor for Journal {
                 let _ = reply.send(state.author.end().0);
             }
             JournalMsg::Subscribe { subject, since, deliver, reply } => {
-                let answer = state.catch_up(&subject, since, &deliver).then(|| {
+                let at_hand = state.catch_up(&subject, since, &deliver);
+                if at_hand {
                     state.subscribers.insert(subject, deliver);
-                    (state.author.end().0, state.args.control.clone())
-                });
-                let _ = reply.send(answer);
+                }
+                let _ = reply.send(at_hand);
             }
             JournalMsg::Unsubscribe(scope) => state.subscribers.retain(|subject, _| !belongs(subject, &scope)),
             JournalMsg::Flush => state.flush(),
@@ -185,8 +193,10 @@ impl JournalState {
     }
 
     /// Delivers what a subscriber has missed; `false` if that is no longer at hand.
-    fn catch_up(&self, subject: &Subject, since: Option<Seq>, deliver: &Deliver) -> bool {
-        let Some(since) = since.filter(|since| self.last_of(subject) > *since) else { return true };
+    fn catch_up(&self, subject: &Subject, since: Seq, deliver: &Deliver) -> bool {
+        if self.last_of(subject) <= since {
+            return true;
+        }
         let own = self.args.seen.get(subject).copied().unwrap_or_default();
         let missed = self.recent.missed(subject, since, own);
         missed.map(|missed| missed.into_iter().for_each(|entry| deliver(entry))).is_some()

@@ -74,7 +74,7 @@ impl Actor for LedgerActor {
         let mailbox = myself.clone();
         let deliver = Arc::new(move |entry| drop(mailbox.cast(LedgerMsg::Committed(entry))));
         let subject = Subject::Ledger;
-        context.journal.subscribe(subject.clone(), Some(last), deliver).await.ok_or(Fatal::NoJournal)?;
+        context.journal.subscribe(subject.clone(), last, deliver).await.ok_or(Fatal::NoJournal)?;
         let shell = Shell { machine, last, subject, journal: context.journal.clone() };
         let (asked, stale, settles) = (BTreeMap::new(), Vec::new(), Vec::new());
         Ok(LedgerState { shell, context, asked, stale, settles, day: DayWork::new(epoch), myself })

@@ -178,7 +178,7 @@ impl Actor for Root {
         let _ = ready.send((journal.clone(), flights.clone()));
         let mailbox = myself.clone();
         let deliver = Arc::new(move |entry| drop(mailbox.cast(RunMsg::Committed(entry))));
-        journal.subscribe(Subject::All, Some(run.last), deliver).await.ok_or(Fatal::NoJournal)?;
+        journal.subscribe(Subject::All, run.last, deliver).await.ok_or(Fatal::NoJournal)?;
         let (coordinator, ledger) = start_machines(&myself, &context, epoch, run).await?;
         let mut watches = vec![watch_flights(&myself, flights)];
         watches.extend(time_left.map(|time| watch_deadline(&myself, time)));

@@ -185,7 +185,7 @@ pub enum Parameter {
     ParallelTools,
 }
 
-/// What a model is known to answer 400 to, whatever its value.
+/// What a model is known to answer 400 to, whatever its value; and what its provider adds to its prompts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Refuses {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -193,11 +193,18 @@ pub struct Refuses {
     /// Unless it is told `reasoning = "none"`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasoning: Vec<Parameter>,
+    /// Most tokens of the provider's own words on how to call tools, billed with every prompt that has some.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tool_prompt: u64,
+}
+
+fn is_zero(tokens: &u64) -> bool {
+    *tokens == 0
 }
 
 impl Refuses {
     pub fn is_empty(&self) -> bool {
-        self.always.is_empty() && self.reasoning.is_empty()
+        self.always.is_empty() && self.reasoning.is_empty() && self.tool_prompt == 0
     }
     /// Would a request with these settings and `parameter` be refused?
     pub fn refuses(&self, parameter: Parameter, settings: &Settings) -> bool {

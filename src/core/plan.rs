@@ -258,6 +258,11 @@ impl Plan {
         steps
     }
 
+    /// What has been asked of the whole run.
+    pub fn control(&self) -> &Control {
+        &self.state.control
+    }
+
     fn begun(&self) -> bool {
         !self.state.units.is_empty() || self.crew.tasks.is_empty()
     }

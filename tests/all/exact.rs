@@ -242,3 +242,26 @@ fn a_cap_that_bytes_refuse_and_tokens_allow_is_enough() {
     unknown.bosun(&["check", "crew.toml"]).expect(3);
     unknown.bosun(&["run", "crew.toml", "-q"]).expect(3);
 }
+
+/// Anthropic adds words of its own to a prompt with tools, and bills them.
+#[test]
+fn what_a_provider_adds_where_tools_are_offered_is_held() {
+    let provider = Provider::start();
+    let mut folder = Folder::new(&format!(
+        "schema = 1\n[crew]\noutput = \"plain\"\n[providers.anthropic]\nbase_url = \"{}\"\n\
+         [models.m]\nid = \"anthropic/claude-sonnet-4-5\"\nprice = {{ input = 3, output = 15 }}\n\
+         [agents.plain]\nmodel = \"m\"\n[agents.armed]\nmodel = \"m\"\ntools = [\"text.stats\"]\n\
+         [tasks.plain]\nagent = \"plain\"\ndescription = \"Hi\"\n[tasks.armed]\nagent = \"armed\"\ndescription = \"Hi\"\n",
+        provider.server.base_url().trim_end_matches("/v1")
+    ));
+    folder.env("ANTHROPIC_API_KEY", "none");
+    folder.bosun(&["run", "crew.toml", "-q"]).expect(16);
+    let held = |name: &str| {
+        let inputs = folder.events().into_iter().filter_map(|event| match event {
+            Event::Call(CallEvent::Held(held)) if held.agent.name.as_str() == name => Some(held.input.0),
+            _ => None,
+        });
+        inputs.max().unwrap()
+    };
+    assert!(held("armed") >= held("plain") + 700, "{} and {}", held("armed"), held("plain"));
+}

@@ -31,8 +31,8 @@ pub(super) async fn start_machines(
         plans: plans.into_iter().map(|(step, plan)| (step, (plan, last))).collect(),
     };
     let slices = Arc::new(slices);
-    let args =
-        CoordinatorArgs { context: context.clone(), ledger: ledger.clone(), plan: root, last: Some(last), slices };
+    let (plan, ledger_too, fresh) = (root, ledger.clone(), false);
+    let args = CoordinatorArgs { context: context.clone(), ledger: ledger_too, plan, last, fresh, slices };
     let (coordinator, _) = Coordinator::spawn_linked(None, Coordinator, args, myself.get_cell()).await?;
     Ok((coordinator, ledger))
 }

@@ -64,6 +64,8 @@ pub struct Capabilities {
     pub parallel: bool,
     /// Tokens of a prefix below which marking it for the cache does nothing.
     pub cache_min: Option<u64>,
+    /// Tokens that the provider adds where tools are offered.
+    pub tool_prompt: u64,
     /// Tokens of context.
     pub window: Option<u64>,
     /// How it counts its prompt.
@@ -83,6 +85,7 @@ impl Default for Capabilities {
             forced_tool: true,
             parallel: true,
             cache_min: None,
+            tool_prompt: 0,
             window: None,
             tokenizer: None,
         }
@@ -109,7 +112,7 @@ impl Capabilities {
             [(Parameter::Temperature, self.temperature), (Parameter::TopP, self.top_p), (Parameter::Seed, self.seed)];
         let of =
             |wanted: Takes| all.iter().filter(|(_, takes)| *takes == wanted).map(|(parameter, _)| *parameter).collect();
-        Refuses { always: of(Takes::No), reasoning: of(Takes::UnlessReasoning) }
+        Refuses { always: of(Takes::No), reasoning: of(Takes::UnlessReasoning), tool_prompt: self.tool_prompt }
     }
 
     /// A number of tokens is taken where thinking has a budget.
@@ -173,6 +176,7 @@ struct Row {
     forced_tool: Option<bool>,
     parallel: Option<bool>,
     cache_min: Option<u64>,
+    tool_prompt: Option<u64>,
     window: Option<u64>,
     tokenizer: Option<Tokenizer>,
 }
@@ -193,6 +197,7 @@ impl Row {
         set(&mut on.forced_tool, &self.forced_tool);
         set(&mut on.parallel, &self.parallel);
         on.cache_min = self.cache_min.or(on.cache_min);
+        on.tool_prompt = self.tool_prompt.unwrap_or(on.tool_prompt);
         on.window = self.window.or(on.window);
         on.tokenizer = self.tokenizer.or(on.tokenizer);
     }
@@ -269,6 +274,7 @@ mod tests {
         let sonnet = of(Api::Anthropic, "claude-sonnet-4-5-20250929");
         assert_eq!((sonnet.thinking, sonnet.schema, sonnet.cache_min), (Thinking::Budget, true, Some(1024)));
         assert_eq!(of(Api::Anthropic, "claude-haiku-4-5").cache_min, Some(4096));
+        assert_eq!((sonnet.refuses().tool_prompt, of(Api::OpenAi, "gpt-4.1").refuses().tool_prompt), (700, 0));
         let old = of(Api::Anthropic, "claude-sonnet-4-20250514");
         assert_eq!((old.thinking, old.schema), (Thinking::Budget, false));
         let opus = of(Api::Anthropic, "claude-opus-5-5");

@@ -154,7 +154,8 @@ impl Progress {
                 let lines: Vec<String> = news.into_iter().map(|line| format!("{time} {line}")).collect();
                 self.speak(&lines, now_ms);
             }
-            Mode::Json | Mode::Quiet => {}
+            Mode::Json => near.iter().for_each(|near| self.out.line(&waits::json_line(near, now_ms))),
+            Mode::Quiet => {}
         }
     }
 

@@ -73,6 +73,13 @@ fn words(wait: &Waiting) -> String {
     format!("{who}: {}, {}", wait.cause.words(), count(wait.calls as u64, "call"))
 }
 
+/// A limit that is nearly used up, for programs. It is no entry of the journal: it has no `seq`.
+pub fn json_line(near: &NearLimit, now_ms: u64) -> String {
+    let NearLimit { provider, class, cause, used, limit } = near;
+    let ts = crate::cli::screen::rfc3339(now_ms);
+    serde_json::json!({"ts": ts, "type": "rate.near", "provider": provider, "class": class, "cause": cause, "used": used, "limit": limit}).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +118,11 @@ mod tests {
             used: 8_200,
             limit: 10_000,
         };
+        let line: serde_json::Value = serde_json::from_str(&json_line(&near, 0)).unwrap();
+        assert_eq!(
+            (&line["type"], &line["cause"], &line["used"]),
+            (&"rate.near".into(), &"tokens".into(), &8_200.into())
+        );
         let said = Waits::default().look(Vec::new(), &[near], 0, &TimeZone::UTC);
         assert_eq!(said, ["rate.near  acme/large: 8,200 of 10,000 tokens per minute used"]);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::core::chat::{Message, ModelRequest, OutputSchema, ToolSpec};
-use crate::core::crew::Crew;
+use crate::core::crew::{Crew, Model};
 use crate::core::ledger::{Countable, HoldRequest};
 use crate::core::machine::{Decided, Refusal, World};
 use crate::core::money::Tokens;
@@ -84,7 +84,7 @@ impl Agent {
             return Ok(Decision::Record(decided));
         }
         let tools = !job.concluding && self.offers_tools(spec);
-        let (input, new) = self.bound(job, spec, &model.full_id(), tools);
+        let (input, new) = self.bound(job, spec, &model, tools);
         let countable = model.tokenizer.map(|tokenizer| {
             let own = |msg: &&Msg| msg.own_turn(&model.full_id()).is_none();
             Countable { tokenizer, messages: new.iter().filter(own).copied().collect() }
@@ -122,10 +122,10 @@ impl Agent {
 
     /// Upper bound of the input in tokens: what the provider reported for the longest prefix it has
     /// seen, then one token per byte of what is new. Byte-level tokenisers cannot use more. And what is new.
-    fn bound(&self, job: &Job, spec: &Spec, model: &str, tools: bool) -> (u64, &[Msg]) {
-        let unit = job.step.with_round(None);
+    fn bound(&self, job: &Job, spec: &Spec, model: &Model, tools: bool) -> (u64, &[Msg]) {
+        let (unit, id) = (job.step.with_round(None), model.full_id());
         let known = self.known.as_ref().filter(|known| {
-            known.unit == unit && known.model == model && (known.tools || !tools) && known.messages <= self.memory.len()
+            known.unit == unit && known.model == id && (known.tools || !tools) && known.messages <= self.memory.len()
         });
         let (seen, start) = match known {
             // The answer that was counted is the next message: its tokens are known too.
@@ -133,10 +133,10 @@ impl Agent {
                 (known.messages + 1, known.input.saturating_add(known.output))
             }
             Some(known) => (known.messages, known.input),
-            None => (0, PER_REQUEST + extras_bytes(self, spec, tools)),
+            None => (0, PER_REQUEST + extras_bytes(self, spec, model, tools)),
         };
         let new = &self.memory[seen..];
-        (new.iter().fold(start, |sum, msg| sum.saturating_add(msg.bytes_for(model) + PER_MESSAGE)), new)
+        (new.iter().fold(start, |sum, msg| sum.saturating_add(msg.bytes_for(&id) + PER_MESSAGE)), new)
     }
 
     /// The request of a held call.
@@ -187,14 +187,16 @@ fn on_wire(schema: &crate::core::schema::Schema) -> OutputSchema {
     schema.on_wire("result")
 }
 
-/// Bytes of tool definitions and output schema, which providers bill as input.
-fn extras_bytes(agent: &Agent, spec: &Spec, tools: bool) -> u64 {
+/// Bytes of tool definitions and output schema, which providers bill as input, and what they add to these. (A
+/// schema is a tool to some.)
+fn extras_bytes(agent: &Agent, spec: &Spec, model: &Model, tools: bool) -> u64 {
     let size = |value: &serde_json::Value| value.to_string().len() as u64;
-    let schema = spec.schema.as_ref().map_or(0, |schema| size(schema.json()) + PER_TOOL);
+    let added = model.refuses.tool_prompt;
+    let schema = spec.schema.as_ref().map_or(0, |schema| size(schema.json()) + PER_TOOL + added);
     if !tools {
         return schema;
     }
     let specs = agent.tool_specs(spec);
     let each = |tool: &ToolSpec| (tool.name.len() + tool.description.len()) as u64 + size(&tool.parameters) + PER_TOOL;
-    schema + specs.iter().map(each).sum::<u64>()
+    schema.max(added) + specs.iter().map(each).sum::<u64>()
 }

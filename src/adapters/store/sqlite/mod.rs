@@ -13,7 +13,7 @@ mod writer;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, SendError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use rusqlite::{OptionalExtension, params};
@@ -31,14 +31,38 @@ use crate::ports::store::{
 
 pub struct SqliteStore {
     folder: PathBuf,
+    opened: Arc<Opened>,
     readers: Readers,
     jobs: Sender<Job>,
     thread: Option<JoinHandle<()>>,
     held: Mutex<HashMap<RunId, OwnerLock>>,
 }
 
+/// How the opening went. Whoever needs the file waits for it.
+#[derive(Default)]
+pub struct Opened(OnceLock<Result<(), StoreError>>);
+
+impl Opened {
+    fn wait(&self) -> Result<(), StoreError> {
+        self.0.wait().clone()
+    }
+    fn tell(&self, how: Result<(), StoreError>) {
+        // The first word stands.
+        let _ = self.0.set(how);
+    }
+}
+
+/// Whatever ends the opening, nobody waits for it for ever.
+struct Opening(Arc<Opened>);
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.tell(Err(gone()));
+    }
+}
+
 impl SqliteStore {
-    /// Opens or creates the state folder (created with mode 0700).
+    /// Opens or creates the state folder (created with mode 0700). A journal that is not there yet is made
+    /// beside whatever the caller does next; if it cannot be made, the first use says so.
     ///
     /// # Errors
     /// `Unusable` with what to do, `Newer` for a later format.
@@ -58,12 +82,27 @@ impl SqliteStore {
     }
 
     fn start(folder: &Path, max_pages: Option<u32>) -> Result<SqliteStore, StoreError> {
-        let writer = Writer::new(open::writer(folder, max_pages)?, folder.to_owned());
-        let (jobs, queue) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("bosun-store".to_owned()).spawn(move || writer.serve(queue));
+        let (opened, (jobs, queue)) = (Arc::new(Opened::default()), mpsc::channel());
+        let (there, opening, own) = (open::folder(folder)?, Opening(opened.clone()), folder.to_owned());
+        let serve = move || match open::writer(&own, max_pages) {
+            Ok(conn) => {
+                opening.0.tell(Ok(()));
+                Writer::new(conn, own).serve(queue);
+            }
+            Err(error) => opening.0.tell(Err(error)),
+        };
+        let thread = std::thread::Builder::new().name("bosun-store".to_owned()).spawn(serve);
         let thread = thread.map_err(|e| open::refuse(folder, format!("its thread did not start: {e}")))?;
-        let readers = Readers::new(folder);
-        Ok(SqliteStore { folder: folder.to_owned(), readers, jobs, thread: Some(thread), held: Mutex::default() })
+        if there {
+            opened.wait()?;
+        }
+        let (readers, folder, held) = (Readers::new(folder, opened.clone()), folder.to_owned(), Mutex::default());
+        Ok(SqliteStore { folder, opened, readers, jobs, thread: Some(thread), held })
+    }
+
+    /// Why the writer takes no jobs.
+    fn gone(&self) -> StoreError {
+        self.opened.wait().err().unwrap_or_else(gone)
     }
 
     /// Runs `work` on the writer's thread, behind all appends so far, and waits for it.
@@ -76,8 +115,8 @@ impl SqliteStore {
             // Nobody waits any more only if the caller has panicked.
             let _ = reply.send(work(writer));
         }));
-        self.jobs.send(job).map_err(|_| gone())?;
-        answer.recv().map_err(|_| gone())?
+        self.jobs.send(job).map_err(|_| self.gone())?;
+        answer.recv().map_err(|_| self.gone())?
     }
 
     fn transact<T: Send + 'static>(
@@ -96,6 +135,7 @@ impl SqliteStore {
     }
 
     fn lock(&self, run: &RunId) -> Result<OwnerLock, StoreError> {
+        self.opened.wait()?;
         OwnerLock::take(&self.owners(), run).map_err(|error| match error {
             NotTaken::Held(owner) => StoreError::Owned { run: run.clone(), owner },
             NotTaken::Io(error) => open::refuse(&self.folder, format!("owner lock of run {run}: {error}")),
@@ -159,7 +199,7 @@ impl Store for SqliteStore {
 
     fn append(&self, batch: Batch, done: Done) {
         if let Err(SendError(Job::Append(_, done))) = self.jobs.send(Job::Append(batch, done)) {
-            tell(done, Err(gone()));
+            tell(done, Err(self.gone()));
         }
     }
 

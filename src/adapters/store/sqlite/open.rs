@@ -74,8 +74,8 @@ pub fn refuse(path: &Path, why: impl Into<String>) -> StoreError {
     StoreError::Unusable { path: path.display().to_string(), why: why.into() }
 }
 
-/// Makes the folder and the writer's connection. `max_pages` bounds the file, as a full disk would.
-pub fn writer(folder: &Path, max_pages: Option<u32>) -> Result<Connection, StoreError> {
+/// Makes the folder; says whether there is a journal in it.
+pub fn folder(folder: &Path) -> Result<bool, StoreError> {
     if fs::symlink_metadata(folder).is_ok() && !folder.is_dir() {
         return Err(refuse(
             folder,
@@ -85,6 +85,11 @@ pub fn writer(folder: &Path, max_pages: Option<u32>) -> Result<Connection, Store
     let owners = folder.join("owners");
     let created = DirBuilder::new().recursive(true).mode(0o700).create(&owners);
     created.map_err(|error| not_made(folder, "owners", &error))?;
+    Ok(folder.join("journal.db").exists())
+}
+
+/// The writer's connection. `max_pages` bounds the file, as a full disk would.
+pub fn writer(folder: &Path, max_pages: Option<u32>) -> Result<Connection, StoreError> {
     match fs::metadata(folder.join("journal.db")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => make(folder)?,
         // SQLite takes less than a header for an empty file and would write over it.

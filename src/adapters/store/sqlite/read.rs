@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
+use super::Opened;
 use super::columns::{blob_of, run_of, signed, state_of, unsigned};
 use super::open::{event_id, reader, seq_of, unusable};
 use crate::core::ids::{BlobId, RunId, Seq};
@@ -17,15 +18,17 @@ use crate::ports::store::{InboxRow, Row, RunFilter, RunRow, StoreError};
 /// Connections for reading; as many as threads have read at once.
 pub struct Readers {
     folder: PathBuf,
+    opened: Arc<Opened>,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Readers {
-    pub fn new(folder: &Path) -> Readers {
-        Readers { folder: folder.to_owned(), idle: Mutex::default() }
+    pub fn new(folder: &Path, opened: Arc<Opened>) -> Readers {
+        Readers { folder: folder.to_owned(), opened, idle: Mutex::default() }
     }
 
     fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.opened.wait()?;
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let conn = idle.map_or_else(|| reader(&self.folder), Ok)?;
         let outcome = work(&conn);
