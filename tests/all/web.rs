@@ -81,15 +81,15 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 #[test]
 fn a_run_calls_services_and_their_key_is_nowhere_but_in_the_requests() {
     let provider = Provider::start();
+    let mut folder = place(&provider);
+    let unset = folder.bosun(&["run", "crew.toml"]);
+    assert!(provider.seen().iter().all(|one| one.path == "/page"), "nothing that needs the key was sent");
+    assert_eq!(unset.code, Some(0), "every model is a stand-in, so that the run may go without: {}", unset.err);
     provider.server.respond(|body, _| {
         let said =
             if body.is_empty() { r#"{"results":[{"text":"the key is hunter2-hunter2/hunter2"}]}"# } else { "{}" };
         (std::time::Duration::ZERO, Behaviour::Body(said.to_owned()))
     });
-    let mut folder = place(&provider);
-    let unset = folder.bosun(&["run", "crew.toml"]);
-    assert!(provider.seen().iter().all(|one| one.path == "/page"), "nothing that needs the key was sent");
-    assert_eq!(unset.code, Some(0), "every model is a stand-in, so that the run may go without: {}", unset.err);
     folder.env("SEARCH_KEY", KEY);
     let ran = folder.bosun(&["run", "crew.toml", "--json", "-vvv"]).expect(0);
     let seen = provider.seen();
