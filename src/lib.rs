@@ -57,6 +57,9 @@
 //! 6. Tool calls, delegations, checks and revisions go the same way: decided, written, then done. An
 //!    output file is written when the result is durable, and written again on resume until that is
 //!    recorded.
+//!    What needs a person (`approval`, `approve_when`, `ask.human`) is raised as an interrupt instead of
+//!    started; the decision is a row in the run's inbox, from any process, and becomes an event if the
+//!    interrupt is still open. A run that only waits for people parks.
 //! 7. An agent that panics is started again from the fold, its siblings untouched, its call still
 //!    running. A process that dies leaves open holds: on resume they are in doubt, at their worst case.
 //! 8. Nothing is left to do: `run.finished`. Result to stdout, figures to stderr, an exit code.

@@ -8,6 +8,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+mod people;
+use people::People;
+
 use super::ledger::LedgerMsg;
 use super::shell::{Commit, Fatal, Shell};
 use super::throttle::{Ask, Permit, TooLong};
@@ -58,6 +61,7 @@ pub struct AgentState {
     gate: String,
     admitting: bool,
     timer: Option<AbortHandle>,
+    people: People,
 }
 
 impl Drop for AgentState {
@@ -95,6 +99,7 @@ impl Actor for AgentActor {
             gate: String::new(),
             admitting: false,
             timer: None,
+            people: People::default(),
         })
     }
 
@@ -127,12 +132,19 @@ impl Actor for AgentActor {
             AgentMsg::Drill => std::panic::resume_unwind(Box::new("drill: this agent was told to panic")),
         }
         state.pump(&myself).await?;
+        state.watch_people();
         state.leave_the_gate();
         Ok(())
     }
 }
 
 impl AgentState {
+    fn watch_people(&mut self) {
+        let machine = &self.shell.machine;
+        let step = machine.job.as_ref().map(|job| &job.step);
+        self.people.watch(&self.context, &machine.who, step, &machine.expiring());
+    }
+
     /// Leave to call is kept only while a hold is asked for: an agent that is out of budget or done must
     /// not keep others from the provider.
     fn leave_the_gate(&mut self) {

@@ -185,6 +185,7 @@ impl CoordinatorState {
             PlanStep::Park | PlanStep::Finish | PlanStep::Cancel => {}
             PlanStep::Start(_) | PlanStep::CloseList(_) | PlanStep::DecideRound(_) => {}
             PlanStep::Delegate { .. } | PlanStep::Return(_) | PlanStep::FailCrashed(_) => {}
+            PlanStep::Reject(_) => {}
         }
         let decided = match self.shell.machine.decide(self.context.world(), &step) {
             Ok(decided) if decided.events.is_empty() => return Ok(Took::Nothing),

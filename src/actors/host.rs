@@ -20,6 +20,7 @@ use crate::core::chain;
 use crate::core::crew::Crew;
 use crate::core::event::{Event, PauseCause, RunEvent};
 use crate::core::ids::{RunId, Seq};
+use crate::core::machine::Decided;
 use crate::core::run::Entry;
 use crate::ports::rates::SharedRates;
 use crate::ports::store::{Epoch, Row, StoreError};
@@ -61,8 +62,8 @@ pub struct Launch {
     pub crew: Arc<Crew>,
     /// Every row of the journal, at least its first.
     pub rows: Vec<Row>,
-    /// Facts that open this stay in the process: `Resumed`, `Raised`, `Retried`.
-    pub opening: Vec<Event>,
+    /// Facts that open this stay in the process: `Resumed`, `Raised`, `Retried`, what people decided.
+    pub opening: Decided,
     pub time_left: Option<Duration>,
 }
 

@@ -12,10 +12,13 @@ use super::Ports;
 use super::crash::crash_point;
 use super::host::Host;
 use super::run::RunMsg;
-use crate::core::event::{CallEvent, Event, PauseCause, RunEvent};
-use crate::core::ids::{CallId, RunId};
+use crate::core::event::{BadEvent, CallEvent, Event, PauseCause, RunEvent};
+use crate::core::ids::{CallId, RunId, Seq};
+use crate::core::interrupt::{Interrupts, RULING, Ruling};
+use crate::core::machine::Decided;
 use crate::core::money::Amount;
-use crate::ports::store::{InboxRow, Store};
+use crate::core::run::Entry;
+use crate::ports::store::{InboxRow, Store, StoreError};
 
 /// How often another process's commands are looked for.
 const EVERY: Duration = Duration::from_millis(50);
@@ -41,6 +44,8 @@ struct Inbox {
     seen: HashMap<ActorId, u64>,
     /// Durable, but the store would not forget them: not to be recorded again.
     taken: HashSet<(RunId, u64)>,
+    /// What people were asked in each run, up to where its journal was read.
+    asked: HashMap<RunId, (Seq, Interrupts)>,
     /// Said in the log, once each.
     unknown: HashSet<(RunId, u64)>,
 }
@@ -48,6 +53,7 @@ struct Inbox {
 impl Inbox {
     async fn look(&mut self, ports: &Ports, live: Vec<Root>) {
         self.seen.retain(|id, _| live.iter().any(|(_, root)| root.get_id() == *id));
+        self.asked.retain(|run, _| live.iter().any(|(id, _)| id == run));
         let (store, seen) = (ports.store.clone(), self.seen.clone());
         let looked = tokio::task::spawn_blocking(move || rows(&*store, &seen, live)).await;
         let Ok((version, found)) = looked else { return };
@@ -67,10 +73,17 @@ impl Inbox {
         let key = (run.clone(), row.id);
         if !self.taken.contains(&key) {
             let by = row.by.clone();
-            let event = match row.kind.as_str() {
-                "pause" => Some(Event::Run(RunEvent::PauseAsked { cause: PauseCause::Asked, by })),
-                "cancel" => Some(Event::Run(RunEvent::CancelAsked { by })),
-                "settle" => settle_event(&row),
+            let decided = match row.kind.as_str() {
+                "pause" => Some(Decided::one(Event::Run(RunEvent::PauseAsked { cause: PauseCause::Asked, by }))),
+                "cancel" => Some(Decided::one(Event::Run(RunEvent::CancelAsked { by }))),
+                "settle" => settle_event(&row).map(Decided::one),
+                kind if kind.starts_with(RULING) => match self.ruled(ports, run, &row).await {
+                    Ok(decided) => decided,
+                    Err(why) => {
+                        tracing::warn!(%run, %why, "the journal cannot be read; a decision is looked at again");
+                        return false;
+                    }
+                },
                 other => {
                     if self.unknown.insert(key) {
                         tracing::warn!(kind = other, "a command this bosun does not know is left in the inbox");
@@ -78,12 +91,27 @@ impl Inbox {
                     return true;
                 }
             };
-            if let Some(event) = event
-                && !record(root, event).await
+            if let Some(decided) = decided
+                && !record(root, decided).await
             {
                 return false;
             }
         }
+        self.forget(ports, run, row, key).await
+    }
+
+    /// What a person decided, if that is still open: one that is not changes nothing and is forgotten.
+    async fn ruled(&mut self, ports: &Ports, run: &RunId, row: &InboxRow) -> Result<Option<Decided>, String> {
+        let (store, of) = (ports.store.clone(), run.clone());
+        let known = self.asked.remove(run).unwrap_or((Seq(0), Interrupts::default()));
+        let read = tokio::task::spawn_blocking(move || later(&*store, &of, known)).await;
+        let known = read.map_err(|why| why.to_string())?.map_err(|why| why.to_string())?;
+        let decided = ruled(&known.1, row);
+        self.asked.insert(run.clone(), known);
+        Ok(decided)
+    }
+
+    async fn forget(&mut self, ports: &Ports, run: &RunId, row: InboxRow, key: (RunId, u64)) -> bool {
         crash_point!(ports.crash, "inbox_taken");
         let (store, run, id) = (ports.store.clone(), run.clone(), row.id);
         let forgotten = tokio::task::spawn_blocking(move || store.inbox_done(&run, id)).await;
@@ -98,9 +126,9 @@ impl Inbox {
 }
 
 /// `true` once the event is on disk, or void.
-async fn record(root: &ActorRef<RunMsg>, event: Event) -> bool {
+async fn record(root: &ActorRef<RunMsg>, decided: Decided) -> bool {
     let (durable, answer) = oneshot::channel();
-    root.cast(RunMsg::Take { event: Box::new(event), durable }).is_ok() && answer.await.is_ok()
+    root.cast(RunMsg::Take { decided, durable }).is_ok() && answer.await.is_ok()
 }
 
 type Found = (Option<u64>, Vec<(Root, Vec<InboxRow>)>);
@@ -117,6 +145,30 @@ fn rows(store: &dyn Store, seen: &HashMap<ActorId, u64>, live: Vec<Root>) -> Fou
         }
     }
     (version, found)
+}
+
+/// The interrupts of a run as far as it is on disk.
+pub fn interrupts(store: &dyn Store, run: &RunId) -> Result<Interrupts, StoreError> {
+    later(store, run, (Seq(0), Interrupts::default())).map(|(_, all)| all)
+}
+
+/// The same, from what was known up to an entry.
+fn later(store: &dyn Store, run: &RunId, known: (Seq, Interrupts)) -> Result<(Seq, Interrupts), StoreError> {
+    let (last, mut all) = known;
+    let rows = store.read(run, last.next())?;
+    for row in rows.iter().filter(|row| Interrupts::looks_at(&row.kind)) {
+        let entry = Entry::decode(row.seq, row.at_ms, &row.kind, &row.payload);
+        let damaged = |why: BadEvent| StoreError::Damaged { run: run.clone(), seq: row.seq, why: why.to_string() };
+        all.apply(&entry.map_err(damaged)?);
+    }
+    Ok((rows.last().map_or(last, |row| row.seq), all))
+}
+
+/// A person's ruling as events, judged by the time at which it was made.
+pub fn ruled(interrupts: &Interrupts, row: &InboxRow) -> Option<Decided> {
+    let ruling: Ruling = serde_json::from_str(&row.payload).ok()?;
+    let decided = interrupts.rule(&ruling, &row.by, row.at_ms);
+    decided.inspect_err(|why| tracing::warn!(by = %row.by, %why, "a decision changes nothing")).ok()
 }
 
 /// `{"call": "draft.1", "cost": {…}}`.

@@ -335,6 +335,6 @@ fn is_urgent(event: &Event) -> bool {
         Event::Call(call) => matches!(call, CallEvent::Held(_)),
         Event::Tool(tool) => matches!(tool, ToolEvent::Started { .. }),
         Event::Task(task) => matches!(task, TaskEvent::Crashed { .. }),
-        Event::Ledger(_) => false,
+        Event::Interrupt(_) | Event::Ledger(_) => false,
     }
 }

@@ -18,8 +18,11 @@ use super::work::Flights;
 use crate::core::chain;
 use crate::core::chat::Effect;
 use crate::core::crew::Crew;
-use crate::core::event::{CallEvent, Event, LostCause, Msg, Outcome as ToolOutcome, PauseCause, RunEvent, ToolEvent};
+use crate::core::event::{
+    CallEvent, Event, InterruptEvent, LostCause, Msg, Outcome as ToolOutcome, PauseCause, RunEvent, ToolEvent,
+};
 use crate::core::ids::{RunId, Seq};
+use crate::core::interrupt::Interrupt;
 use crate::core::machine::{Control, Decided, IllegalEvent};
 use crate::core::run::{Entry, Run};
 use crate::ports::author::Author;
@@ -110,7 +113,7 @@ impl Keeper {
         if let Some(outcome) = at_rest(&rows) {
             return Err(outcome);
         }
-        self.raise(&rows, Vec::new()).await.map_err(|error| match error {
+        self.raise(&rows, Decided::default()).await.map_err(|error| match error {
             LaunchError::Store(error) => Outcome::StoreFailed(error),
             LaunchError::Corrupt { .. } | LaunchError::Over { .. } | LaunchError::Actor { .. } => {
                 Outcome::Crashed(error.to_string())
@@ -119,7 +122,7 @@ impl Keeper {
     }
 
     /// Folds the journal, records what the end of the last actors left open, and starts new ones.
-    pub async fn raise(&self, rows: &[Row], opening: Vec<Event>) -> Result<(Up, Ending), LaunchError> {
+    pub async fn raise(&self, rows: &[Row], opening: Decided) -> Result<(Up, Ending), LaunchError> {
         let corrupt = |why: String| LaunchError::Corrupt { run: self.id.clone(), why };
         let mut hash = chain::genesis(&self.id);
         let mut run = Run::new(self.crew.clone());
@@ -135,7 +138,8 @@ impl Keeper {
         }
         let time_left = self.ends.map(|ends| ends.saturating_duration_since(Instant::now()));
         let mut decided = left_open(&run);
-        decided.events.extend(opening);
+        decided.events.extend(opening.events);
+        decided.blobs.extend(opening.blobs);
         if time_left.is_some_and(|left| left.is_zero()) {
             // Said before anything starts: a resume after the deadline must not send a call.
             let (cause, by) = (PauseCause::Deadline, "deadline".to_owned());
@@ -228,6 +232,8 @@ fn at_rest(rows: &[Row]) -> Option<Outcome> {
 fn may_open(run: &Run, event: &Event) -> bool {
     match event {
         Event::Call(CallEvent::Settled { call, .. }) => run.ledger.hold(call).is_some(),
+        Event::Interrupt(InterruptEvent::Decided { id, .. }) => run.interrupts.get(id).is_some_and(Interrupt::is_open),
+        Event::Interrupt(InterruptEvent::Raised(_)) => false,
         Event::Call(_) | Event::Run(_) | Event::Task(_) | Event::Tool(_) | Event::Ledger(_) => true,
     }
 }

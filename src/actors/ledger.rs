@@ -121,7 +121,8 @@ impl LedgerState {
         while let Some(event) = self.settles.first().map(|(event, _)| event.clone()) {
             let call = match &event {
                 Event::Call(CallEvent::Settled { call, .. }) => Some(call),
-                Event::Call(_) | Event::Run(_) | Event::Task(_) | Event::Tool(_) | Event::Ledger(_) => None,
+                Event::Call(_) | Event::Run(_) | Event::Task(_) | Event::Tool(_) => None,
+                Event::Interrupt(_) | Event::Ledger(_) => None,
             };
             let hold = call.and_then(|call| self.shell.machine.hold(call));
             if !hold.is_some_and(|hold| hold.ambiguous) {

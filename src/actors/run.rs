@@ -37,7 +37,7 @@ pub enum RunMsg {
     Record(Vec<Event>),
     /// A command of another process; replies once it is durable. A settlement closes an ambiguous hold:
     /// the ledger looks whether there still is one.
-    Take { event: Box<Event>, durable: oneshot::Sender<()> },
+    Take { decided: Decided, durable: oneshot::Sender<()> },
     /// A second Ctrl-C, a deadline: calls in flight are dropped and recorded as ambiguous.
     DropCalls,
     /// The table of work under way has emptied while somebody waited for it.
@@ -173,6 +173,7 @@ impl Actor for Root {
             throttle,
             streams,
             flights: flights.clone(),
+            interrupts: run.interrupts.clone(),
             span,
         });
         let _ = ready.send((journal.clone(), flights.clone()));
@@ -198,7 +199,7 @@ impl Actor for Root {
             RunMsg::Record(events) => {
                 state.context.journal.record(Decided { events, blobs: Vec::new() }).await.ok_or(Fatal::NoJournal)?;
             }
-            RunMsg::Take { event, durable } => state.take(*event, durable).await?,
+            RunMsg::Take { decided, durable } => state.take(decided, durable).await?,
             RunMsg::DropCalls => state.drop_calls().await?,
             RunMsg::Drained => {
                 let _ = state.coordinator.cast(CoordinatorMsg::Wake);
@@ -295,13 +296,16 @@ impl RootState {
         Ok(())
     }
 
-    async fn take(&self, event: Event, reply: oneshot::Sender<()>) -> Result<(), Fatal> {
+    async fn take(&self, decided: Decided, reply: oneshot::Sender<()>) -> Result<(), Fatal> {
         let (booked, at) = oneshot::channel();
-        if matches!(event, Event::Call(_)) {
-            let _ = self.ledger.cast(LedgerMsg::Settle { event: Box::new(event), booked });
-        } else {
-            let seq = self.context.journal.record(Decided::one(event)).await.ok_or(Fatal::NoJournal)?;
-            let _ = booked.send(seq);
+        match decided.events.first() {
+            Some(event @ Event::Call(_)) => {
+                let _ = self.ledger.cast(LedgerMsg::Settle { event: Box::new(event.clone()), booked });
+            }
+            Some(_) | None => {
+                let seq = self.context.journal.record(decided).await.ok_or(Fatal::NoJournal)?;
+                let _ = booked.send(seq);
+            }
         }
         let durable = self.context.journal.durable.clone();
         tokio::spawn(async move {

@@ -26,6 +26,7 @@ use crate::core::chat::{CallFailure, FailureClass, Message, ModelAnswer, ModelRe
 use crate::core::crew::Crew;
 use crate::core::event::{Answered, CallEvent, Event, Held, LostCause, OwnTurn};
 use crate::core::ids::{AgentRef, BlobId, CallId, Name, RunId, Seq, Step};
+use crate::core::interrupt::Interrupts;
 use crate::core::ledger::settlement;
 use crate::core::machine::{Decided, World};
 use crate::core::rates::{Limits, Need};
@@ -41,6 +42,8 @@ pub struct Context {
     pub throttle: Arc<Throttle>,
     pub streams: Streams,
     pub flights: Arc<Flights>,
+    /// What people had been asked when this process took the run up: their time runs on from then.
+    pub interrupts: Interrupts,
     /// The run's span: those of its tasks, attempts and calls stand below it.
     pub span: Span,
 }

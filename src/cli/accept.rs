@@ -68,7 +68,8 @@ fn answers(journal: &Journal, step: &Step) -> Vec<(u32, Msg)> {
                 let attempt = held.iter().find(|(call, _)| **call == answered.call).map(|(_, attempt)| *attempt);
                 out.extend(attempt.map(|attempt| (attempt, answered.message)));
             }
-            Event::Call(_) | Event::Run(_) | Event::Task(_) | Event::Tool(_) | Event::Ledger(_) => {}
+            Event::Call(_) | Event::Run(_) | Event::Task(_) | Event::Tool(_) => {}
+            Event::Interrupt(_) | Event::Ledger(_) => {}
         }
     }
     out

@@ -9,7 +9,7 @@ use super::failure::{Exit, Failure, Outcome};
 use super::open::{Project, find_run, read_run};
 use super::screen::{self, Side, Table, cap, clean, usd};
 use crate::core::chain::verify;
-use crate::core::event::{CallEvent, Event, LedgerEvent, PauseCause, RunEvent, TaskEvent};
+use crate::core::event::{CallEvent, Decision, Event, InterruptEvent, LedgerEvent, PauseCause, RunEvent, TaskEvent};
 use crate::core::ids::{BlobId, Seq};
 use crate::core::run::Entry;
 use crate::ports::store::{Row, StoreError};
@@ -181,6 +181,13 @@ fn deed(entry: &Entry) -> Option<(String, String)> {
             let usd = caps.usd.map_or("none".to_owned(), cap);
             Some((by.clone(), format!("raised the cap to {usd}")))
         }
-        Event::Task(_) | Event::Call(_) | Event::Tool(_) | Event::Ledger(_) => None,
+        Event::Interrupt(InterruptEvent::Decided { id, step, decision, by, .. }) => {
+            let why = match decision {
+                Decision::Rejected { reason } => format!(": {}", clean(reason)),
+                Decision::Approved { .. } | Decision::Answered { .. } | Decision::Expired => String::new(),
+            };
+            Some((by.clone(), format!("{} {id} of {step}{why}", decision.as_str())))
+        }
+        Event::Task(_) | Event::Call(_) | Event::Tool(_) | Event::Interrupt(_) | Event::Ledger(_) => None,
     }
 }

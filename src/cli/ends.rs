@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::failure::Exit;
 use super::screen::{cap, clean, rfc3339, usd};
 use super::tally::{RunStand, StepState, Tally};
-use crate::core::event::{ParkCause, RateLimited, RunEnd};
-use crate::core::ids::Step;
+use crate::core::event::{ErrorClass, InterruptKind, ParkCause, RateLimited, RunEnd};
+use crate::core::ids::{InterruptId, Step};
 use crate::core::ledger::NodeId;
 use crate::core::money::{Amount, Limit, NANO, NanoUsd, grouped};
 
@@ -38,10 +38,12 @@ pub fn resume(tally: &Tally) -> String {
 fn ended(tally: &Tally, end: RunEnd) -> End {
     let failed = tally.steps.values().filter_map(|row| match &row.state {
         StepState::Ended(result) => result.error.as_ref().map(|error| (&row.step, error)),
-        StepState::Running | StepState::WaitsBudget | StepState::NoBudget | StepState::Review { .. } => None,
+        StepState::Running | StepState::WaitsBudget | StepState::WaitsPerson => None,
+        StepState::NoBudget | StepState::Review { .. } => None,
     });
     let (exit, word) = match end {
         RunEnd::Completed => (Exit::Done, "completed"),
+        RunEnd::Failed if rejected(tally) => (Exit::Rejected, "failed"),
         RunEnd::Failed => (Exit::Task, "failed"),
         RunEnd::Cancelled => (Exit::Cancelled, "cancelled"),
     };
@@ -50,6 +52,17 @@ fn ended(tally: &Tally, end: RunEnd) -> End {
         lines.extend(failed.take(10).map(|(step, error)| format!("{step} failed: {}", clean(&error.message))));
     }
     End { exit, lines, command: None }
+}
+
+/// Did it fail by a person's no, and by nothing else?
+fn rejected(tally: &Tally) -> bool {
+    let classes = tally.steps.values().filter_map(|row| match &row.state {
+        StepState::Ended(result) => result.error.as_ref().map(|error| error.class),
+        StepState::Running | StepState::WaitsBudget | StepState::WaitsPerson => None,
+        StepState::NoBudget | StepState::Review { .. } => None,
+    });
+    let own: Vec<ErrorClass> = classes.filter(|class| *class != ErrorClass::Upstream).collect();
+    !own.is_empty() && own.iter().all(|class| *class == ErrorClass::Rejected)
 }
 
 /// The exit code of a run that rests: of its most urgent cause.
@@ -94,6 +107,7 @@ fn exit_of(cause: &ParkCause) -> Exit {
         ParkCause::Deadline => Exit::Deadline,
         ParkCause::Rate(_) => Exit::Rate,
         ParkCause::Review { .. } => Exit::Review,
+        ParkCause::Approval { .. } | ParkCause::Question { .. } => Exit::Person,
         ParkCause::Interrupted | ParkCause::Asked => Exit::Interrupted,
         ParkCause::Terminated => Exit::Terminated,
     }
@@ -124,14 +138,40 @@ fn words(tally: &Tally, cause: &ParkCause) -> String {
             }
             None => format!("paused by budget before {step}"),
         },
+        ParkCause::Approval { step, id } | ParkCause::Question { step, id } => person(tally, step, id),
         ParkCause::Review { step } => {
             let message = tally.steps.get(step).map(|row| match &row.state {
                 StepState::Review { message } => clean(message),
-                StepState::Running | StepState::WaitsBudget | StepState::NoBudget | StepState::Ended(_) => {
-                    row.failures.last().map(|failure| clean(failure)).unwrap_or_default()
-                }
+                StepState::Running
+                | StepState::WaitsBudget
+                | StepState::WaitsPerson
+                | StepState::NoBudget
+                | StepState::Ended(_) => row.failures.last().map(|failure| clean(failure)).unwrap_or_default(),
             });
             format!("{step} needs review: {}", message.unwrap_or_default())
+        }
+    }
+}
+
+/// What a person is asked, and the commands that decide it.
+fn person(tally: &Tally, step: &Step, id: &InterruptId) -> String {
+    let Some(one) = tally.interrupts.get(id).filter(|one| one.is_open()) else {
+        return format!("{step} waited for {id}, which is decided");
+    };
+    let show = format!("bosun approvals show {id}");
+    match one.raised.kind {
+        InterruptKind::Question => format!("{step} asks a question: {show}, then: bosun answer {id} TEXT"),
+        InterruptKind::Approval => {
+            let tool = clean(&one.raised.tool);
+            format!(
+                "{step} waits for a yes to {tool}: {show}, then: bosun approve {id}, or bosun reject {id} --reason WHY"
+            )
+        }
+        InterruptKind::Before => {
+            format!("{step} waits for a yes to begin: bosun approve {id}, or bosun reject {id} --reason WHY")
+        }
+        InterruptKind::After => {
+            format!("{step} has a result: {show}, then: bosun approve {id}, or bosun reject {id} --reason WHY")
         }
     }
 }

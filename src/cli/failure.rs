@@ -123,7 +123,7 @@ pub const TABLE: [Row; 20] = [
         "waiting for a person",
         true,
         "an approval or an answer is waited for",
-        "bosun show RUN, then: bosun resume RUN",
+        "bosun approvals, then: bosun approve|reject|answer ID, then: bosun resume RUN",
     ),
     row(Exit::Rejected, 13, "rejected", false, "a person has rejected what was asked", "bosun show RUN"),
     row(Exit::Deadline, 14, "deadline", true, "the crew's running time is over", "bosun resume RUN"),

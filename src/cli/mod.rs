@@ -25,6 +25,7 @@ pub mod notifier;
 pub mod notify;
 pub mod open;
 pub mod out;
+pub mod people;
 pub mod plan;
 pub mod progress;
 pub mod prompts;
@@ -148,6 +149,18 @@ enum Command {
     Show(show::ShowArgs),
     /// List the runs, newest first
     Runs(runs::RunsArgs),
+    /// What waits for a person, over all runs
+    #[command(hide = true)]
+    Approvals(people::ApprovalsArgs),
+    /// Say yes to what a run asks, as it is or changed
+    #[command(hide = true)]
+    Approve(people::ApproveArgs),
+    /// Say no, and why: the agent reads it
+    #[command(hide = true)]
+    Reject(people::RejectArgs),
+    /// Answer a question of an agent
+    #[command(hide = true)]
+    Answer(people::AnswerArgs),
     /// What runs have used, by agent, model or task
     #[command(hide = true)]
     Cost(cost::CostArgs),
@@ -194,6 +207,10 @@ impl Command {
             Command::Replay(args) => replay::replay(context, args),
             Command::Show(args) => show::show(context, args),
             Command::Runs(args) => runs::runs(context, args),
+            Command::Approvals(args) => people::approvals(context, args),
+            Command::Approve(args) => people::approve(context, args),
+            Command::Reject(args) => people::reject(context, args),
+            Command::Answer(args) => people::answer(context, args),
             Command::Cost(args) => cost::cost(context, args),
             Command::Ledger(command) => ledger::ledger(context, command),
             Command::Audit(command) => audit::audit(context, command),

@@ -2,15 +2,16 @@
 //! and the fold before it; the id is `RUN:SEQ`, the same however often it is sent.
 
 use super::ends;
+use super::progress::asks;
 use super::progress::json_line;
 use super::screen::usd;
 use super::tally::Tally;
 use crate::core::chain::Hash;
-use crate::core::event::{CallEvent, Event, LedgerEvent, RunEnd, RunEvent, TaskEvent};
+use crate::core::event::{CallEvent, Event, InterruptEvent, LedgerEvent, RunEnd, RunEvent, TaskEvent};
 use crate::core::ids::{BlobId, Seq};
 use crate::core::run::Entry;
 
-/// The kinds that `on` of `[notify]` may name. `approval` has no event yet.
+/// The kinds that `on` of `[notify]` may name.
 pub const KINDS: [&str; 6] = ["alert", "review", "approval", "paused", "finished", "failed"];
 
 /// What the command is given.
@@ -73,7 +74,8 @@ pub fn of(tally: &Tally, entry: &Entry) -> Option<Notice> {
             ("alert", format!("{node} has no {limit} left for a call: from now on {gives_up}"))
         }
         Event::Ledger(LedgerEvent::Raised { .. } | LedgerEvent::Day { .. }) => return None,
-        Event::Call(_) | Event::Tool(_) => return None,
+        Event::Interrupt(InterruptEvent::Raised(raised)) => ("approval", asks(raised)),
+        Event::Call(_) | Event::Tool(_) | Event::Interrupt(InterruptEvent::Decided { .. }) => return None,
     };
     let started = tally.started.as_deref()?;
     let id = format!("{}:{}", started.run, entry.seq);

@@ -4,6 +4,7 @@
 mod figures;
 mod graph;
 mod json;
+mod people;
 
 use std::collections::BTreeMap;
 
@@ -124,6 +125,7 @@ fn verdict(planned: &Planned, graph_only: bool) -> Vec<String> {
         }
     }
     lines.extend(degrades(crew));
+    lines.extend(people::line(crew));
     if !lacking.is_empty() {
         let one = |(name, about): &(Name, String)| match about.is_empty() {
             true => name.to_string(),

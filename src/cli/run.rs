@@ -12,7 +12,7 @@ use super::open::{self, Journal, Project};
 use super::screen::clean;
 use super::tally::StepState;
 use super::wiring::{self, Engine, Ready};
-use super::{Context, accept, crew as crews, drive, fit, notifier, raise};
+use super::{Context, accept, crew as crews, drive, fit, notifier, people, raise};
 use crate::adapters::crewfile::{self, Loaded};
 use crate::adapters::settings::{Flags, Stated};
 use crate::core::crew::Overrides;
@@ -76,6 +76,9 @@ pub struct ShowArgs {
     /// No progress, only the result [env: BOSUN_QUIET]
     #[arg(short, long, env = "BOSUN_QUIET", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub quiet: bool,
+    /// Do not ask on the terminal: park and leave approvals and questions open [env: BOSUN_NO_ASK]
+    #[arg(long, env = "BOSUN_NO_ASK", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_ask: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -135,13 +138,17 @@ pub fn run(context: &Context, args: RunArgs) -> Outcome {
         return go_on(context, &project, &engine, row, &args.show);
     }
     fit::may_start(&ready, args.require_fit)?;
-    let mut refused = false;
+    let (mut refused, mut run) = (false, None);
     let outcome = drive::block_on(async {
         let (watcher, entries) = mpsc::unbounded_channel();
         let keys = crews::keys(&ready.loaded);
         let live = engine.start(ready, Some(watcher)).await.inspect_err(|_| refused = true)?;
+        run = Some(live.id.clone());
         drive::drive(context, &engine, live, entries, Vec::new(), keys, args.show).await
     });
+    if let Some(run) = run {
+        return people::stay(context, &project, &engine, &run, outcome, &args.show);
+    }
     if !refused || args.key.is_none() {
         return outcome;
     }
@@ -330,6 +337,25 @@ fn more_time(args: &ResumeArgs) -> Result<Duration, Failure> {
 }
 
 fn take_up(
+    context: &Context,
+    project: &Project,
+    engine: &Engine,
+    row: RunRow,
+    opening: Vec<Event>,
+    more_time: Duration,
+    show: &ShowArgs,
+) -> Outcome {
+    let run = row.run.clone();
+    let outcome = taken_up(context, project, engine, row, opening, more_time, show);
+    people::stay(context, project, engine, &run, outcome, show)
+}
+
+/// Goes on with a run that people have decided something of.
+pub fn go_on_with(context: &Context, project: &Project, engine: &Engine, row: RunRow, show: &ShowArgs) -> Outcome {
+    taken_up(context, project, engine, row, Vec::new(), Duration::ZERO, show)
+}
+
+fn taken_up(
     context: &Context,
     project: &Project,
     engine: &Engine,

@@ -140,6 +140,7 @@ fn at(tally: &Tally) -> String {
     if let RunStand::Parked(causes) = &tally.stand {
         let steps = causes.iter().filter_map(|cause| match cause {
             ParkCause::Budget { step } | ParkCause::Review { step } => Some(step.to_string()),
+            ParkCause::Approval { step, .. } | ParkCause::Question { step, .. } => Some(step.to_string()),
             ParkCause::Credentials { .. } | ParkCause::Quota { .. } | ParkCause::Deadline | ParkCause::Rate(_) => None,
             ParkCause::Interrupted | ParkCause::Terminated | ParkCause::Asked => None,
         });

@@ -4,24 +4,28 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::screen::count;
 use crate::core::chat::FailureClass;
 use crate::core::crew::Crew;
 use crate::core::event::{
-    Answered, CallEvent, Event, Held, LedgerEvent, LostCause, ParkCause, RoundOutcome, RunEnd, RunEvent, Started,
-    TaskEvent, TaskResult, ToolEvent,
+    Answered, CallEvent, Event, Held, InterruptEvent, LedgerEvent, LostCause, ParkCause, RoundOutcome, RunEnd,
+    RunEvent, Started, TaskEvent, TaskResult, ToolEvent,
 };
 use crate::core::forecast::{Forecast, forecast};
 use crate::core::ids::{AgentRef, CallId, Step};
+use crate::core::interrupt::Interrupts;
 use crate::core::ledger::{Ledger, NodeId};
 use crate::core::money::{Amount, Limit, NanoUsd};
 use crate::core::run::Entry;
+
+mod waits;
 
 /// What a step is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepState {
     Running,
     WaitsBudget,
+    /// For an approval or an answer.
+    WaitsPerson,
     /// No budget until a resume.
     NoBudget,
     Review {
@@ -99,6 +103,8 @@ pub enum RunStand {
 pub struct Tally {
     pub started: Option<Box<Started>>,
     pub ledger: Ledger,
+    /// What people were asked.
+    pub interrupts: Interrupts,
     pub steps: BTreeMap<Step, StepTally>,
     /// Steps in the order they began.
     pub order: Vec<Step>,
@@ -152,6 +158,7 @@ impl Tally {
 
     pub fn apply(&mut self, entry: &Entry) {
         let at = entry.at_ms;
+        self.interrupts.apply(entry);
         if let Err(illegal) = self.ledger.apply(&entry.event) {
             self.illegal.get_or_insert(format!("entry {}: {illegal}", entry.seq));
         }
@@ -174,6 +181,10 @@ impl Tally {
                 }
             }
             Event::Tool(ToolEvent::Refused { .. }) => {}
+            Event::Interrupt(InterruptEvent::Raised(raised)) => {
+                self.step(&raised.step, raised.agent.as_ref(), at).state = StepState::WaitsPerson;
+            }
+            Event::Interrupt(InterruptEvent::Decided { step, .. }) => self.decided(step),
             Event::Ledger(LedgerEvent::Alert { .. } | LedgerEvent::Unguaranteed { .. }) => {}
             Event::Ledger(LedgerEvent::Raised { .. } | LedgerEvent::Day { .. } | LedgerEvent::Degraded { .. }) => {}
         }
@@ -200,27 +211,6 @@ impl Tally {
             }
             RunEvent::Finished { status, result } => RunStand::Ended(*status, result.clone()),
         };
-    }
-
-    /// Steps that ended and still wait for a person: their loop stopped at its round limit.
-    fn not_approved(&mut self, causes: &[ParkCause]) {
-        for cause in causes {
-            let ParkCause::Review { step } = cause else { continue };
-            let Some(segment) = step.last() else { continue };
-            // The judge is a task of the same level, over the same item.
-            let judges = self.limits.iter().filter(|(judge, _)| {
-                let last = judge.last();
-                judge.parent() == step.parent()
-                    && last.is_some_and(|last| (last.key, last.round) == (segment.key.clone(), segment.round))
-            });
-            let Some(rounds) = judges.map(|(_, rounds)| *rounds).next() else { continue };
-            let Some(row) = self.steps.get_mut(step) else { continue };
-            if let StepState::Ended(result) = &row.state {
-                self.unapproved.insert(step.clone(), result.clone());
-                row.state =
-                    StepState::Review { message: format!("not approved after {}", count(rounds.into(), "round")) };
-            }
-        }
     }
 
     fn step(&mut self, step: &Step, agent: Option<&AgentRef>, at: u64) -> &mut StepTally {

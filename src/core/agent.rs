@@ -8,7 +8,10 @@
 //!                    |  |                         |           '--NeedsReview--> Review
 //!                    |  '--Shrunk, Concluding--> Ready        Failed --AttemptFailed | NeedsReview--> …
 //!                    '--Woken-- Backoff <--Failed, transient--|    Review --Accepted--> Finished | NeedsReview
+//!                                                 '--Raised--> Asked --Decided--> Finished | AttemptFailed
 //! ```
+//! In `Tools` a call that needs a person's yes waits (`Raised`) while the others run; `Decided` lets it start,
+//! or refuses it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,14 +19,15 @@ use serde::Serialize;
 
 use super::chat::{CallFailure, FailureClass, Finish};
 use super::event::{
-    CallEvent, Event, Held, LedgerEvent, LostCause, Msg, Outcome, Retold, RunEvent, TaskEvent, ToolEvent, ToolRefusal,
-    Variation, Work,
+    CallEvent, Decision as Said, Event, Held, InterruptEvent, LedgerEvent, LostCause, Msg, Outcome, Raised, Retold,
+    RunEvent, TaskEvent, ToolEvent, ToolRefusal, Variation, Work,
 };
-use super::ids::{AgentRef, BlobId, CallId, Step};
+use super::ids::{AgentRef, BlobId, CallId, InterruptId, Step};
 use super::machine::{Control, IllegalEvent};
 use super::money::{Amount, Usage};
 
 mod apply;
+mod approve;
 mod delegate;
 mod job;
 mod judge;
@@ -166,6 +170,14 @@ pub enum Phase {
     Accepted {
         answer: Msg,
     },
+    /// A person is asked whether this result counts: the answer it came from (none of a tool task), its text.
+    Asked {
+        interrupt: InterruptId,
+        answer: Option<Msg>,
+        text: BlobId,
+        typed: bool,
+        said: Option<Said>,
+    },
     /// A task that is one tool call, without a model.
     ToolTask {
         tool: String,
@@ -177,7 +189,17 @@ pub enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum ToolTask {
     Due,
-    Running { call: CallId, key: String },
+    /// For a person.
+    Waiting {
+        call: CallId,
+        interrupt: InterruptId,
+        expires_ms: Option<u64>,
+        said: Option<Said>,
+    },
+    Running {
+        call: CallId,
+        key: String,
+    },
     Returned(Outcome, Msg),
 }
 
@@ -192,8 +214,26 @@ pub enum Trouble {
 /// One tool call of a turn.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum Ask {
-    Running { tool: String, ask: String, arguments: BlobId, key: String },
+    /// For a person: for a yes, or for the answer itself.
+    Waiting(Box<Waiting>),
+    Running {
+        tool: String,
+        ask: String,
+        arguments: BlobId,
+        key: String,
+    },
     Done(Msg),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Waiting {
+    pub interrupt: InterruptId,
+    tool: String,
+    ask: String,
+    arguments: BlobId,
+    expires_ms: Option<u64>,
+    /// What was decided; what follows from it is due then.
+    said: Option<Said>,
 }
 
 /// What the agent's shell must do now.
@@ -235,13 +275,16 @@ impl Agent {
             Phase::Tools { call, asks, .. } => {
                 let running = asks.iter().filter(|(_, ask)| match ask {
                     Ask::Running { tool, .. } => tool != DELEGATE,
-                    Ask::Done(_) => false,
+                    Ask::Waiting(_) | Ask::Done(_) => false,
                 });
-                running.map(|(index, _)| AgentStep::RunTool { call: call.clone(), index: *index }).collect()
+                let running = running.map(|(index, _)| AgentStep::RunTool { call: call.clone(), index: *index });
+                self.decided_ask().map(|_| AgentStep::Decide).into_iter().chain(running).collect()
             }
+            Phase::Asked { said, .. } => said.iter().map(|_| AgentStep::Decide).collect(),
             Phase::ToolTask { state, .. } => match state {
-                ToolTask::Due | ToolTask::Running { .. } if halted => Vec::new(),
-                ToolTask::Due | ToolTask::Returned(..) => vec![AgentStep::Decide],
+                ToolTask::Due | ToolTask::Waiting { .. } | ToolTask::Running { .. } if halted => Vec::new(),
+                ToolTask::Waiting { said: None, .. } => Vec::new(),
+                ToolTask::Due | ToolTask::Waiting { .. } | ToolTask::Returned(..) => vec![AgentStep::Decide],
                 ToolTask::Running { call, .. } => vec![AgentStep::RunTool { call: call.clone(), index: 0 }],
             },
             Phase::Backoff { .. } if halted => Vec::new(),

@@ -7,24 +7,28 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::chat::{Milli, Settings, ToolSpec};
+use super::chat::{Settings, ToolSpec};
 use super::failure::{Parameter, Refuses};
 use super::ids::Name;
 use super::money::{Caps, NanoUsd, Price};
 use super::schema::Schema;
 use super::template::{Condition, TemplateName, Templates};
 
+mod approval;
 mod bind;
 mod degrade;
 mod http;
 mod overrides;
 mod place;
 mod repeat;
+mod retry;
+pub use approval::{ASK_HUMAN, Approval, TaskApproval};
 pub use degrade::Degrade;
 pub use http::{HttpCall, variable};
 pub use overrides::Overrides;
 pub use place::Place;
 pub use repeat::{Loop, OnLimit, Over, Repeat, Row};
+pub use retry::{Retry, retries};
 
 /// Budget a crew has where nobody states one.
 pub const DEFAULT_CAPS: Caps =
@@ -232,6 +236,7 @@ pub struct Task {
     pub repeat: Option<Repeat>,
     /// Index into [`Crew::loops`] of the loop whose body this task is in.
     pub in_loop: Option<usize>,
+    pub approval: TaskApproval,
     /// Counted attempts, then `on_error` or review.
     pub attempts: u32,
     /// Entry k (from 1) applies to attempt k + 1.
@@ -243,26 +248,6 @@ pub struct Task {
     pub model: Option<Arc<Model>>,
     pub max_output: Option<u64>,
     pub tools: Option<Vec<String>>,
-}
-
-/// What a task's `retry` says of one attempt: it replaces only what it names.
-#[derive(Clone, Debug, Default)]
-pub struct Retry {
-    pub temperature: Option<Milli>,
-    /// With the task's and the agent's settings laid over it.
-    pub model: Option<Arc<Model>>,
-    pub prompt: Option<TaskPrompt>,
-    pub max_output: Option<u64>,
-}
-
-/// The variations of a task's `retry` with the attempts they apply to. One that is nothing but a
-/// temperature which its model would refuse is skipped for the next; `own` is the task's model.
-pub fn retries<'a>(retry: &'a [Retry], own: &'a Model) -> impl Iterator<Item = (u32, &'a Retry)> {
-    let void = |entry: &Retry| {
-        let alone = entry.model.is_none() && entry.prompt.is_none() && entry.max_output.is_none();
-        alone && entry.temperature.is_some() && own.refuses_temperature()
-    };
-    retry.iter().filter(move |entry| !void(entry)).zip(2..).map(|(entry, attempt)| (attempt, entry))
 }
 
 #[derive(Clone, Debug)]
@@ -309,6 +294,7 @@ pub struct ToolDef {
     /// Calls of this tool over the run, where the crew caps them.
     pub max_calls: Option<u64>,
     pub cost_per_call: NanoUsd,
+    pub approval: Approval,
     /// How it is plugged in: adapters build the tool from this.
     pub source: ToolSource,
 }

@@ -9,12 +9,14 @@ use super::ids::{AgentRef, Step};
 
 mod call;
 mod codec;
+mod interrupt;
 mod run;
 mod subjects;
 mod task;
 
 pub use call::{AlertAt, Answered, CallEvent, Held, LedgerEvent, LostCause, Outcome, ToolEvent, ToolRefusal};
 pub use codec::BadEvent;
+pub use interrupt::{Decision, InterruptEvent, InterruptKind, Raised, Why};
 pub use run::{ParkCause, PauseCause, RateLimited, RunEnd, RunEvent, Started};
 pub use subjects::Scopes;
 pub use task::{
@@ -31,6 +33,7 @@ pub enum Event {
     Task(TaskEvent),
     Call(CallEvent),
     Tool(ToolEvent),
+    Interrupt(InterruptEvent),
     Ledger(LedgerEvent),
 }
 

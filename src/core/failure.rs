@@ -154,7 +154,8 @@ impl ErrorClass {
             ErrorClass::UnknownTool => Row::BadTool,
             ErrorClass::Loop => Row::Loop,
             ErrorClass::TurnLimit => Row::TurnLimit,
-            ErrorClass::Guardrail => Row::Guardrail,
+            // A result that a person does not take is like one that a guardrail refuses.
+            ErrorClass::Guardrail | ErrorClass::Rejected => Row::Guardrail,
             ErrorClass::Ambiguous => Row::Ambiguous,
             ErrorClass::Timeout => Row::Timeout,
             ErrorClass::TooLong => Row::TooLong,

@@ -17,7 +17,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+mod interrupt;
 mod step;
+pub use interrupt::{INTERRUPT_ID_LEN, InterruptId};
 pub use step::{AgentRef, CallId, Segment, Step};
 
 /// Longest name of an agent, task, input, model or crew.

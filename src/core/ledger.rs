@@ -199,7 +199,7 @@ impl Ledger {
                 self.apply_task(event);
                 Ok(())
             }
-            Event::Tool(_) => Ok(()),
+            Event::Tool(_) | Event::Interrupt(_) => Ok(()),
         }
     }
 

@@ -10,6 +10,7 @@ pub mod event;
 pub mod failure;
 pub mod forecast;
 pub mod ids;
+pub mod interrupt;
 pub mod json_text;
 pub mod ledger;
 pub mod machine;

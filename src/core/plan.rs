@@ -9,7 +9,7 @@
 //!    ^                      |--CrewStarted--> Crew --Finished--> Ended     Running <--> Waits (budget, children)
 //!    |                      |--FannedOut--> Items --all ended, Finished--> Ended
 //!    |                      |--Skipped--> Ended                Running --NeedsReview--> Review --Retried--> Running
-//!    '----RoundDecided again-- RoundOver --RoundDecided--> Ended
+//!    '----RoundDecided again-- RoundOver --RoundDecided--> Ended      Ready, Running <--Raised, Decided--> Person
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::crew::{Crew, MemoryScope, Over};
 use super::event::{ErrorClass, ParkCause, TaskResult};
-use super::ids::{AgentRef, BlobId, CallId, Key, Name, Segment, Step};
+use super::ids::{AgentRef, BlobId, CallId, InterruptId, Key, Name, Segment, Step};
 use super::machine::Control;
 use super::money::Amount;
 use lists::Lists;
@@ -30,6 +30,8 @@ mod decide;
 mod ends;
 mod lists;
 mod loops;
+mod park;
+mod people;
 mod prompt;
 mod start;
 
@@ -67,6 +69,8 @@ pub struct State {
     asked: BTreeMap<(CallId, u32), Asked>,
     /// Children whose result is due to their parent.
     returns: BTreeSet<Step>,
+    /// Units that a person did not let begin, and why.
+    refused: BTreeMap<Step, String>,
     /// Judges whose round is over.
     rounds: BTreeSet<Step>,
     /// Lists whose items have all ended.
@@ -102,6 +106,10 @@ pub struct Unit {
     pub previous: Option<TaskResult>,
     /// The actor that works on it, kept over the rounds of a loop.
     pub agent: Option<AgentRef>,
+    /// What a person is asked about it; `true`: for words.
+    people: BTreeMap<InterruptId, bool>,
+    /// A person has let it begin.
+    let_begin: bool,
     crashes: u32,
     open_children: u32,
     file_written: bool,
@@ -136,6 +144,8 @@ pub enum Phase {
     Running,
     /// Its agent waits for budget (`Queued`) or for children; holds no slot.
     Waits,
+    /// It waits for a person, and has nothing else to do; holds no slot.
+    Person,
     /// No budget until a resume.
     Blocked,
     /// A list whose items are at work.
@@ -182,6 +192,8 @@ pub enum PlanStep {
     Return(Step),
     /// An agent panicked too often.
     FailCrashed(Step),
+    /// A person did not let it begin.
+    Reject(Step),
     /// Write the unit's output file, once its result is durable; append `FileWritten`.
     WriteFile(Step),
     Cancel,
@@ -207,6 +219,7 @@ impl Plan {
             working: BTreeMap::new(),
             asked: BTreeMap::new(),
             returns: BTreeSet::new(),
+            refused: BTreeMap::new(),
             rounds: BTreeSet::new(),
             full: BTreeSet::new(),
             files: BTreeMap::new(),
@@ -249,6 +262,7 @@ impl Plan {
         let due = state.files.iter().filter(|(_, failed)| failed.is_none());
         steps.extend(due.map(|(step, _)| PlanStep::WriteFile(step.clone())));
         steps.extend(self.crashed().map(PlanStep::FailCrashed));
+        steps.extend(state.refused.keys().cloned().map(PlanStep::Reject));
         if !state.control.is_halted() {
             steps.extend(self.startable().into_iter().map(PlanStep::Start));
         }
@@ -304,7 +318,7 @@ impl Plan {
     }
 
     fn any_waiting_for_people(&self) -> bool {
-        self.state.units.values().any(|unit| matches!(unit.phase, Phase::Review(..) | Phase::Blocked))
+        self.state.units.values().any(|unit| matches!(unit.phase, Phase::Review(..) | Phase::Blocked | Phase::Person))
     }
 
     /// Address of a task's unit, or of one of its items.
@@ -349,6 +363,8 @@ impl Unit {
             result: None,
             previous: None,
             agent: None,
+            people: BTreeMap::new(),
+            let_begin: false,
             crashes: 0,
             open_children: 0,
             file_written: false,
@@ -364,7 +380,8 @@ impl Unit {
     }
     /// Does its agent have it in hand?
     fn is_at_work(&self) -> bool {
-        matches!(self.phase, Phase::Running | Phase::Waits | Phase::Blocked | Phase::Review(..))
+        let person = self.phase == Phase::Person && self.agent.is_some();
+        person || matches!(self.phase, Phase::Running | Phase::Waits | Phase::Blocked | Phase::Review(..))
     }
     /// The step of the unit's present round.
     pub fn step(&self, address: &Step) -> Step {

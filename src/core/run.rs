@@ -8,6 +8,7 @@ use super::agent::{Agent, Decision};
 use super::crew::Crew;
 use super::event::{Event, RunEvent, Scopes, Subject, TaskEvent};
 use super::ids::{AgentRef, CallId, RunId, Seq, Step};
+use super::interrupt::Interrupts;
 use super::ledger::Ledger;
 use super::machine::{Control, Decided, IllegalEvent, Refusal, World};
 use super::plan::{Plan, PlanStep};
@@ -43,6 +44,8 @@ pub struct Run {
     pub seen: BTreeMap<Subject, Seq>,
     /// Calls that are open: held, and neither answered, failed nor lost.
     pub open_calls: BTreeMap<CallId, AgentRef>,
+    /// What people were asked, with its times: whoever appends a decision judges by them.
+    pub interrupts: Interrupts,
     pub id: Option<RunId>,
 }
 
@@ -58,6 +61,7 @@ impl Run {
             last: Seq(0),
             seen: BTreeMap::new(),
             open_calls: BTreeMap::new(),
+            interrupts: Interrupts::default(),
             id: None,
         }
     }
@@ -84,6 +88,7 @@ impl Run {
         }
         self.make_room(event)?;
         self.note_call(event);
+        self.interrupts.apply(entry);
         let subjects = event.subjects(&self.scopes);
         for subject in &subjects {
             self.apply_to(subject, event)?;
@@ -110,7 +115,8 @@ impl Run {
                 self.agents.insert(agent.clone(), machine);
             }
             Event::Run(_) => self.scopes.apply(event),
-            Event::Task(_) | Event::Call(_) | Event::Tool(_) | Event::Ledger(_) => {}
+            Event::Task(_) | Event::Call(_) | Event::Tool(_) => {}
+            Event::Interrupt(_) | Event::Ledger(_) => {}
         }
         Ok(())
     }

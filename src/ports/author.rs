@@ -81,7 +81,8 @@ fn settled(event: &Event) -> Amount {
     match event {
         Event::Call(CallEvent::Answered(answered)) => answered.cost,
         Event::Call(CallEvent::Settled { cost, .. }) => *cost,
-        Event::Call(_) | Event::Run(_) | Event::Task(_) | Event::Tool(_) | Event::Ledger(_) => Amount::default(),
+        Event::Call(_) | Event::Run(_) | Event::Task(_) | Event::Tool(_) => Amount::default(),
+        Event::Interrupt(_) | Event::Ledger(_) => Amount::default(),
     }
 }
 
@@ -106,11 +107,13 @@ fn parked_state(causes: &[ParkCause]) -> RunState {
         ParkCause::Budget { .. } => RunState::WaitingBudget,
         ParkCause::Rate(_) => RunState::WaitingRate,
         ParkCause::Review { .. } => RunState::NeedsReview,
+        ParkCause::Approval { .. } | ParkCause::Question { .. } => RunState::WaitingPerson,
         ParkCause::Credentials { .. } | ParkCause::Quota { .. } | ParkCause::Deadline => RunState::Paused,
         ParkCause::Interrupted | ParkCause::Terminated | ParkCause::Asked => RunState::Paused,
     };
     let states: Vec<RunState> = causes.iter().map(state).collect();
-    let order = [RunState::Paused, RunState::WaitingBudget, RunState::WaitingRate, RunState::NeedsReview];
+    let after = [RunState::WaitingBudget, RunState::WaitingRate, RunState::WaitingPerson, RunState::NeedsReview];
+    let order = std::iter::once(RunState::Paused).chain(after);
     order.into_iter().find(|state| states.contains(state)).unwrap_or(RunState::Paused)
 }
 

@@ -121,7 +121,7 @@ pub struct RunFilter {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboxRow {
     pub id: u64,
-    /// `pause`, `cancel`, `settle`.
+    /// `pause`, `cancel`, `settle`, `decide:ID`.
     pub kind: String,
     pub payload: String,
     /// Who asked: user@host pid.
@@ -223,6 +223,15 @@ pub trait Store: Send + Sync {
     fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError>;
     /// For other processes: leave a command for the run's owner.
     fn inbox_put(&self, run: &RunId, kind: &str, payload: &str, by: &str, at_ms: u64) -> Result<u64, StoreError>;
+    /// As [`Store::inbox_put`], unless a command of this kind waits already: then `None`, and nothing is written.
+    fn inbox_put_once(
+        &self,
+        run: &RunId,
+        kind: &str,
+        payload: &str,
+        by: &str,
+        at_ms: u64,
+    ) -> Result<Option<u64>, StoreError>;
     /// Commands not yet taken, oldest first. They stay until [`Store::inbox_done`].
     fn inbox(&self, run: &RunId) -> Result<Vec<InboxRow>, StoreError>;
     /// Divides a pot (`core::ledger::divide`): sets the run's row if the pot allows it, in one transaction

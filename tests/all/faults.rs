@@ -816,8 +816,14 @@ fn a_clock_that_runs_backwards_changes_no_decision() {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let outcome = runtime.block_on(async {
-        let launch =
-            Launch { id: id.clone(), epoch, crew: crew.clone(), rows: vec![row], opening: Vec::new(), time_left: None };
+        let launch = Launch {
+            id: id.clone(),
+            epoch,
+            crew: crew.clone(),
+            rows: vec![row],
+            opening: Default::default(),
+            time_left: None,
+        };
         let mut live = Arc::new(Host::new()).launch(launch, ports, None).await.unwrap();
         live.wait().await
     });

@@ -1,5 +1,6 @@
 //! All integration tests, in one binary: it links once.
 
+mod approvals;
 mod budget;
 mod chaos;
 mod cli;

@@ -5,6 +5,7 @@
 pub mod crews;
 pub mod driver;
 mod finish;
+mod people;
 mod random;
 mod retry;
 pub mod script;
@@ -42,6 +43,7 @@ const FAIR: Mood = Mood {
     panic: 0,
     settle: 0,
     retry: 0,
+    person: 300,
     cool: 0,
     file_fail: 0,
     accept: true,
@@ -52,6 +54,8 @@ const FAIR: Mood = Mood {
 const MOODS: &[(&str, Mood)] = &[
     ("fair", FAIR),
     ("long", Mood { long: 3000, tools: 600, ..FAIR }),
+    ("nobody", Mood { person: 0, tools: 700, crash: 10, ..FAIR }),
+    ("people", Mood { person: 60, tools: 800, crash: 40, pause: 20, tool_fail: 50, retry: 20, ..FAIR }),
     ("busy_hands", Mood { tools: 950, ..FAIR }),
     ("cooling", Mood { cool: 300, fail: 50, crash: 20, ..FAIR }),
     ("busy", Mood { busy: 550, ..FAIR }),
@@ -129,7 +133,7 @@ fn sweep(seeds: std::ops::Range<u64>) {
     }
     let _ = std::panic::take_hook();
     println!("{runs} runs, {entries} entries, {ends:?}\n{kinds:?}");
-    assert_eq!(kinds.len(), 45, "a kind of event that no run has: {kinds:?}");
+    assert_eq!(kinds.len(), 47, "a kind of event that no run has: {kinds:?}");
     if let Ok(wanted) = std::env::var("SIMULATE_WHY")
         && let Some((line, (_, why))) = failures.iter().find(|(line, _)| line.contains(&wanted))
     {

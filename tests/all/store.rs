@@ -317,6 +317,13 @@ fn commands_reach_the_owner(a: &dyn Store, b: &dyn Store) {
     a.inbox_done(&author.run, first).unwrap();
     assert_eq!(a.inbox(&author.run).unwrap(), []);
     assert_eq!(b.inbox(&other.run).unwrap().len(), 1, "another run's command was taken");
+    let once = |store: &dyn Store| store.inbox_put_once(&author.run, "decide:X", "{}", "me", 6).unwrap();
+    let first = once(b).expect("nothing of the kind waits");
+    assert_eq!(once(a), None, "a second one is refused");
+    assert!(a.inbox_put_once(&author.run, "decide:Y", "{}", "me", 6).unwrap().is_some());
+    assert!(a.inbox_put_once(&other.run, "decide:X", "{}", "me", 6).unwrap().is_some());
+    a.inbox_done(&author.run, first).unwrap();
+    assert!(once(a).is_some(), "the first one is taken");
     let third = b.inbox_put(&author.run, "pause", "{}", "me@here 7", 5).unwrap();
     assert!(third > second, "an id came back: its command would be taken for done");
 }

@@ -183,7 +183,8 @@ impl LedgerState {
                 }
                 Ok(())
             }
-            Event::Run(_) | Event::Task(_) | Event::Call(_) | Event::Tool(_) | Event::Ledger(_) => Ok(()),
+            Event::Run(_) | Event::Task(_) | Event::Call(_) | Event::Tool(_) => Ok(()),
+            Event::Interrupt(_) | Event::Ledger(_) => Ok(()),
         }
     }
 

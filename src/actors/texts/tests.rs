@@ -30,6 +30,9 @@ impl Store for Empty {
     fn inbox_put(&self, _: &RunId, _: &str, _: &str, _: &str, _: u64) -> Result<u64, StoreError> {
         Ok(1)
     }
+    fn inbox_put_once(&self, _: &RunId, _: &str, _: &str, _: &str, _: u64) -> Result<Option<u64>, StoreError> {
+        Ok(None)
+    }
     fn inbox(&self, _: &RunId) -> Result<Vec<port::InboxRow>, StoreError> {
         Ok(Vec::new())
     }

@@ -3,8 +3,10 @@
 
 mod front;
 mod habits;
+mod tiers;
 pub use front::FRONT;
 pub use habits::HABITS;
+pub use tiers::TIERS;
 
 /// What a key takes.
 #[derive(Clone, Copy, Debug)]
@@ -153,19 +155,6 @@ pub static NODE_BUDGET: Spec = Spec {
         key("share", Kind::Milli(1000), "", "part of the parent's cap"),
     ],
 };
-
-/// The names in `models/tiers.toml`.
-pub const TIERS: &[&str] = &[
-    "anthropic/1",
-    "anthropic/2",
-    "anthropic/3",
-    "anthropic/4",
-    "openai/1",
-    "openai/2",
-    "openai/3",
-    "openai/4",
-    "openai/5",
-];
 
 pub static PROVIDER: Spec = Spec {
     name: "[providers.N]",
@@ -334,7 +323,12 @@ pub static TASK: Spec = Spec {
         key("window", Kind::Table(&WINDOW), "", "tail of the results so far"),
         key("review", Kind::Table(&REVIEW), "", "judged by another agent until approved"),
         key("revise", Kind::Table(&REVISE), "", "on the judging task: what it judges"),
-        key("approval", Kind::Choice(&["never"], &["before", "after"]), "never", "a person's yes"),
+        key(
+            "approval",
+            Kind::Choice(&["never", "before", "after"], &[]),
+            "never",
+            "a person's yes: to begin, or to the result",
+        ),
         key("attempts", Kind::Int(1, 20), "3", "counted attempts"),
         key("timeout", Kind::Time, "the agent's", "of one attempt"),
         key("budget", Kind::Table(&NODE_BUDGET), "", "its part"),
@@ -353,7 +347,9 @@ pub static TOOL: Spec = Spec {
         key("env", Kind::Texts, "[]", "variables it is given"),
         key("schema", Kind::Schema, "strings for the placeholders", "arguments"),
         key("effect", Kind::Choice(&["read", "idempotent", "once"], &[]), "once", "may it be repeated"),
-        key("approval", Kind::Choice(&["never"], &["always"]), "never", "a person's yes"),
+        key("approval", Kind::Choice(&["never", "always"], &[]), "never", "a person's yes to each call"),
+        key("approve_when", Kind::Text, "", "condition over `args`, `tool`, `agent`, `step` that needs a person's yes"),
+        key("expires", Kind::Time, "24h", "how long a person has"),
         key("timeout", Kind::Time, "60s", "of one call"),
         key("max_calls", Kind::Int(1, MANY), "", "over the run"),
         key("max_result", Kind::Int(1, MANY), "4000", "tokens that the model is shown"),
@@ -376,8 +372,6 @@ pub static TOOL: Spec = Spec {
         key("result", Kind::Text, "the whole answer", "JSON pointer to what the model is shown"),
         key("net", Kind::Texts, "[]", "`host:port` that may be reached although it is not public"),
         later("allow", "what of a server may be called"),
-        later("approve_when", "condition that needs a person"),
-        later("expires", "how long an approval waits"),
     ],
 };
 

@@ -12,7 +12,7 @@ use super::prompts::Shelf;
 use super::source::{below, beside};
 use super::tasks::Draft;
 use super::values::time;
-use super::{Loader, budget, degrade, files, graph, inputs, loops, repeat, scope, tasks, tools};
+use super::{Loader, approval, budget, degrade, files, graph, inputs, loops, repeat, scope, tasks, tools};
 use crate::core::crew::{Crew, Input, Loop, Notify, OnFailure, SubCrew, ToolDef};
 use crate::core::ids::Name;
 use crate::core::template::{Builder, Fences, Ty};
@@ -99,6 +99,7 @@ fn make(loader: &mut Loader<'_>, path: &str, doc: &Table, root: String, top: boo
         unsure: false,
     };
     making.shelf.replacements(loader);
+    approval::conditions(loader, &mut making);
     agents::read(loader, &mut making);
     budget.degrade = degrade::read(loader, &making, top);
     sub_crews(loader, &mut making, &task_names);

@@ -2,6 +2,7 @@
 //! pass, and a crew is given only if there is none.
 
 mod agents;
+mod approval;
 mod budget;
 mod checks;
 mod degrade;

@@ -10,7 +10,7 @@ use super::models::Layer;
 use super::problem::{At, Problem};
 use super::values::time;
 use super::{Loader, budget, checks, tools};
-use crate::core::crew::{Task, ToolArg, Who};
+use crate::core::crew::{Task, TaskApproval, ToolArg, Who};
 use crate::core::ids::Name;
 use crate::core::schema::{Schema, expand};
 use crate::core::template::{Fences, Ty};
@@ -110,6 +110,7 @@ fn task<'d>(
         let names: Vec<_> = table.texts("tools").into_iter().map(|(tool, at)| (tool.to_owned(), at.clone())).collect();
         tools::offered(loader, making, &names)
     });
+    let sub = matches!(who, Who::Crew(_));
     let task = Task {
         who,
         prompt: None,
@@ -126,6 +127,7 @@ fn task<'d>(
         repeat: None,
         in_loop: None,
         retry: Arc::default(),
+        approval: approval(loader, table, sub),
         attempts: table.int("attempts").and_then(|n| u32::try_from(n).ok()).unwrap_or(3),
         timeout_ms: table.text("timeout").and_then(|text| time(text).ok()),
         budget: budget::node(table),
@@ -144,6 +146,20 @@ fn task<'d>(
         item_is_data: false,
         over: None,
         named,
+    }
+}
+
+/// Of a sub-crew's result its own tasks decide.
+fn approval(loader: &mut Loader<'_>, table: &Table, sub: bool) -> TaskApproval {
+    match table.get("approval").and_then(|node| Some((node.text()?, node))) {
+        Some(("before", _)) => TaskApproval::Before,
+        Some(("after", node)) if sub => {
+            let problem = Problem::error("E0203", &node.at, "a sub-crew's result cannot wait for a yes");
+            loader.report(problem.help("write `approval = \"after\"` in the task of its file that is its `output`"));
+            TaskApproval::Never
+        }
+        Some(("after", _)) => TaskApproval::After,
+        Some(_) | None => TaskApproval::Never,
     }
 }
 
@@ -297,6 +313,7 @@ fn judge<'d>(loader: &mut Loader<'_>, making: &mut Making<'d>, entry: &Entry, ta
         rescues: None,
         repeat: None,
         in_loop: None,
+        approval: TaskApproval::Never,
         attempts: 3,
         retry: Arc::default(),
         timeout_ms: None,

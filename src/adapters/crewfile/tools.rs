@@ -11,14 +11,14 @@ use super::doc::{Entry, Node, Table};
 use super::make::Making;
 use super::problem::{At, Problem};
 use super::values::time;
-use super::{Loader, budget};
+use super::{Loader, approval, budget};
 use crate::core::chat::{Effect, ToolSpec};
-use crate::core::crew::{ToolDef, ToolPlaces, ToolSource};
+use crate::core::crew::{Approval, ToolDef, ToolPlaces, ToolSource};
 use crate::core::money::NanoUsd;
 use crate::core::schema::{Schema, expand, is_json_schema};
 
 /// Builtins that are known and not built yet.
-const LATER: &[&str] = &["shell.run", "code.python", "memory.save", "memory.search", "knowledge.search", "ask.human"];
+const LATER: &[&str] = &["shell.run", "code.python", "memory.save", "memory.search", "knowledge.search"];
 
 /// The tools of a crew by name: the builtins, and its own.
 pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str) -> BTreeMap<String, Arc<ToolDef>> {
@@ -26,8 +26,10 @@ pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str) -> BTreeMap
     for spec in loader.options.builtin_tools {
         let source = ToolSource::Builtin { name: spec.name.clone(), places: ToolPlaces::default() };
         if let Ok(arguments) = Schema::new(spec.parameters.clone()) {
-            let def = ToolDef { spec: spec.clone(), arguments, max_calls: None, cost_per_call: NanoUsd::ZERO, source };
-            all.insert(spec.name.clone(), Arc::new(def));
+            let (spec, approval) = (spec.clone(), Approval::default());
+            let cost_per_call = NanoUsd::ZERO;
+            let def = ToolDef { spec, arguments, max_calls: None, cost_per_call, approval, source };
+            all.insert(def.spec.name.clone(), Arc::new(def));
         }
     }
     for entry in doc.table("tools").map(|table| table.entries.as_slice()).unwrap_or_default() {
@@ -76,7 +78,8 @@ fn builtin(loader: &mut Loader<'_>, entry: &Entry, table: &Table) -> Option<Tool
     let source = ToolSource::Builtin { name: spec.name.clone(), places };
     let own = ToolSpec { name: entry.key.clone(), ..limits(table, spec) };
     let arguments = Schema::new(own.parameters.clone()).ok()?;
-    Some(ToolDef { spec: own, arguments, max_calls: table.int("max_calls"), cost_per_call: cost(table), source })
+    let (max_calls, approval) = (table.int("max_calls"), approval::read(loader, table, &source));
+    Some(ToolDef { spec: own, arguments, max_calls, cost_per_call: cost(table), approval, source })
 }
 
 pub(super) fn cost(table: &Table) -> NanoUsd {
@@ -210,7 +213,8 @@ fn command(loader: &mut Loader<'_>, entry: &Entry, table: &Table, file: &str) ->
     let env = table.texts("env").into_iter().map(|(name, _)| name.to_owned()).collect();
     let source = ToolSource::Command { argv, env };
     let spec = limits(table, spec);
-    Some(ToolDef { spec, arguments: schema, max_calls: table.int("max_calls"), cost_per_call: cost(table), source })
+    let (max_calls, approval) = (table.int("max_calls"), approval::read(loader, table, &source));
+    Some(ToolDef { spec, arguments: schema, max_calls, cost_per_call: cost(table), approval, source })
 }
 
 /// Names in `{name}`.

@@ -257,6 +257,26 @@ impl Store for MemoryStore {
         })
     }
 
+    fn inbox_put_once(
+        &self,
+        run: &RunId,
+        kind: &str,
+        payload: &str,
+        by: &str,
+        at_ms: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        self.write(|place| {
+            let id = place.commands + 1;
+            let inbox = &mut place.run_mut(run)?.inbox;
+            if inbox.iter().any(|row| row.kind == kind) {
+                return Ok(None);
+            }
+            inbox.push(InboxRow { id, kind: kind.into(), payload: payload.into(), by: by.into(), at_ms });
+            place.commands = id;
+            Ok(Some(id))
+        })
+    }
+
     fn inbox(&self, run: &RunId) -> Result<Vec<InboxRow>, StoreError> {
         Ok(self.place().runs.get(run).map(|run| run.inbox.clone()).unwrap_or_default())
     }

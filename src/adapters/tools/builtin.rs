@@ -8,8 +8,9 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::files::{Places, append, list, moving, read, search};
-use super::{data, files, stats};
+use super::{ask, data, files, stats};
 use crate::core::chat::{Effect, ToolSpec};
+use crate::core::crew::ASK_HUMAN;
 use crate::ports::BoxFuture;
 use crate::ports::tool::{Tool, ToolCall, ToolOutcome};
 
@@ -58,7 +59,7 @@ const fn row(
 }
 
 /// The registry: one line per builtin.
-pub(super) static BUILTINS: [Builtin; 8] = [
+pub(super) static BUILTINS: [Builtin; 9] = [
     row("files.read", Effect::Read, read::ABOUT, read::parameters, read::read),
     row("files.list", Effect::Read, list::ABOUT, list::parameters, list::list),
     row("files.search", Effect::Read, search::ABOUT, search::parameters, search::search),
@@ -67,6 +68,7 @@ pub(super) static BUILTINS: [Builtin; 8] = [
     row("files.move", Effect::Once, moving::ABOUT, moving::parameters, moving::relocate),
     row("text.stats", Effect::Read, stats::ABOUT, stats::parameters, stats::stats),
     row("data.query", Effect::Read, data::ABOUT, data::parameters, data::query),
+    row(ASK_HUMAN, Effect::Read, ask::ABOUT, ask::parameters, ask::never),
 ];
 
 struct BuiltinTool {

@@ -2,6 +2,7 @@
 //! each sees only the places, the program and the variables that it was given.
 
 pub(crate) mod ansi;
+mod ask;
 mod builtin;
 mod command;
 mod data;

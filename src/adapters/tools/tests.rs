@@ -33,6 +33,7 @@ fn builtins_are_what_the_papers_name_with_schemas_that_compile() {
             "files.move",
             "text.stats",
             "data.query",
+            "ask.human",
             "web.fetch"
         ]
     );

@@ -46,7 +46,7 @@ pub fn answered(entries: &[Entry]) -> BTreeSet<String> {
         Event::Call(CallEvent::Answered(answered)) => Some(answered.call.to_string()),
         Event::Call(CallEvent::Held(_) | CallEvent::Queued { .. } | CallEvent::Exhausted { .. }) => None,
         Event::Call(CallEvent::Failed { .. } | CallEvent::Lost { .. } | CallEvent::Settled { .. }) => None,
-        Event::Run(_) | Event::Task(_) | Event::Tool(_) | Event::Ledger(_) => None,
+        Event::Run(_) | Event::Task(_) | Event::Tool(_) | Event::Interrupt(_) | Event::Ledger(_) => None,
     };
     entries.iter().filter_map(call).collect()
 }
@@ -55,7 +55,8 @@ pub fn answered(entries: &[Entry]) -> BTreeSet<String> {
 fn crashed(entries: &[Entry]) -> Vec<String> {
     let step = |entry: &Entry| match &entry.event {
         Event::Task(TaskEvent::Crashed { step, .. }) => Some(step.to_string()),
-        Event::Task(_) | Event::Run(_) | Event::Call(_) | Event::Tool(_) | Event::Ledger(_) => None,
+        Event::Task(_) | Event::Run(_) | Event::Call(_) | Event::Tool(_) => None,
+        Event::Interrupt(_) | Event::Ledger(_) => None,
     };
     entries.iter().filter_map(step).collect()
 }

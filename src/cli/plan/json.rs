@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Planned, graph};
+use super::{Planned, graph, people};
 use crate::cli::fit;
 use crate::core::crew::{Crew, Who};
 use crate::core::estimate::{Estimate, Items, Money, Range, Spend, TaskEstimate};
@@ -34,6 +34,7 @@ pub fn plan(planned: &Planned) -> Value {
         "to_fit_worst": enough(made.total.worst),
         "pauses": pause,
         "inputs_missing": lacking,
+        "people": people::places(crew),
         "notes": planned.notes,
         "sent": false,
     })

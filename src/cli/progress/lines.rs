@@ -7,8 +7,8 @@ use crate::cli::screen::{cap, clean, count, excerpt, span, tokens, usd};
 use crate::cli::tally::{StepState, StepTally, Tally};
 use crate::core::chat::FailureClass;
 use crate::core::event::{
-    AlertAt, CallEvent, Event, LedgerEvent, LostCause, Outcome, RoundOutcome, RunEvent, TaskEvent, TaskResult,
-    TaskStatus, ToolEvent,
+    AlertAt, CallEvent, Decision, Event, InterruptEvent, InterruptKind, LedgerEvent, LostCause, Outcome, Raised,
+    RoundOutcome, RunEvent, TaskEvent, TaskResult, TaskStatus, ToolEvent,
 };
 use crate::core::ids::Step;
 use crate::core::money::{Caps, NanoUsd, grouped};
@@ -54,6 +54,7 @@ pub fn said(tally: &Tally, entry: &Entry, verdict: Option<&str>) -> Vec<Said> {
             }
             ToolEvent::Started { .. } | ToolEvent::Refused { .. } | ToolEvent::Returned { .. } => Vec::new(),
         },
+        Event::Interrupt(event) => vec![interrupt(event)],
         Event::Ledger(event) => ledger(tally, event).into_iter().collect(),
     }
 }
@@ -303,6 +304,31 @@ fn ledger(tally: &Tally, event: &LedgerEvent) -> Option<Said> {
             Said::new("raised", Tone::Strong, format!("cap is now {all}, by {}", clean(by)))
         }
     })
+}
+
+/// What a person is asked, in one line.
+pub fn asks(raised: &Raised) -> String {
+    let Raised { id, step, tool, .. } = raised;
+    match raised.kind {
+        InterruptKind::Approval => format!("{step} wants {}: bosun approvals show {id}", clean(tool)),
+        InterruptKind::Question => format!("{step} asks a question: bosun approvals show {id}"),
+        InterruptKind::Before => format!("{step} may begin after a yes: bosun approvals show {id}"),
+        InterruptKind::After => format!("{step} has a result to look at: bosun approvals show {id}"),
+    }
+}
+
+fn interrupt(event: &InterruptEvent) -> Said {
+    match event {
+        InterruptEvent::Raised(raised) => Said::new("asks", Tone::Warn, asks(raised)),
+        InterruptEvent::Decided { id, step, decision, by, .. } => {
+            let (tone, why) = match decision {
+                Decision::Rejected { reason } => (Tone::Warn, format!(": {}", excerpt(reason, MESSAGE))),
+                Decision::Approved { .. } | Decision::Answered { .. } => (Tone::Good, String::new()),
+                Decision::Expired => (Tone::Warn, String::new()),
+            };
+            Said::new("decided", tone, format!("{step} {id} {} by {}{why}", decision.as_str(), clean(by)))
+        }
+    }
 }
 
 /// What is still going on.

@@ -24,7 +24,7 @@ use crate::core::ids::{BlobId, RunId, Seq};
 use crate::core::machine::Texts;
 use crate::core::run::Entry;
 
-pub use lines::{Said, said};
+pub use lines::{Said, asks, said};
 use region::Region;
 use waits::Waits;
 

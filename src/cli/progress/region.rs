@@ -49,7 +49,7 @@ pub fn active(tally: &Tally) -> impl Iterator<Item = &StepTally> {
     let rows = tally.order.iter().filter_map(|step| tally.steps.get(step)).filter(|row| row.agent.is_some());
     rows.filter(|row| match row.state {
         StepState::Running | StepState::WaitsBudget => true,
-        StepState::NoBudget | StepState::Review { .. } | StepState::Ended(_) => false,
+        StepState::WaitsPerson | StepState::NoBudget | StepState::Review { .. } | StepState::Ended(_) => false,
     })
 }
 

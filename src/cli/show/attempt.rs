@@ -50,7 +50,8 @@ fn ends(journal: &Journal, of: &Step, number: u32) -> Vec<String> {
                 let error = result.error.as_ref().map(|error| format!(": {}", clean(&error.message)));
                 out.push(format!("{}{}", result.status.as_str(), error.unwrap_or_default()));
             }
-            Event::Run(_) | Event::Task(_) | Event::Call(_) | Event::Tool(_) | Event::Ledger(_) => {}
+            Event::Run(_) | Event::Task(_) | Event::Call(_) | Event::Tool(_) => {}
+            Event::Interrupt(_) | Event::Ledger(_) => {}
         }
     }
     out

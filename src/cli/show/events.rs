@@ -11,10 +11,11 @@ use crate::cli::open::{StoreTexts, decode};
 use crate::cli::progress;
 use crate::cli::screen::{cap, caps, clean, clock, count, excerpt, rfc3339, span, tokens, usd, width};
 use crate::core::event::{
-    AlertAt, Answered, CallEvent, Event, Held, LedgerEvent, ParkCause, PauseCause, RateLimited, RunEvent, TaskEvent,
-    TaskResult, ToolEvent, Work,
+    AlertAt, Answered, CallEvent, Decision, Event, Held, InterruptEvent, LedgerEvent, ParkCause, PauseCause,
+    RateLimited, RunEvent, TaskEvent, TaskResult, ToolEvent, Work,
 };
 use crate::core::ids::Seq;
+use crate::core::interrupt;
 use crate::core::money::Usage;
 use crate::core::run::Entry;
 use crate::ports::store::{RunRow, Store};
@@ -74,6 +75,7 @@ fn facts(event: &Event) -> (String, Vec<String>) {
         Event::Task(event) => task(event),
         Event::Call(event) => call(event),
         Event::Tool(event) => tool(event),
+        Event::Interrupt(event) => interrupt(event),
         Event::Ledger(event) => match event {
             LedgerEvent::Alert { node, alert, limit, used, .. } => {
                 let at = match alert {
@@ -115,6 +117,8 @@ fn causes(causes: &[ParkCause]) -> Vec<String> {
     let one = |cause: &ParkCause| match cause {
         ParkCause::Budget { step } => format!("budget: {step}"),
         ParkCause::Review { step } => format!("review: {step}"),
+        ParkCause::Approval { step, id } => format!("approval {id}: {step}"),
+        ParkCause::Question { step, id } => format!("question {id}: {step}"),
         ParkCause::Credentials { message } => format!("credentials: {}", excerpt(message, MESSAGE)),
         ParkCause::Quota { message } => format!("quota: {}", excerpt(message, MESSAGE)),
         ParkCause::Rate(limited) => format!("rate: {}", rate(limited)),
@@ -276,6 +280,23 @@ fn tool(event: &ToolEvent) -> (String, Vec<String>) {
         ToolEvent::Returned { call, outcome, content, elapsed_ms, .. } => {
             let bytes = format!("{} bytes", crate::core::money::grouped(content.bytes));
             (call.to_string(), vec![word(outcome), bytes, span(*elapsed_ms)])
+        }
+    }
+}
+
+fn interrupt(event: &InterruptEvent) -> (String, Vec<String>) {
+    match event {
+        InterruptEvent::Raised(raised) => {
+            let place = raised.call.as_ref().map_or_else(|| raised.step.to_string(), ToString::to_string);
+            let time = raised.expires_ms.map(|ms| format!("open for {}", interrupt::words(ms))).unwrap_or_default();
+            (place, vec![raised.id.to_string(), raised.kind.as_str().to_owned(), clean(&raised.tool), time])
+        }
+        InterruptEvent::Decided { id, step, decision, by, .. } => {
+            let why = match decision {
+                Decision::Rejected { reason } => excerpt(reason, MESSAGE),
+                Decision::Approved { .. } | Decision::Answered { .. } | Decision::Expired => String::new(),
+            };
+            (step.to_string(), vec![id.to_string(), decision.as_str().to_owned(), why, format!("by {}", clean(by))])
         }
     }
 }

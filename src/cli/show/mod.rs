@@ -159,6 +159,7 @@ pub(super) fn state(row: &StepTally) -> &'static str {
     match &row.state {
         StepState::Running => "running",
         StepState::WaitsBudget => "waiting(budget)",
+        StepState::WaitsPerson => "waiting(person)",
         StepState::NoBudget => "waiting(budget)",
         StepState::Review { .. } => "needs_review",
         StepState::Ended(result) => result.status.as_str(),
@@ -168,7 +169,8 @@ pub(super) fn state(row: &StepTally) -> &'static str {
 fn cells(row: &StepTally, classes: &crew::Classes, last_ms: u64, alive: bool) -> Vec<String> {
     let spent = match &row.state {
         StepState::Ended(result) => result.spent,
-        StepState::Running | StepState::WaitsBudget | StepState::NoBudget | StepState::Review { .. } => row.settled,
+        StepState::Running | StepState::WaitsBudget | StepState::WaitsPerson => row.settled,
+        StepState::NoBudget | StepState::Review { .. } => row.settled,
     };
     let model = row.model.as_deref().unwrap_or_default();
     let class = classes.of(model, true);
@@ -193,7 +195,8 @@ fn as_json(journal: &Journal, alive: bool) -> serde_json::Value {
     let step = |row: &StepTally| {
         let result = match &row.state {
             StepState::Ended(result) => Some(result),
-            StepState::Running | StepState::WaitsBudget | StepState::NoBudget | StepState::Review { .. } => None,
+            StepState::Running | StepState::WaitsBudget | StepState::WaitsPerson => None,
+            StepState::NoBudget | StepState::Review { .. } => None,
         };
         serde_json::json!({
             "step": row.step, "status": state(row), "agent": row.agent, "model": row.model, "attempt": row.attempt,

@@ -8,6 +8,7 @@ use crate::cli::Context;
 use crate::cli::crew::{self, Classes};
 use crate::cli::failure::{Exit, Failure, Outcome};
 use crate::cli::open::{Journal, Project, StoreTexts};
+use crate::cli::progress::asks;
 use crate::cli::screen::{Side, Table, clean, count, excerpt, span, usd};
 use crate::cli::tally::{CallState, CallTally, StepState, StepTally};
 use crate::core::event::{Event, LostCause, Outcome as ToolEnd, ToolEvent};
@@ -151,6 +152,11 @@ fn print(context: &Context, journal: &Journal, row: &StepTally, wanted: &Wanted,
                 None => {}
             }
         }
+        StepState::WaitsPerson => {
+            for one in journal.tally.interrupts.open().into_iter().filter(|one| one.raised.step == row.step) {
+                context.out.line(&format!("needs a person: {}", asks(&one.raised)));
+            }
+        }
         StepState::Running | StepState::WaitsBudget | StepState::NoBudget => {}
     }
 }
@@ -248,7 +254,8 @@ fn outcome(journal: &Journal, of: &CallId, at: u32) -> String {
         Event::Tool(ToolEvent::Returned { call, index, outcome, content, elapsed_ms, .. }) => {
             (call == of && *index == at).then_some((*outcome, content.bytes, *elapsed_ms))
         }
-        Event::Tool(_) | Event::Run(_) | Event::Task(_) | Event::Call(_) | Event::Ledger(_) => None,
+        Event::Tool(_) | Event::Run(_) | Event::Task(_) | Event::Call(_) => None,
+        Event::Interrupt(_) | Event::Ledger(_) => None,
     });
     match found {
         Some((ToolEnd::Ok, bytes, ms)) => format!("ok, {bytes} bytes, {}", span(ms)),
@@ -276,7 +283,8 @@ fn json(journal: &Journal, row: &StepTally, wanted: &Wanted, texts: &dyn Texts) 
     let calls = calls_json(journal, row, wanted);
     let result = match &row.state {
         StepState::Ended(result) => Some(result),
-        StepState::Running | StepState::WaitsBudget | StepState::NoBudget | StepState::Review { .. } => None,
+        StepState::Running | StepState::WaitsBudget | StepState::WaitsPerson => None,
+        StepState::NoBudget | StepState::Review { .. } => None,
     };
     let text = result.and_then(|result| texts.text(result.text.as_ref()?).ok());
     serde_json::json!({

@@ -73,7 +73,8 @@ impl Why<'_> {
     fn tasks(&self) -> impl Iterator<Item = &TaskEvent> {
         self.journal.entries.iter().filter_map(|entry| match &entry.event {
             Event::Task(event) => Some(event),
-            Event::Run(_) | Event::Call(_) | Event::Tool(_) | Event::Ledger(_) => None,
+            Event::Run(_) | Event::Call(_) | Event::Tool(_) => None,
+            Event::Interrupt(_) | Event::Ledger(_) => None,
         })
     }
 

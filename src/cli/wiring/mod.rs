@@ -14,6 +14,7 @@ use super::screen;
 use crate::actors::Ports;
 use crate::actors::crash::{CrashPoints, crash_point};
 use crate::actors::host::{Host, Launch, LaunchError, Live};
+use crate::actors::inbox::{interrupts, ruled, settle_event};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::crewfile::Loaded;
 use crate::adapters::files::RootFiles;
@@ -27,11 +28,13 @@ use crate::core::crew::{Crew, InputKind, Pricing};
 use crate::core::estimate::set_aside;
 use crate::core::event::{Event, RunEvent, Started};
 use crate::core::ids::{Name, RunId, Seq};
+use crate::core::interrupt::RULING;
+use crate::core::machine::Decided;
 use crate::core::rules;
 use crate::core::run::Entry;
 use crate::ports::author::Author;
 use crate::ports::clock::Clock;
-use crate::ports::store::{Epoch, NewRun, Row, Store, StoreError};
+use crate::ports::store::{Epoch, InboxRow, NewRun, Row, Store, StoreError};
 
 mod boxes;
 mod hidden;
@@ -189,7 +192,7 @@ impl Engine {
         if let Some(watcher) = &watcher {
             let _ = watcher.send(entry);
         }
-        let (crew, opening) = (ready.crew, Vec::new());
+        let (crew, opening) = (ready.crew, Decided::default());
         let launch = Launch { id: id.clone(), epoch, crew, rows, opening, time_left };
         self.launch(launch, ports, watcher).await
     }
@@ -225,17 +228,21 @@ impl Engine {
             let time_left =
                 ready.crew.deadline_ms.map(|all| Duration::from_millis(all.saturating_sub(ran)) + ready.more_time);
             let inbox = self.store.inbox(run)?;
-            let settles =
-                inbox.iter().filter(|row| row.kind == "settle").filter_map(crate::actors::inbox::settle_event);
+            let settles = inbox.iter().filter(|row| row.kind == "settle").filter_map(settle_event);
             // A pause that was asked of the dead process is over with it; a cancel is not, and comes before
             // anything starts.
             let cancel = inbox.iter().find(|row| row.kind == "cancel");
             let cancel = cancel.map(|row| Event::Run(RunEvent::CancelAsked { by: row.by.clone() }));
-            let opening = settles.chain(opening).chain(cancel).collect();
+            let mut opening =
+                Decided { events: settles.chain(opening).chain(cancel.clone()).collect(), blobs: Vec::new() };
+            if cancel.is_none() {
+                decisions(&*self.store, run, &inbox, &mut opening)?;
+            }
             let launch = Launch { id: run.clone(), epoch, crew: ready.crew, rows, opening, time_left };
             let live = self.launch(launch, ports, watcher).await?;
             // What this bosun does not know is left for one that does.
-            for row in inbox.iter().filter(|row| ["pause", "cancel", "settle"].contains(&row.kind.as_str())) {
+            let known = |kind: &str| ["pause", "cancel", "settle"].contains(&kind) || kind.starts_with(RULING);
+            for row in inbox.iter().filter(|row| known(&row.kind)) {
                 crash_point!(crash, "inbox_opened");
                 self.store.inbox_done(run, row.id)?;
             }
@@ -256,6 +263,21 @@ impl Engine {
             error.into()
         })
     }
+}
+
+/// What people decided while no process ran the run, and what nobody decided in time.
+fn decisions(store: &dyn Store, run: &RunId, inbox: &[InboxRow], opening: &mut Decided) -> Result<(), StoreError> {
+    let mut interrupts = interrupts(store, run)?;
+    for row in inbox.iter().filter(|row| row.kind.starts_with(RULING)) {
+        let Some(decided) = ruled(&interrupts, row) else { continue };
+        for event in &decided.events {
+            interrupts.apply(&Entry { seq: Seq(u64::MAX), at_ms: row.at_ms, event: event.clone() });
+        }
+        opening.events.extend(decided.events);
+        opening.blobs.extend(decided.blobs);
+    }
+    opening.events.extend(interrupts.expired(SystemClock.now_ms()));
+    Ok(())
 }
 
 /// The state of a store that cannot be used is exit 6 everywhere.

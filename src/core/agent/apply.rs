@@ -10,6 +10,7 @@ impl Agent {
             Event::Task(task) => return self.apply_task(event, task),
             Event::Call(call) => return self.apply_call(event, call),
             Event::Tool(tool) => self.apply_tool(tool),
+            Event::Interrupt(interrupt) => self.apply_interrupt(interrupt),
             Event::Ledger(LedgerEvent::Degraded { step, .. }) => self.degraded = *step,
             Event::Ledger(_) => {}
         }
@@ -55,7 +56,9 @@ impl Agent {
             TaskEvent::Cooled { step, model, .. } => self.job_of(step).into_iter().for_each(|j| j.cooled(model)),
             TaskEvent::Finished { step, .. } => {
                 if let Some(job) = self.job.take_if(|job| &job.step == step)
-                    && let Phase::Judging { answer, .. } | Phase::Accepted { answer } = job.phase
+                    && let Phase::Judging { answer, .. }
+                    | Phase::Accepted { answer }
+                    | Phase::Asked { answer: Some(answer), .. } = job.phase
                 {
                     self.memory.push(answer);
                 }
@@ -209,13 +212,17 @@ impl Agent {
             ToolEvent::Started { call, index, of, tool, ask, arguments, key, .. } if call.step == job.step => {
                 let running =
                     Ask::Running { tool: tool.clone(), ask: ask.clone(), arguments: *arguments, key: key.clone() };
-                if let Phase::ToolTask { state, .. } = &mut job.phase {
+                if let Phase::ToolTask { state, arguments: given, .. } = &mut job.phase {
                     *state = ToolTask::Running { call: call.clone(), key: key.clone() };
+                    // A person may have changed them.
+                    *given = *arguments;
                     job.calls = call.number;
                     return;
                 }
                 *job.used.entry(tool.clone()).or_default() += 1;
-                *job.seen.entry(same(tool, arguments)).or_default() += 1;
+                if !job.awaits(call, *index) {
+                    *job.seen.entry(same(tool, arguments)).or_default() += 1;
+                }
                 job.ask(call, *index, *of, running);
             }
             ToolEvent::Refused { call, index, of, refusal, content, .. } if call.step == job.step => {
@@ -224,6 +231,7 @@ impl Agent {
                     // Counted once a turn: the turn's first bad call.
                     ToolRefusal::UnknownTool | ToolRefusal::BadArguments => job.bad_now = true,
                     ToolRefusal::TooMany | ToolRefusal::Limit => {}
+                    ToolRefusal::Rejected | ToolRefusal::Expired => {}
                 }
                 job.ask(call, *index, *of, Ask::Done(*content));
                 self.turn_over();
@@ -244,7 +252,7 @@ impl Agent {
     }
 
     /// A result for one tool call of the turn; the last one ends the turn.
-    fn returned(&mut self, call: &CallId, index: u32, content: Msg) {
+    pub(super) fn returned(&mut self, call: &CallId, index: u32, content: Msg) {
         if let Some(Job { phase: Phase::Tools { call: open, asks, .. }, .. }) = &mut self.job
             && open == call
             && let Some(ask) = asks.get_mut(&index)
@@ -276,7 +284,7 @@ impl Ask {
     fn done(&self) -> Option<Msg> {
         match self {
             Ask::Done(message) => Some(*message),
-            Ask::Running { .. } => None,
+            Ask::Running { .. } | Ask::Waiting(_) => None,
         }
     }
 }

@@ -105,6 +105,16 @@ impl Job {
         };
     }
 
+    /// Does this tool call of the turn wait for a person?
+    pub(super) fn awaits(&self, call: &CallId, index: u32) -> bool {
+        match &self.phase {
+            Phase::Tools { call: open, asks, .. } => open == call && matches!(asks.get(&index), Some(Ask::Waiting(_))),
+            Phase::Ready | Phase::Queued | Phase::Calling { .. } | Phase::Judging { .. } | Phase::Failed(_) => false,
+            Phase::Backoff { .. } | Phase::Blocked | Phase::OverBudget { .. } | Phase::Review => false,
+            Phase::Accepted { .. } | Phase::Asked { .. } | Phase::ToolTask { .. } => false,
+        }
+    }
+
     pub(super) fn ask(&mut self, call: &CallId, index: u32, of: u32, ask: Ask) {
         if let Phase::Judging { answer, .. } = &self.phase {
             self.phase = Phase::Tools { call: call.clone(), answer: *answer, of, asks: BTreeMap::new() };

@@ -47,13 +47,7 @@ impl Agent {
             return unusable("the answer was empty");
         }
         match self.accept(spec, content) {
-            Ok((text, typed)) => {
-                let mut decided = Decided::default();
-                let text = Some(decided.keep(text));
-                let result = TaskResult { status: TaskStatus::Done, text, typed, error: None, spent: job.spent };
-                decided.events.push(self.finished(job, result));
-                Ok(decided)
-            }
+            Ok((text, typed)) => Ok(self.with_result(world, job, spec, text, typed)),
             Err((class, why)) => {
                 // On the conclusion of a turn limit or a loop, that is the class people look for.
                 let class = match class {

@@ -50,7 +50,9 @@ impl Agent {
             Phase::ToolTask { tool, arguments, state } => {
                 self.tool_task(world, job, &spec, tool, arguments, state).map(Decision::Record)
             }
-            Phase::Calling { .. } | Phase::Tools { .. } => Err(Refusal::NotDue("work is in flight".into())),
+            Phase::Asked { .. } => self.after_result(world, job, &spec).map(Decision::Record),
+            Phase::Tools { .. } => self.after_decision(world, job, &spec).map(Decision::Record),
+            Phase::Calling { .. } => Err(Refusal::NotDue("work is in flight".into())),
             Phase::Backoff { .. } | Phase::Blocked | Phase::Review => Err(Refusal::NotDue("it waits".into())),
         }
     }
@@ -112,6 +114,7 @@ impl Agent {
             Phase::Ready | Phase::Queued | Phase::Judging { .. } | Phase::Tools { .. } => self.degraded,
             Phase::Failed(_) | Phase::Backoff { .. } | Phase::Blocked | Phase::OverBudget { .. } => self.degraded,
             Phase::Review | Phase::Accepted { .. } | Phase::ToolTask { .. } => self.degraded,
+            Phase::Asked { .. } => self.degraded,
         };
         Some(Spec::of(top, &job.step, &self.who)?.after(top, steps, &self.who))
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::core::chat::Settings;
-use crate::core::crew::{self, Crew, Guardrail, Model, Place, Retry, Who};
+use crate::core::crew::{self, Crew, Guardrail, Model, Place, Retry, TaskApproval, Who};
 use crate::core::ids::{AgentRef, Step};
 use crate::core::schema::Schema;
 
@@ -18,6 +18,8 @@ pub struct Spec {
     pub tools: Vec<String>,
     pub schema: Option<Arc<Schema>>,
     pub guardrails: Vec<Guardrail>,
+    /// A person says whether the result counts.
+    pub asks_after: bool,
     pub attempts: u32,
     pub retry: Arc<[Retry]>,
     /// Running time of one attempt, in milliseconds.
@@ -59,6 +61,7 @@ impl Spec {
                     tools: tools.unwrap_or_default(),
                     schema: task.schema.clone(),
                     guardrails: task.guardrails.clone(),
+                    asks_after: task.approval == TaskApproval::After,
                     attempts: task.attempts,
                     retry: task.retry.clone(),
                     timeout_ms: timeout_ms.unwrap_or(TOOL_TASK_TIMEOUT_MS),
@@ -78,6 +81,7 @@ impl Spec {
                 tools: role.tools.clone(),
                 schema: None,
                 guardrails: Vec::new(),
+                asks_after: false,
                 attempts: CHILD_ATTEMPTS,
                 retry: Arc::default(),
                 timeout_ms: role.timeout_ms,

@@ -2,10 +2,11 @@
 //! not fit its schema; every call that was asked for gets a result, in the order asked.
 
 use super::apply::same;
+use super::approve::Asked;
 use super::judge::clip;
 use super::*;
 use crate::core::chat::{Message, ToolAsk, wire_name};
-use crate::core::event::{ErrorClass, TaskResult, TaskStatus};
+use crate::core::event::ErrorClass;
 use crate::core::ids::RunId;
 use crate::core::machine::{Decided, Refusal, World};
 
@@ -35,14 +36,12 @@ impl Agent {
             } else {
                 self.check_ask(job, spec, ask, &mut here, &mut uses)
             };
-            let (index, agent) = (index as u32, self.who.clone());
+            let index = index as u32;
             match checked {
                 Ok((tool, arguments)) => {
-                    let key = idempotency_key(world.run, call, index, &arguments);
-                    let arguments = decided.keep(arguments);
-                    let (call, ask) = (call.clone(), ask.id.clone());
-                    let started = ToolEvent::Started { call, index, of, agent, tool, ask, arguments, key };
-                    decided.events.push(Event::Tool(started));
+                    let asked = Asked { call, index, of, tool: &tool, ask: &ask.id };
+                    let event = self.raise_or_start(world, job, spec, &asked, arguments, &mut decided);
+                    decided.events.push(event);
                 }
                 Err((refusal, content)) => {
                     if matches!(refusal, ToolRefusal::UnknownTool | ToolRefusal::BadArguments) {
@@ -50,7 +49,7 @@ impl Agent {
                     }
                     let (tool, tool_call_id) = (clip(&ask.name), ask.id.clone());
                     let content = decided.message(&Message::Tool { tool_call_id, content });
-                    let call = call.clone();
+                    let (call, agent) = (call.clone(), self.who.clone());
                     decided.events.push(Event::Tool(ToolEvent::Refused {
                         call,
                         index,
@@ -135,25 +134,23 @@ impl Agent {
             ToolTask::Due => {
                 let call = CallId { step: job.step.clone(), number: job.calls + 1 };
                 let text = world.texts.text(arguments)?;
-                let key = idempotency_key(world.run, &call, 0, &text);
-                let (agent, tool, ask) = (self.who.clone(), tool.to_owned(), String::new());
-                let arguments = *arguments;
-                let started = ToolEvent::Started { call, index: 0, of: 1, agent, tool, ask, arguments, key };
-                decided.events.push(Event::Tool(started));
+                let asked = Asked { call: &call, index: 0, of: 1, tool, ask: "" };
+                let event = self.raise_or_start(world, job, spec, &asked, text.to_string(), &mut decided);
+                // They are in the store already.
+                decided.blobs.clear();
+                decided.events.push(event);
                 Ok(decided)
+            }
+            ToolTask::Waiting { call, expires_ms, said, .. } => {
+                let asked = Asked { call, index: 0, of: 1, tool, ask: "" };
+                self.tool_task_said(world, job, spec, &asked, arguments, *expires_ms, said.as_ref())
             }
             ToolTask::Running { .. } => Err(Refusal::NotDue("the tool is running".into())),
             ToolTask::Returned(outcome, content) => {
                 let text = world.texts.text(&content.message)?;
                 let text = Message::decode(&text).map(|message| message.content().to_owned()).unwrap_or_default();
                 match outcome {
-                    Outcome::Ok => {
-                        let text = Some(decided.keep(text));
-                        let status = TaskStatus::Done;
-                        let result = TaskResult { status, text, typed: false, error: None, spent: job.spent };
-                        decided.events.push(self.finished(job, result));
-                        Ok(decided)
-                    }
+                    Outcome::Ok => Ok(self.with_result(world, job, spec, text, false)),
                     Outcome::Error => Ok(self.fail_attempt(job, spec, ErrorClass::Tool, &text)),
                     Outcome::Unknown => Ok(self.review(job, ErrorClass::Tool, text)),
                 }
@@ -167,7 +164,7 @@ impl Agent {
             Some(Phase::Tools { call, asks, .. }) => {
                 let running = asks.iter().filter_map(|(index, ask)| match ask {
                     Ask::Running { tool, ask, .. } => Some((call.clone(), *index, tool.as_str(), ask.as_str())),
-                    Ask::Done(_) => None,
+                    Ask::Waiting(_) | Ask::Done(_) => None,
                 });
                 running.collect()
             }
@@ -184,7 +181,7 @@ impl Agent {
         match &job.phase {
             Phase::Tools { call: open, asks, .. } if open == call => match asks.get(&index)? {
                 Ask::Running { tool, arguments, key, ask } => Some((tool, *arguments, key, ask)),
-                Ask::Done(_) => None,
+                Ask::Waiting(_) | Ask::Done(_) => None,
             },
             Phase::ToolTask { tool, arguments, state: ToolTask::Running { call: open, key } } if open == call => {
                 Some((tool, *arguments, key, ""))
@@ -192,11 +189,12 @@ impl Agent {
             Phase::ToolTask { .. } | Phase::Tools { .. } | Phase::Ready | Phase::Queued => None,
             Phase::Calling { .. } | Phase::Judging { .. } | Phase::Failed(_) | Phase::Backoff { .. } => None,
             Phase::Blocked | Phase::OverBudget { .. } | Phase::Review | Phase::Accepted { .. } => None,
+            Phase::Asked { .. } => None,
         }
     }
 }
 
 /// Stable over resume: run + step address + call number + index in the turn + argument hash.
-fn idempotency_key(run: &RunId, call: &CallId, index: u32, arguments: &str) -> String {
+pub(super) fn idempotency_key(run: &RunId, call: &CallId, index: u32, arguments: &str) -> String {
     format!("{run}:{call}:{index}:{}", &BlobId::of(arguments.as_bytes()).to_string()[..16])
 }

@@ -139,7 +139,7 @@ pub enum ToolEvent {
         arguments: BlobId,
         key: String,
     },
-    /// Not run: unknown tool, bad arguments, too many calls, a repeat. `content` is what the model reads.
+    /// Not run: unknown tool, bad arguments, too many calls, a repeat, a person's no. `content` is what the model reads.
     #[serde(rename = "tool.refused")]
     Refused { call: CallId, index: u32, of: u32, agent: AgentRef, tool: String, refusal: ToolRefusal, content: Msg },
     /// Outside. `content` is what the model reads; `full` the whole result where it was capped.
@@ -163,6 +163,10 @@ pub enum ToolRefusal {
     TooMany,
     Repeat,
     Limit,
+    /// A person said no.
+    Rejected,
+    /// Nobody said anything in time.
+    Expired,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 
 use serde::de::DeserializeOwned;
 
-use super::{CallEvent, Event, LedgerEvent, RunEvent, TaskEvent, ToolEvent, VERSION};
+use super::{CallEvent, Event, InterruptEvent, LedgerEvent, RunEvent, TaskEvent, ToolEvent, VERSION};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadEvent {
@@ -67,6 +67,10 @@ impl Event {
                 ToolEvent::Refused { .. } => "tool.refused",
                 ToolEvent::Returned { .. } => "tool.returned",
             },
+            Event::Interrupt(event) => match event {
+                InterruptEvent::Raised(_) => "interrupt.raised",
+                InterruptEvent::Decided { .. } => "interrupt.decided",
+            },
             Event::Ledger(event) => match event {
                 LedgerEvent::Alert { .. } => "budget.alert",
                 LedgerEvent::Raised { .. } => "budget.raised",
@@ -88,6 +92,7 @@ impl Event {
             Event::Task(event) => serde_json::to_writer(&mut out, event),
             Event::Call(event) => serde_json::to_writer(&mut out, event),
             Event::Tool(event) => serde_json::to_writer(&mut out, event),
+            Event::Interrupt(event) => serde_json::to_writer(&mut out, event),
             Event::Ledger(event) => serde_json::to_writer(&mut out, event),
         };
         debug_assert!(written.is_ok());
@@ -116,6 +121,7 @@ impl Event {
             Some("task") => read(kind, payload).map(Event::Task),
             Some("call") => read(kind, payload).map(Event::Call),
             Some("tool") => read(kind, payload).map(Event::Tool),
+            Some("interrupt") => read(kind, payload).map(Event::Interrupt),
             Some("budget") => read(kind, payload).map(Event::Ledger),
             _ => Err(BadEvent::UnknownKind(kind.to_owned())),
         }

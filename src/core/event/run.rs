@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::TaskResult;
 use crate::core::crew::{Overrides, Tokenizer};
 use crate::core::failure::Refuses;
-use crate::core::ids::{BlobId, Name, RunId, Step};
+use crate::core::ids::{BlobId, InterruptId, Name, RunId, Step};
 use crate::core::ledger::SetAside;
 use crate::core::money::{Caps, Price};
 use crate::core::rates::Cause as WaitCause;
@@ -110,12 +110,30 @@ pub struct RateLimited {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "snake_case")]
 pub enum ParkCause {
-    Credentials { message: String },
-    Quota { message: String },
+    Credentials {
+        message: String,
+    },
+    Quota {
+        message: String,
+    },
     Deadline,
     Rate(RateLimited),
-    Budget { step: Step },
-    Review { step: Step },
+    Budget {
+        step: Step,
+    },
+    Review {
+        step: Step,
+    },
+    /// A person's yes is waited for.
+    Approval {
+        step: Step,
+        id: InterruptId,
+    },
+    /// A person's answer is waited for.
+    Question {
+        step: Step,
+        id: InterruptId,
+    },
     Interrupted,
     Terminated,
     Asked,

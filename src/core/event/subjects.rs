@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{CallEvent, ErrorClass, Event, LedgerEvent, RunEvent, Subject, TaskEvent, TaskStatus, ToolEvent};
+use super::{
+    CallEvent, ErrorClass, Event, InterruptEvent, LedgerEvent, RunEvent, Subject, TaskEvent, TaskStatus, ToolEvent,
+};
 use crate::core::agent::DELEGATE;
 use crate::core::ids::{AgentRef, Step};
 
@@ -26,6 +28,14 @@ impl Scopes {
     }
     pub fn contains(&self, step: &Step) -> bool {
         self.crews.contains(step)
+    }
+    /// `scope` and every scope above it.
+    fn upwards(&self, scope: Step) -> Vec<Step> {
+        let mut all = vec![scope];
+        while let Some(last) = all.last().filter(|last| !last.is_root()) {
+            all.push(self.of(last));
+        }
+        all
     }
     /// The scope whose coordinator owns `step`: the nearest sub-crew strictly above it, else the root.
     pub fn of(&self, step: &Step) -> Step {
@@ -92,6 +102,24 @@ impl TaskEvent {
     }
 }
 
+impl InterruptEvent {
+    fn subjects(&self, scopes: &Scopes) -> Vec<Subject> {
+        let scope =
+            |step: &Step, who: &Option<AgentRef>| who.as_ref().map_or_else(|| scopes.of(step), |who| who.scope.clone());
+        let agent = |who: &Option<AgentRef>| who.clone().map(Subject::Agent);
+        match self {
+            InterruptEvent::Raised(raised) => {
+                std::iter::once(Subject::Plan(scope(&raised.step, &raised.agent))).chain(agent(&raised.agent)).collect()
+            }
+            // Whatever stood still for it, up to the top crew, may go on.
+            InterruptEvent::Decided { step, agent: who, .. } => {
+                let plans = scopes.upwards(scope(step, who)).into_iter().map(Subject::Plan);
+                plans.chain(agent(who)).collect()
+            }
+        }
+    }
+}
+
 impl Event {
     /// Whoever folds this event. `scopes` has folded every earlier one.
     pub fn subjects(&self, scopes: &Scopes) -> Vec<Subject> {
@@ -122,6 +150,7 @@ impl Event {
                 ToolEvent::Started { agent: who, .. } => vec![agent(who)],
                 ToolEvent::Refused { agent: who, .. } | ToolEvent::Returned { agent: who, .. } => vec![agent(who)],
             },
+            Event::Interrupt(event) => event.subjects(scopes),
             Event::Ledger(event) => match event {
                 LedgerEvent::Alert { .. } | LedgerEvent::Unguaranteed { .. } => vec![Subject::Ledger],
                 LedgerEvent::Day { .. } => vec![Subject::Ledger],
@@ -159,6 +188,10 @@ impl Event {
             Event::Tool(event) => match event {
                 ToolEvent::Returned { .. } => true,
                 ToolEvent::Started { .. } | ToolEvent::Refused { .. } => false,
+            },
+            Event::Interrupt(event) => match event {
+                InterruptEvent::Decided { .. } => true,
+                InterruptEvent::Raised(_) => false,
             },
             Event::Ledger(event) => match event {
                 LedgerEvent::Raised { .. } | LedgerEvent::Day { .. } => true,

@@ -317,5 +317,7 @@ pub enum ErrorClass {
     /// Something it needs failed.
     Upstream,
     Budget,
+    /// A person said no, or nobody said anything in time.
+    Rejected,
     Cancelled,
 }

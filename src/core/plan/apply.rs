@@ -24,6 +24,7 @@ impl Plan {
                 let asked = Asked { agent: agent.clone(), arguments: *arguments, ask: ask.clone() };
                 self.state.asked.insert((call.clone(), *index), asked);
             }
+            Event::Interrupt(interrupt) => self.apply_interrupt(interrupt),
             Event::Tool(_) | Event::Ledger(_) => {}
         }
         Ok(())
@@ -48,6 +49,7 @@ impl Plan {
                         Phase::Blocked => self.set(&address, Phase::Running),
                         Phase::CrewParked(_) => self.set(&address, Phase::Crew),
                         Phase::Waiting | Phase::Ready | Phase::Running | Phase::Waits | Phase::Items => {}
+                        Phase::Person => {}
                         Phase::Crew | Phase::RoundOver | Phase::Rescue | Phase::Review(..) | Phase::Ended => {}
                     }
                 }
@@ -294,6 +296,7 @@ impl Plan {
         let result = TaskResult { spent: result.spent.plus(unit.earlier), ..result };
         unit.result = Some(result.clone());
         let agent = unit.agent.clone();
+        unit.people.clear();
         self.set(address, Phase::Ended);
         self.state.open -= u32::from(counted);
         if let Some(agent) = agent {

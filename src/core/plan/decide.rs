@@ -4,7 +4,7 @@
 use super::prompt::NoPrompt;
 use super::*;
 use crate::core::crew::{MemoryScope, OnLimit, Repeat, Who};
-use crate::core::event::{Event, PauseCause, RoundOutcome, RunEnd, RunEvent, TaskError, TaskEvent, TaskStatus, Work};
+use crate::core::event::{Event, RoundOutcome, RunEnd, RunEvent, TaskError, TaskEvent, TaskStatus, Work};
 use crate::core::machine::{Decided, Refusal, World};
 use crate::core::money::Amount;
 
@@ -17,6 +17,7 @@ impl Plan {
             PlanStep::Delegate { call, index } => self.decide_delegation(world, call, *index),
             PlanStep::Return(child) => self.decide_return(world, child),
             PlanStep::FailCrashed(step) => self.fail_crashed(step),
+            PlanStep::Reject(step) => self.reject(step),
             PlanStep::WriteFile(step) => Err(Refusal::NotDue(format!("writing {step} is the shell's"))),
             PlanStep::Cancel => Ok(self.cancel()),
             PlanStep::Finish => self.finish(),
@@ -59,6 +60,9 @@ impl Plan {
                     return Ok(Decided::one(Event::Task(TaskEvent::Skipped { step, because, upstream: false })));
                 }
             }
+        }
+        if let Some(raised) = self.to_let_begin(world, task, unit, &step) {
+            return Ok(raised);
         }
         if let (Kind::List { .. }, Some(repeat)) = (&unit.kind, &task.repeat) {
             return self.start_list(world, step, unit, repeat);
@@ -343,57 +347,5 @@ impl Plan {
         };
         let step = self.state.scope.clone();
         Ok(Decided::one(Event::Task(TaskEvent::Finished { step, agent: None, result })))
-    }
-
-    fn park(&self) -> Result<Decided, Refusal> {
-        let mut causes = BTreeSet::new();
-        match &self.state.control {
-            Control::Running | Control::Cancelling | Control::Ended => {}
-            Control::Pausing(PauseCause::Interrupted) => {
-                causes.insert(ParkCause::Interrupted);
-            }
-            Control::Pausing(PauseCause::Terminated) => {
-                causes.insert(ParkCause::Terminated);
-            }
-            Control::Pausing(PauseCause::Asked) => {
-                causes.insert(ParkCause::Asked);
-            }
-            Control::Pausing(PauseCause::Deadline) => {
-                causes.insert(ParkCause::Deadline);
-            }
-            Control::Pausing(PauseCause::RateLimited(limited)) => {
-                causes.insert(ParkCause::Rate(limited.clone()));
-            }
-            Control::Refused { quota: true, message } => {
-                causes.insert(ParkCause::Quota { message: message.clone() });
-            }
-            Control::Refused { quota: false, message } => {
-                causes.insert(ParkCause::Credentials { message: message.clone() });
-            }
-        }
-        for (address, unit) in &self.state.units {
-            match &unit.phase {
-                Phase::Blocked => {
-                    causes.insert(ParkCause::Budget { step: unit.step(address) });
-                }
-                Phase::Review(..) => {
-                    causes.insert(ParkCause::Review { step: unit.step(address) });
-                }
-                Phase::CrewParked(inner) => causes.extend(inner.iter().cloned()),
-                Phase::Waiting | Phase::Ready | Phase::Running | Phase::Waits | Phase::Items => {}
-                Phase::Crew | Phase::RoundOver | Phase::Rescue | Phase::Ended => {}
-            }
-        }
-        causes.extend(self.state.files.keys().map(|step| ParkCause::Review { step: step.clone() }));
-        if causes.is_empty() {
-            return Err(Refusal::NotDue("nothing says why the crew cannot go on".into()));
-        }
-        let causes = causes.into_iter().collect();
-        let event = if self.state.scope.is_root() {
-            Event::Run(RunEvent::Parked { causes })
-        } else {
-            Event::Task(TaskEvent::Parked { step: self.state.scope.clone(), causes })
-        };
-        Ok(Decided::one(event))
     }
 }

@@ -18,6 +18,7 @@ impl Plan {
         let looped = unit.round > 0 && !cancelled;
         let whole = !matches!(unit.kind, Kind::Item { .. });
         self.state.full.remove(&address);
+        self.state.refused.remove(&address);
         let broke = result.status == TaskStatus::OverBudget && self.state.finishing;
         if let Some(judge) = self.loop_of(&address).filter(|_| looped && broke && unit_round(&self.state, &address) > 1)
         {

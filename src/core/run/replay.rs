@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{Entry, Run};
 use crate::core::crew::Crew;
-use crate::core::event::{CallEvent, Event, LedgerEvent, RunEvent, TaskEvent, ToolEvent};
+use crate::core::event::{CallEvent, Event, InterruptEvent, LedgerEvent, RunEvent, TaskEvent, ToolEvent};
 use crate::core::ids::{RunId, Seq, Step};
 use crate::core::machine::{Decided, Refusal, Sizes, Texts, World};
 use crate::core::plan::PlanStep;
@@ -100,6 +100,13 @@ impl<'a> Replay<'a> {
                 }
                 ToolEvent::Returned { .. } => Err(outside()),
             },
+            Event::Interrupt(event) => match event {
+                InterruptEvent::Raised(raised) => match &raised.agent {
+                    Some(agent) => self.run.decide_agent(world, agent),
+                    None => plan(&raised.step, PlanStep::Start(raised.step.with_round(None))),
+                },
+                InterruptEvent::Decided { .. } => Err(outside()),
+            },
             Event::Ledger(event) => match event {
                 LedgerEvent::Alert { .. } => Err(Refusal::NotDue("an alert follows its hold".into())),
                 LedgerEvent::Unguaranteed { .. } => Err(Refusal::NotDue("it follows the ledger's decision".into())),
@@ -167,6 +174,8 @@ impl<'a> Replay<'a> {
             // A list may fail with its items' error, of whatever class.
             None if class == Some(ErrorClass::Template) => plan(step, PlanStep::CloseList(step.clone()))
                 .or_else(|_| plan(step, PlanStep::Start(step.with_round(None)))),
+            None if class == Some(ErrorClass::Rejected) => plan(step, PlanStep::Reject(step.with_round(None)))
+                .or_else(|_| plan(step, PlanStep::CloseList(step.clone()))),
             None => plan(step, PlanStep::CloseList(step.clone())),
         }
     }

@@ -794,7 +794,7 @@ impl World {
                 node.ended = true;
             }
             Event::Ledger(LedgerEvent::Raised { .. }) => node.overran = false,
-            Event::Run(_) | Event::Task(_) | Event::Tool(_) | Event::Ledger(_) => {}
+            Event::Run(_) | Event::Task(_) | Event::Tool(_) | Event::Interrupt(_) | Event::Ledger(_) => {}
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use boatswain::adapters::crewfile::{ListedPrice, LoadOptions, PinnedSource, ProviderTable, load};
+use boatswain::adapters::tools::builtin_specs;
 use boatswain::core::crew::{Crew, Overrides};
 use boatswain::core::money::{Caps, Price};
 
@@ -57,9 +58,10 @@ pub fn crew(files: &[(&str, &str)]) -> Arc<Crew> {
         |_: &str, _: &str| Some(ListedPrice { price, context_window: None, tokenizer: None, from: "a test".into() });
     let table = ProviderTable { kind: "openai".into(), ..ProviderTable::default() };
     let providers = BTreeMap::from([("openai".parse().unwrap(), table)]);
+    let asks: Vec<_> = builtin_specs().into_iter().filter(|spec| spec.name == "ask.human").collect();
     let options = LoadOptions {
         overrides: &overrides,
-        builtin_tools: &[],
+        builtin_tools: &asks,
         price: &listed,
         providers: &providers,
         limits: Caps::default(),
@@ -104,6 +106,7 @@ pub const SHAPES: &[(&str, &[(&str, &str)])] = &[
     ("sub", &[("a.toml", SUB), LEGAL]),
     ("memory", &[("a.toml", MEMORY)]),
     ("tools", &[("a.toml", TOOLS)]),
+    ("people", &[("a.toml", PEOPLE), GATED, ("rows.csv", "id\none\ntwo\nthree\n")]),
     ("stop", &[("a.toml", STOP)]),
     ("broke", &[("a.toml", BROKE)]),
     ("broke_fail", &[("a.toml", BROKE_FAIL)]),
@@ -364,6 +367,89 @@ agent = "a"
 description = "End"
 context = ["press", "peek"]
 "#;
+
+/// Approvals and questions of every kind, also below a sub-crew and beside delegations.
+const PEOPLE: &str = r#"
+[crew]
+max_parallel = 2
+output = "end"
+[tools.shut]
+kind = "command"
+command = ["shut", "{door}"]
+effect = "once"
+isolation = "none"
+description = "Shuts"
+approval = "always"
+max_calls = 3
+[tools.open]
+kind = "command"
+command = ["open", "{door}"]
+effect = "idempotent"
+isolation = "none"
+description = "Opens"
+approve_when = "args.door != 'word 3'"
+expires = "1h"
+[crews.gated]
+file = "gated.toml"
+[agents]
+a = { model = "m", tools = ["look", "shut", "open", "ask.human"], delegates = ["b", "gated"], max_turns = 4 }
+b = { model = "small", tools = ["shut", "ask.human"], max_parallel = 1 }
+[tasks.first]
+agent = "a"
+description = "First"
+approval = "before"
+on_error = "instead"
+[tasks.instead]
+agent = "b"
+description = "Instead: {{ error.message }}"
+[tasks.bolt]
+tool = "shut"
+args = { door = "front" }
+optional = true
+[tasks.ask]
+tool = "ask.human"
+args = { question = "Which?" }
+optional = true
+[tasks.each]
+agent = "b"
+for_each = "rows.csv"
+key = "id"
+description = "Each {{ ask }}"
+context = ["ask"]
+approval = "before"
+[tasks.drafted]
+agent = "a"
+description = "Draft"
+approval = "after"
+attempts = 2
+review = { by = "b", max_rounds = 2 }
+[tasks.below]
+crew = "gated"
+optional = true
+[tasks.end]
+agent = "a"
+description = "End"
+output_schema = { ok = "bool" }
+after = ["first", "bolt", "each", "drafted", "below"]
+approval = "after"
+"#;
+
+pub const GATED: (&str, &str) = (
+    "gated.toml",
+    r#"
+[tools.lock]
+kind = "command"
+command = ["lock", "{door}"]
+isolation = "none"
+description = "Locks"
+approval = "always"
+[agents]
+keeper = { model = "m", tools = ["lock", "look"], max_turns = 3 }
+[tasks.lock_up]
+agent = "keeper"
+description = "Lock up"
+"#,
+);
 
 const STOP: &str = r#"
 [crew]

@@ -157,7 +157,7 @@ impl Sim {
         self.events().map(Event::kind).collect()
     }
 
-    fn blob(&mut self, blob: Blob) {
+    pub fn blob(&mut self, blob: Blob) {
         self.shelf.0.insert(blob.id, blob.text);
     }
 
@@ -548,6 +548,9 @@ impl Sim {
         if self.random.per_mille(mood.retry) {
             self.retry_all(300);
         }
+        if self.random.per_mille(mood.person) {
+            self.decide_one();
+        }
     }
 
     /// A breaker opens, or lets a call through again.
@@ -646,10 +649,12 @@ impl Sim {
         let first = self.random.below(2) == 0;
         if first {
             self.retry_all(700);
+            self.decide_all(700);
         }
         self.append(Event::Run(RunEvent::Resumed { by: "test".into() }));
         if !first {
             self.retry_all(700);
+            self.decide_all(700);
         }
     }
 
@@ -668,6 +673,7 @@ impl Sim {
             assert_eq!(plan.state, self.run.plans[scope].state);
         }
         assert_eq!(again.open_calls, self.run.open_calls);
+        assert_eq!(again.interrupts, self.run.interrupts);
         self.run = again;
         self.flying.clear();
         self.ghosts.append(&mut self.running);
@@ -743,6 +749,7 @@ impl Sim {
         assert_eq!(again.last, Seq(self.journal.len() as u64));
         assert_eq!(again.ledger, self.run.ledger);
         self.check_sums();
+        self.check_people();
         let mut ended = BTreeSet::new();
         for event in self.events() {
             let Event::Task(TaskEvent::Finished { step, .. } | TaskEvent::Skipped { step, .. }) = event else {

@@ -31,6 +31,8 @@ pub struct Mood {
     pub panic: u32,
     pub settle: u32,
     pub retry: u32,
+    /// A person decides on something that is asked.
+    pub person: u32,
     /// A model with a fallback is left alone for a while.
     pub cool: u32,
     pub file_fail: u32,

@@ -10,7 +10,7 @@ pub static HABITS: &[(&str, &str, &str)] = &[
     ("", "instructions", "write `description` in the task, or a role prompt in prompts/"),
     ("", "system_prompt", "write a role prompt in prompts/ and name it with `prompt`"),
     ("", "llm", "write `model`: an alias of [models] or `provider/model-id`"),
-    ("", "human_input", "write `approval` in the task (not supported yet)"),
+    ("", "human_input", "write `approval` in the task"),
     ("", "manager_agent", "write `lead` in [crew]"),
     ("", "manager_llm", "write `lead` in [crew]; the lead is an agent with a `model`"),
     ("", "allow_delegation", "write `delegates = [...]` in [agents.N]"),

@@ -230,6 +230,26 @@ impl Store for SqliteStore {
         })
     }
 
+    fn inbox_put_once(
+        &self,
+        run: &RunId,
+        kind: &str,
+        payload: &str,
+        by: &str,
+        at_ms: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        let run = run.clone();
+        let (kind, payload, by) = (kind.to_owned(), payload.to_owned(), by.to_owned());
+        // One statement: of two processes the second finds the first one's row.
+        self.transact(move |writer| {
+            let id = writer.id_of(&run)?;
+            let sql = "INSERT INTO inbox(run, kind, payload, by, at) SELECT ?1, ?2, ?3, ?4, ?5
+                WHERE NOT EXISTS (SELECT 1 FROM inbox WHERE run = ?1 AND kind = ?2)";
+            let put = writer.conn.prepare_cached(sql)?.execute(params![id, kind, payload, by, at_ms as i64])?;
+            Ok((put > 0).then(|| unsigned(writer.conn.last_insert_rowid())))
+        })
+    }
+
     fn inbox(&self, run: &RunId) -> Result<Vec<InboxRow>, StoreError> {
         self.readers.inbox(run)
     }

@@ -86,6 +86,7 @@ pub fn task(called: &str, who: Who, budget: NodeBudget) -> Task {
         optional: false,
         on_error: None,
         rescues: None,
+        approval: Default::default(),
         repeat: None,
         in_loop: None,
         retry: Default::default(),

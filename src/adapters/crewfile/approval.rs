@@ -1,0 +1,53 @@
+//! When a tool needs a person's yes. Invariant: a condition that decides about an effect is checked before
+//! anything runs, against the tool's own arguments.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Loader;
+use super::doc::Table;
+use super::make::Making;
+use super::problem::Problem;
+use super::prompts::{Site, report};
+use super::values::time;
+use crate::core::crew::{ASK_HUMAN, Approval, ToolSource};
+use crate::core::template::{Ty, Typing};
+
+/// How long a person has where the crew does not say.
+const EXPIRES_MS: u64 = 24 * 3_600_000;
+
+/// What a table says; its condition is compiled by [`conditions`].
+pub(super) fn read(loader: &mut Loader<'_>, table: &Table, source: &ToolSource) -> Approval {
+    let always = table.text("approval") == Some("always");
+    let question = matches!(source, ToolSource::Builtin { name, .. } if name == ASK_HUMAN);
+    for key in ["approval", "approve_when"].into_iter().filter(|_| question) {
+        let Some(entry) = table.entry(key) else { continue };
+        let problem = Problem::error("E0203", &entry.key_at, format!("`{key}` says nothing of a question to a person"));
+        loader.report(problem.help("leave it out: a person sees every question"));
+    }
+    let asks = question || always || table.get("approve_when").is_some();
+    if let (Some(entry), false) = (table.entry("expires"), asks) {
+        let problem = Problem::error("E0203", &entry.key_at, "`expires` ends nothing: this tool asks nobody");
+        loader.report(problem.help("write `approval = \"always\"` or `approve_when` beside it, or leave it out"));
+    }
+    let stated = table.text("expires").and_then(|text| time(text).ok());
+    Approval { always, when: None, expires_ms: stated.or(asks.then_some(EXPIRES_MS)) }
+}
+
+/// `approve_when` of every tool, over its arguments.
+pub(super) fn conditions(loader: &mut Loader<'_>, making: &mut Making<'_>) {
+    for entry in making.doc.table("tools").map(|table| table.entries.as_slice()).unwrap_or_default() {
+        let Some(node) = entry.node.table().and_then(|table| table.get("approve_when")) else { continue };
+        let (Some(text), Some(def)) = (node.text(), making.tools.get_mut(&entry.key).and_then(Arc::get_mut)) else {
+            continue;
+        };
+        let text_of = |name: &str| (name.to_owned(), Ty::Text);
+        let mut names: BTreeMap<String, Ty> = ["tool", "agent", "step"].map(text_of).into();
+        names.insert("args".into(), def.arguments.ty());
+        let site = Site::of(loader, node);
+        match making.shelf.builder.condition(text, &Typing { names, bare: None }) {
+            Ok((condition, _)) => def.approval.when = Some(condition),
+            Err(faults) => report(loader, &site, faults),
+        }
+    }
+}

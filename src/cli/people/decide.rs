@@ -1,0 +1,172 @@
+//! `approve`, `reject`, `answer`. Invariant: a decision is checked against what it is about before it is
+//! left for the run's owner, and there is at most one for each thing that is asked.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::{Asked, find, interrupts, kind};
+use crate::cli::Context;
+use crate::cli::crew as crews;
+use crate::cli::failure::{Exit, Failure, Outcome};
+use crate::cli::open::{self, Project, now_ms, whoami};
+use crate::cli::screen::clean;
+use crate::core::agent::{Spec, usable};
+use crate::core::event::InterruptKind;
+use crate::core::interrupt::{NotOpen, Ruling, Stand, Verdict};
+use crate::ports::store::Store;
+
+#[derive(Clone, Debug, Args)]
+pub struct Which {
+    /// A prefix of its id: bosun approvals lists them
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// It must be of this run: a prefix of its id, or latest
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ApproveArgs {
+    #[command(flatten)]
+    pub which: Which,
+    /// Other arguments as JSON, or another text of a result, in place of what was asked
+    #[arg(long, value_name = "JSON", conflicts_with = "edit_file")]
+    pub edit: Option<String>,
+    /// The same from a file
+    #[arg(long, value_name = "FILE")]
+    pub edit_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RejectArgs {
+    #[command(flatten)]
+    pub which: Which,
+    /// What the agent reads as the tool's result
+    #[arg(long, value_name = "WHY")]
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct AnswerArgs {
+    #[command(flatten)]
+    pub which: Which,
+    /// What the agent reads as the answer
+    #[arg(value_name = "TEXT")]
+    pub text: String,
+}
+
+pub fn approve(context: &Context, args: ApproveArgs) -> Outcome {
+    let arguments = match (&args.edit, &args.edit_file) {
+        (Some(text), _) => Some(text.clone()),
+        (None, Some(path)) => {
+            let read = std::fs::read_to_string(context.cwd.join(path));
+            Some(read.map_err(|why| Failure::usage(format!("--edit-file {}: {why}", path.display())))?)
+        }
+        (None, None) => None,
+    };
+    by_hand(context, &args.which, Verdict::Approve { arguments })
+}
+
+pub fn reject(context: &Context, args: RejectArgs) -> Outcome {
+    said(&args.reason, "--reason")?;
+    by_hand(context, &args.which, Verdict::Reject { reason: args.reason })
+}
+
+pub fn answer(context: &Context, args: AnswerArgs) -> Outcome {
+    said(&args.text, "the answer")?;
+    by_hand(context, &args.which, Verdict::Answer { text: args.text })
+}
+
+fn said(text: &str, what: &str) -> Result<(), Failure> {
+    if text.trim().is_empty() {
+        return Err(Failure::usage(format!("{what} is empty: expected what the agent is to read")));
+    }
+    Ok(())
+}
+
+fn by_hand(context: &Context, which: &Which, verdict: Verdict) -> Outcome {
+    let project = Project::here(context)?;
+    let store = project.store_of(&which.id)?;
+    let asked = find(&*store, &which.id, which.run.as_deref())?;
+    decide(&project, store.clone(), &asked, verdict, &whoami(&context.env))?;
+    let (id, short) = (&asked.one.raised.id, asked.row.run.short());
+    let after = match store.owner(&asked.row.run) {
+        Some(owner) => format!("run {short} in process {} on {} goes on with it", owner.pid, owner.host),
+        None => format!("go on: bosun resume {short}"),
+    };
+    context.out.note(&format!("{id} of {} is decided; {after}", asked.one.raised.step));
+    Ok(Exit::Done)
+}
+
+/// Leaves a decision for the run's owner.
+///
+/// # Errors
+/// Why it would change nothing: then nothing is written.
+pub fn decide(
+    project: &Project,
+    store: Arc<dyn Store>,
+    asked: &Asked,
+    verdict: Verdict,
+    by: &str,
+) -> Result<(), Failure> {
+    let (run, id) = (&asked.row.run, &asked.one.raised.id);
+    let verdict = fitting(project, &*store, asked, verdict)?;
+    let (ruling, at) = (Ruling { id: id.clone(), verdict }, now_ms());
+    interrupts(&*store, run)?.rule(&ruling, by, at).map_err(refused)?;
+    let payload = serde_json::to_string(&ruling).map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
+    let Some(row) = store.inbox_put_once(run, &kind(&asked.one), &payload, by, at)? else {
+        let first = store.inbox(run)?.into_iter().find(|row| row.kind == kind(&asked.one));
+        let who = first.map_or_else(String::new, |row| format!(" by {}", clean(&row.by)));
+        return Err(Failure::usage(format!("{id} was decided{who} already: a decision counts once"))
+            .hint(format!("it takes effect with: bosun resume {}", run.short())));
+    };
+    // Another one may have been taken between the look and the row: the journal says which counts.
+    let other = match interrupts(&*store, run)?.get(id).map(|one| one.stand.clone()) {
+        Some(Stand::Decided { by: first, decision, .. }) if first != by => {
+            Some(NotOpen::Decided { id: id.clone(), what: decision.as_str(), by: first })
+        }
+        Some(Stand::Void(why)) => Some(NotOpen::Void { id: id.clone(), why }),
+        Some(Stand::Open | Stand::Decided { .. }) | None => None,
+    };
+    match other {
+        Some(why) => {
+            store.inbox_done(run, row)?;
+            Err(refused(why))
+        }
+        None => Ok(()),
+    }
+}
+
+fn refused(why: NotOpen) -> Failure {
+    Failure::usage(format!("nothing was changed: {why}"))
+}
+
+/// What a person put in place of the arguments must fit what the arguments must fit.
+fn fitting(project: &Project, store: &dyn Store, asked: &Asked, verdict: Verdict) -> Result<Verdict, Failure> {
+    let Verdict::Approve { arguments: Some(text) } = verdict else { return Ok(verdict) };
+    let raised = &asked.one.raised;
+    let wrong = |why: String| Failure::usage(format!("nothing was changed: {why}"));
+    let journal = open::read_run(store, asked.row.clone())?;
+    let (crew, _) = crews::pinned(project, store, journal.started()?)?;
+    let spec = raised.agent.as_ref().and_then(|agent| Spec::of(&crew, &raised.step, agent));
+    let Some(spec) = spec else { return Ok(Verdict::Approve { arguments: Some(text) }) };
+    let arguments = match raised.kind {
+        InterruptKind::Approval => {
+            let value: serde_json::Value =
+                serde_json::from_str(&text).map_err(|why| wrong(format!("--edit is not JSON: {why}")))?;
+            let def = spec.crew.tools.get(&raised.tool);
+            if let Some(Err(why)) = def.map(|def| def.arguments.check(&value)) {
+                let schema = def.map(|def| def.arguments.json().to_string()).unwrap_or_default();
+                return Err(wrong(format!("the arguments of {} do not fit: {}", clean(&raised.tool), clean(&why)))
+                    .hint(format!("they must fit {schema}")));
+            }
+            value.to_string()
+        }
+        InterruptKind::After => usable(&spec, &text).map(|(text, _)| text).map_err(wrong)?,
+        // Refused by what it is.
+        InterruptKind::Before | InterruptKind::Question => text,
+    };
+    Ok(Verdict::Approve { arguments: Some(arguments) })
+}
