@@ -141,6 +141,13 @@ fn tools_of_the_web_are_shown_and_called_by_hand() {
         shown.contains("net      127.0.0.1:") && shown.contains("effect   read") && !shown.contains("hunter2"),
         "{shown}"
     );
+    let checked = folder.bosun(&["check", "crew.toml"]).expect(0);
+    assert!(
+        checked.err.contains("the value of SEARCH_KEY goes to http://127.0.0.1:"),
+        "{}{}",
+        checked.out,
+        checked.err
+    );
     let call = |args: &[&str]| -> Ran { folder.bosun(&[&["tools", "call"], args].concat()) };
     provider.push(Behaviour::Status(200, vec![("content-type", "text/html".into())], "<h1>Hi</h1><p>there".into()));
     let address = format!("{{\"url\":\"{}\"}}", provider.server.base_url().replace("127.0.0.1", "localhost"));

@@ -50,6 +50,11 @@ pub(super) fn tool(loader: &mut Loader<'_>, entry: &Entry, table: &Table, file: 
     if !wrong.is_empty() {
         return None;
     }
+    // As with the keys of providers: a crew file is trusted like a Makefile, and says so.
+    let host = call.url.split(['?', '{']).next().unwrap_or_default();
+    for variable in call.variables() {
+        loader.notes.insert(format!("the value of {variable} goes to {host} (tool `{}`)", entry.key));
+    }
     let effect = if call.method == "GET" { Effect::Read } else { Effect::Once };
     let spec = ToolSpec {
         name: entry.key.clone(),

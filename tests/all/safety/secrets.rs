@@ -197,6 +197,7 @@ fn sinks(folder: &Folder, provider: &Provider, value: &str) -> BTreeMap<&'static
         &["show", "latest", "broken"],
         &["show", "latest", "ask", "--json"],
         &["runs"],
+        &["approvals"],
         &["cost", "latest"],
         &["audit", "log", "latest"],
         &["replay", "latest"],
