@@ -54,6 +54,7 @@
 //!    the request leaves. There is no other way to call a model.
 //! 5. A task of its own awaits the answer and appends `call.answered` whatever has become of the agent:
 //!    one fact, folded by the agent (its memory grows) and by the ledger (the hold settles).
+//!    What a person says to an agent (`agent.told`) enters its memory between two turns (`agent.heard`).
 //! 6. Tool calls, delegations, checks and revisions go the same way: decided, written, then done. An
 //!    output file is written when the result is durable, and written again on resume until that is
 //!    recorded.

@@ -102,6 +102,7 @@ impl Actor for Coordinator {
             CoordinatorMsg::Committed(entry) => {
                 state.shell.fold(&entry)?;
                 state.let_go(&entry);
+                state.told(&entry);
             }
             CoordinatorMsg::Wake => {}
             CoordinatorMsg::Quiet(reply) => {
@@ -277,6 +278,17 @@ impl CoordinatorState {
         {
             self.context.journal.unsubscribe(step.clone());
             crew.stop(None);
+        }
+    }
+
+    /// An agent with nothing in hand may not have been up when it was told: it is raised from the journal.
+    fn told(&mut self, entry: &Entry) {
+        let Event::Task(TaskEvent::Told { agent, .. }) = &entry.event else { return };
+        let hand = |phase: &Phase| matches!(phase, Phase::Running | Phase::Waits | Phase::Blocked | Phase::Review(..));
+        let units = &self.shell.machine.state.units;
+        if !units.values().any(|unit| unit.agent.as_ref() == Some(agent) && hand(&unit.phase)) {
+            self.agents.remove(agent).into_iter().for_each(|actor| actor.stop(None));
+            self.fallen.insert(agent.clone());
         }
     }
 

@@ -23,7 +23,7 @@ use crate::core::ids::{RunId, Seq};
 use crate::core::machine::Decided;
 use crate::core::run::Entry;
 use crate::ports::rates::SharedRates;
-use crate::ports::store::{Epoch, Row, StoreError};
+use crate::ports::store::{Epoch, InboxRow, Row, StoreError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
@@ -64,6 +64,8 @@ pub struct Launch {
     pub rows: Vec<Row>,
     /// Facts that open this stay in the process: `Resumed`, `Raised`, `Retried`, what people decided.
     pub opening: Decided,
+    /// Messages of people that wait in the inbox.
+    pub told: Vec<InboxRow>,
     pub time_left: Option<Duration>,
 }
 
@@ -110,7 +112,7 @@ impl Host {
         ports: Ports,
         watcher: Option<mpsc::UnboundedSender<Arc<Entry>>>,
     ) -> Result<Live, LaunchError> {
-        let Launch { id, epoch, crew, rows, opening, time_left } = launch;
+        let Launch { id, epoch, crew, rows, opening, told, time_left } = launch;
         crash_point!(ports.crash, "launch");
         let texts = Arc::new(TextCache::new(ports.store.clone()));
         let ends = time_left.and_then(|left| Instant::now().checked_add(left));
@@ -124,7 +126,7 @@ impl Host {
             watcher,
             ends,
         };
-        let (up, ending) = keeper.raise(&rows, opening).await?;
+        let (up, ending) = keeper.raise(&rows, opening, &told).await?;
         let (raised, up) = watch::channel(up);
         let (done, outcome) = oneshot::channel();
         tokio::spawn(async move {

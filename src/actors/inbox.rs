@@ -77,6 +77,7 @@ impl Inbox {
                 "pause" => Some(Decided::one(Event::Run(RunEvent::PauseAsked { cause: PauseCause::Asked, by }))),
                 "cancel" => Some(Decided::one(Event::Run(RunEvent::CancelAsked { by }))),
                 "settle" => settle_event(&row).map(Decided::one),
+                "tell" => return self.tell(ports, run, root, row).await,
                 kind if kind.starts_with(RULING) => match self.ruled(ports, run, &row).await {
                     Ok(decided) => decided,
                     Err(why) => {
@@ -97,7 +98,7 @@ impl Inbox {
                 return false;
             }
         }
-        self.forget(ports, run, row, key).await
+        self.forget(ports, run, &row).await
     }
 
     /// What a person decided, if that is still open: one that is not changes nothing and is forgotten.
@@ -111,7 +112,15 @@ impl Inbox {
         Ok(decided)
     }
 
-    async fn forget(&mut self, ports: &Ports, run: &RunId, row: InboxRow, key: (RunId, u64)) -> bool {
+    async fn tell(&mut self, ports: &Ports, run: &RunId, root: &ActorRef<RunMsg>, row: InboxRow) -> bool {
+        let (durable, answer) = oneshot::channel();
+        let told = root.cast(RunMsg::Tell { row: Box::new(row.clone()), durable }).is_ok() && answer.await.is_ok();
+        told && self.forget(ports, run, &row).await
+    }
+
+    /// `false` if it must be tried again.
+    async fn forget(&mut self, ports: &Ports, run: &RunId, row: &InboxRow) -> bool {
+        let key = (run.clone(), row.id);
         crash_point!(ports.crash, "inbox_taken");
         let (store, run, id) = (ports.store.clone(), run.clone(), row.id);
         let forgotten = tokio::task::spawn_blocking(move || store.inbox_done(&run, id)).await;

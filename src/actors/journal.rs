@@ -30,6 +30,8 @@ use crate::ports::store::Epoch;
 pub enum JournalMsg {
     /// A decision, on condition.
     Append { expected: Vec<(Subject, Seq)>, decided: Decided, reply: oneshot::Sender<Appended> },
+    /// A fact from outside that holds only of what its author has seen.
+    Note { expected: Vec<(Subject, Seq)>, decided: Decided, reply: oneshot::Sender<Noted> },
     /// Facts from outside, without condition.
     Record { decided: Decided, reply: oneshot::Sender<Seq> },
     /// Entries of `subject` after `since` go to `deliver`. Replies `false`, and nothing goes there, if some
@@ -47,6 +49,13 @@ pub enum Appended {
     /// The entries that concern the author, in order.
     Done(Vec<Arc<Entry>>),
     Stale(Subject),
+}
+
+/// What became of a fact that somebody outside wants recorded.
+pub enum Noted {
+    /// Up to where the journal is.
+    Done(Seq),
+    Stale,
 }
 
 /// The journal as other actors see it.
@@ -69,6 +78,9 @@ impl JournalHandle {
     pub async fn append(&self, expected: Vec<(Subject, Seq)>, decided: Decided) -> Option<Appended> {
         self.ask(|reply| JournalMsg::Append { expected, decided, reply }).await
     }
+    pub async fn note(&self, expected: Vec<(Subject, Seq)>, decided: Decided) -> Option<Noted> {
+        self.ask(|reply| JournalMsg::Note { expected, decided, reply }).await
+    }
     pub async fn record(&self, decided: Decided) -> Option<Seq> {
         self.ask(|reply| JournalMsg::Record { decided, reply }).await
     }
@@ -78,7 +90,8 @@ impl JournalHandle {
         subscribed.filter(|at_hand| *at_hand).map(drop)
     }
     /// For a subject that no entry has named yet: what else it hears is always at hand, so its actor does
-    /// not wait to be told. Whatever its parent appends after this reaches it.
+    /// not wait to be told. Whatever its parent appends after this reaches it. (A person's message that its
+    /// parent has not folded refuses that append, and the actor is raised again from the journal.)
     pub fn subscribe_fresh(&self, subject: Subject, since: Seq, deliver: Deliver) {
         let (reply, _) = oneshot::channel();
         // If the journal has ended, the parent's next append says so.
@@ -159,12 +172,22 @@ impl Actor for Journal {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             JournalMsg::Append { expected, decided, reply } => {
-                let stale = expected.iter().find(|(subject, seq)| state.last_of(subject) > *seq);
+                let stale = state.stale(&expected);
                 let answer = match stale {
                     Some((subject, _)) => Appended::Stale(subject.clone()),
                     None => Appended::Done(state.write(decided, expected.first().map(|(subject, _)| subject))),
                 };
                 // An author that died meanwhile finds its entries in the journal when it comes back.
+                let _ = reply.send(answer);
+            }
+            JournalMsg::Note { expected, decided, reply } => {
+                let answer = match state.stale(&expected) {
+                    Some(_) => Noted::Stale,
+                    None => {
+                        state.write(decided, None);
+                        Noted::Done(state.author.end().0)
+                    }
+                };
                 let _ = reply.send(answer);
             }
             JournalMsg::Record { decided, reply } => {
@@ -190,6 +213,10 @@ impl JournalState {
     fn last_of(&self, subject: &Subject) -> Seq {
         let at = |subject| self.args.seen.get(subject).copied().unwrap_or_default();
         at(subject).max(at(&Subject::All))
+    }
+
+    fn stale<'a>(&self, expected: &'a [(Subject, Seq)]) -> Option<&'a (Subject, Seq)> {
+        expected.iter().find(|(subject, seq)| self.last_of(subject) > *seq)
     }
 
     /// Delivers what a subscriber has missed; `false` if that is no longer at hand.

@@ -26,7 +26,7 @@ use crate::core::interrupt::Interrupt;
 use crate::core::machine::{Control, Decided, IllegalEvent};
 use crate::core::run::{Entry, Run};
 use crate::ports::author::Author;
-use crate::ports::store::{Epoch, Row, StoreError};
+use crate::ports::store::{Epoch, InboxRow, Row, StoreError};
 
 /// How often within a minute a run is taken up again before its failure is reported instead.
 const AGAIN: usize = 3;
@@ -113,7 +113,7 @@ impl Keeper {
         if let Some(outcome) = at_rest(&rows) {
             return Err(outcome);
         }
-        self.raise(&rows, Decided::default()).await.map_err(|error| match error {
+        self.raise(&rows, Decided::default(), &[]).await.map_err(|error| match error {
             LaunchError::Store(error) => Outcome::StoreFailed(error),
             LaunchError::Corrupt { .. } | LaunchError::Over { .. } | LaunchError::Actor { .. } => {
                 Outcome::Crashed(error.to_string())
@@ -122,7 +122,7 @@ impl Keeper {
     }
 
     /// Folds the journal, records what the end of the last actors left open, and starts new ones.
-    pub async fn raise(&self, rows: &[Row], opening: Decided) -> Result<(Up, Ending), LaunchError> {
+    pub async fn raise(&self, rows: &[Row], opening: Decided, told: &[InboxRow]) -> Result<(Up, Ending), LaunchError> {
         let corrupt = |why: String| LaunchError::Corrupt { run: self.id.clone(), why };
         let mut hash = chain::genesis(&self.id);
         let mut run = Run::new(self.crew.clone());
@@ -138,8 +138,11 @@ impl Keeper {
         }
         let time_left = self.ends.map(|ends| ends.saturating_duration_since(Instant::now()));
         let mut decided = left_open(&run);
-        decided.events.extend(opening.events);
-        decided.blobs.extend(opening.blobs);
+        let told = told.iter().map(|row| super::told::decided(&run, row));
+        for Decided { events, blobs } in std::iter::once(opening).chain(told) {
+            decided.events.extend(events);
+            decided.blobs.extend(blobs);
+        }
         if time_left.is_some_and(|left| left.is_zero()) {
             // Said before anything starts: a resume after the deadline must not send a call.
             let (cause, by) = (PauseCause::Deadline, "deadline".to_owned());

@@ -26,6 +26,7 @@ pub mod shell;
 pub mod streams;
 pub mod texts;
 pub mod throttle;
+pub mod told;
 pub mod work;
 
 use std::sync::Arc;

@@ -28,7 +28,7 @@ use crate::core::event::{Event, ParkCause, RunEnd, RunEvent, Subject, TaskResult
 use crate::core::ids::{RunId, Seq};
 use crate::core::machine::Decided;
 use crate::core::run::{Entry, Run};
-use crate::ports::store::{Epoch, StoreError};
+use crate::ports::store::{Epoch, InboxRow, StoreError};
 
 pub enum RunMsg {
     /// An entry that concerns the whole run.
@@ -38,6 +38,8 @@ pub enum RunMsg {
     /// A command of another process; replies once it is durable. A settlement closes an ambiguous hold:
     /// the ledger looks whether there still is one.
     Take { decided: Decided, durable: oneshot::Sender<()> },
+    /// A person's message, with its place in the inbox; replies once it is durable.
+    Tell { row: Box<InboxRow>, durable: oneshot::Sender<()> },
     /// A second Ctrl-C, a deadline: calls in flight are dropped and recorded as ambiguous.
     DropCalls,
     /// The table of work under way has emptied while somebody waited for it.
@@ -200,6 +202,14 @@ impl Actor for Root {
                 state.context.journal.record(Decided { events, blobs: Vec::new() }).await.ok_or(Fatal::NoJournal)?;
             }
             RunMsg::Take { decided, durable } => state.take(decided, durable).await?,
+            RunMsg::Tell { row, durable } => {
+                let context = state.context.clone();
+                tokio::spawn(async move {
+                    if super::told::record(&context, *row).await.is_some() {
+                        let _ = durable.send(());
+                    }
+                });
+            }
             RunMsg::DropCalls => state.drop_calls().await?,
             RunMsg::Drained => {
                 let _ = state.coordinator.cast(CoordinatorMsg::Wake);

@@ -3,7 +3,9 @@
 
 pub mod clock;
 pub mod crewfile;
+pub mod cron;
 pub mod files;
+pub mod folder;
 pub mod models;
 pub mod notify;
 pub mod prices;

@@ -173,6 +173,7 @@ fn deed(entry: &Entry) -> Option<(String, String)> {
         Event::Task(TaskEvent::Accepted { step, attempt, by, .. }) => {
             Some((by.clone(), format!("took the answer of attempt {attempt} for the result of {step}")))
         }
+        Event::Task(TaskEvent::Told { agent, by, .. }) => Some((by.clone(), format!("told {agent} something"))),
         Event::Task(TaskEvent::Retried { step, by, .. }) => Some((by.clone(), format!("let {step} start over"))),
         Event::Call(CallEvent::Settled { call, cost, by }) => {
             Some((by.clone(), format!("settled {call} at {}", usd(cost.usd))))

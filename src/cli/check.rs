@@ -105,7 +105,7 @@ fn load(context: &Context, path: &Path) -> Result<Loaded, Failure> {
 }
 
 /// `crew.toml` and `crews/*.toml` of a folder.
-fn crews(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn crews(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let own = folder.join("crew.toml");
     let entries = std::fs::read_dir(folder.join("crews")).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> =

@@ -41,21 +41,22 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
     done
 }
 
-struct Signals {
+pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Signals> {
+    pub fn new() -> std::io::Result<Signals> {
         Ok(Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
         })
     }
-    async fn next(&mut self) -> PauseCause {
+    /// The next one that asks the process to stop.
+    pub async fn next(&mut self) -> PauseCause {
         tokio::select! {
             _ = self.interrupt.recv() => PauseCause::Interrupted,
             _ = self.terminate.recv() => PauseCause::Terminated,

@@ -113,7 +113,7 @@ fn exit_of(cause: &ParkCause) -> Exit {
     }
 }
 
-fn words(tally: &Tally, cause: &ParkCause) -> String {
+pub fn words(tally: &Tally, cause: &ParkCause) -> String {
     match cause {
         ParkCause::Credentials { message } => {
             let key = tally.refused_key().map(|(provider, from)| format!("; the key of `{provider}` is {from}"));

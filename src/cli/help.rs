@@ -25,6 +25,7 @@ A step address names one piece of work of a run. It stays the same over resume.
   section[intro]        the item `intro` of a task with for_each
   section[intro]#2      its second round
   brief/analyst[1]      the first task that `brief` delegated to `analyst`
+  topic_ann#2           the second turn of `ann` in the debate `topic`
   legal/review          the task `review` of the sub-crew at `legal`
   draft#1.3             the third model call of draft#1, over all its attempts
 
@@ -147,7 +148,7 @@ fn all(context: &Context, command: &clap::Command) {
     let groups: [(&str, &[&str]); 6] = [
         ("start", &["demo", "new", "doctor"]),
         ("define", &["check", "plan", "prompts"]),
-        ("run", &["run", "resume", "pause", "cancel", "replay"]),
+        ("run", &["run", "resume", "pause", "cancel", "tell", "replay"]),
         ("look", &["runs", "show", "cost"]),
         ("govern", &["ledger", "audit"]),
         ("meta", &["config", "prices", "gc", "tools", "help"]),

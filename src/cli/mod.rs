@@ -36,7 +36,9 @@ pub mod runs;
 pub mod screen;
 pub mod show;
 pub mod tally;
+pub mod tell;
 pub mod tools;
+pub mod watch;
 pub mod wiring;
 
 use std::ffi::OsString;
@@ -134,6 +136,9 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Run a crew, or a role prompt as a crew of one
     Run(run::RunArgs),
+    /// Serve the triggers of crews: a run for each file that arrives, at each time that comes
+    #[command(hide = true)]
+    Watch(watch::WatchArgs),
     /// Go on with a run from its last recorded event
     Resume(run::ResumeArgs),
     /// Finish the calls in flight, start nothing new
@@ -142,6 +147,9 @@ enum Command {
     /// End a run for good
     #[command(hide = true)]
     Cancel(control::ControlArgs),
+    /// Say something to an agent of a run: it hears it at its next turn
+    #[command(hide = true)]
+    Tell(tell::TellArgs),
     /// Derive every decision of a run again from its journal; sends nothing, costs nothing
     #[command(hide = true)]
     Replay(replay::ReplayArgs),
@@ -201,9 +209,11 @@ impl Command {
             Command::Check(args) => check::check(context, args),
             Command::Plan(args) => plan::plan(context, args),
             Command::Run(args) => run::run(context, args),
+            Command::Watch(args) => watch::watch(context, args),
             Command::Resume(args) => run::resume(context, args),
             Command::Pause(args) => control::pause(context, args),
             Command::Cancel(args) => control::cancel(context, args),
+            Command::Tell(args) => tell::tell(context, args),
             Command::Replay(args) => replay::replay(context, args),
             Command::Show(args) => show::show(context, args),
             Command::Runs(args) => runs::runs(context, args),

@@ -125,6 +125,9 @@ fn verdict(planned: &Planned, graph_only: bool) -> Vec<String> {
         }
     }
     lines.extend(degrades(crew));
+    lines.extend(
+        crew.triggers.iter().map(|trigger| format!("bosun watch starts a run by {}", clean(&trigger.to_string()))),
+    );
     lines.extend(people::line(crew));
     if !lacking.is_empty() {
         let one = |(name, about): &(Name, String)| match about.is_empty() {

@@ -116,6 +116,8 @@ pub struct Tally {
     /// Judges whose last round was not approved, and what waits for a person because of it: with its result.
     limits: BTreeMap<Step, u32>,
     unapproved: BTreeMap<Step, TaskResult>,
+    /// Messages that agents have been told and not heard.
+    pub unheard: BTreeMap<AgentRef, u64>,
     /// Sizes of the lists, by the address of their task.
     lists: BTreeMap<Step, u64>,
     pub first_ms: u64,
@@ -288,6 +290,8 @@ impl Tally {
             TaskEvent::RoundDecided { .. } | TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } => {}
             TaskEvent::Parked { .. } | TaskEvent::FileWritten { .. } | TaskEvent::Woken { .. } => {}
             TaskEvent::Cooling { .. } | TaskEvent::Cooled { .. } => {}
+            TaskEvent::Told { agent, .. } => *self.unheard.entry(agent.clone()).or_default() += 1,
+            TaskEvent::Heard { agent, .. } => drop(self.unheard.remove(agent)),
             TaskEvent::Summarising { .. } | TaskEvent::Summarised { .. } => {}
             TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } | TaskEvent::FellBack { .. } => {}
             TaskEvent::Accepted { step, agent, .. } => self.step(step, Some(agent), at).state = StepState::Running,

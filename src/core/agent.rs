@@ -6,7 +6,8 @@
 //!                    ^  |  --Queued--> Queued     |           |--Started, Refused--> Tools --all returned--> Ready
 //!                    |  |  --Exhausted--> Blocked |           |--AttemptFailed--> Ready
 //!                    |  |                         |           '--NeedsReview--> Review
-//!                    |  '--Shrunk, Concluding--> Ready        Failed --AttemptFailed | NeedsReview--> …
+//!                    |  '--Shrunk, Concluding, Heard--> Ready <--Heard-- Judging (it was told something)
+//!                    |                                        Failed --AttemptFailed | NeedsReview--> …
 //!                    '--Woken-- Backoff <--Failed, transient--|    Review --Accepted--> Finished | NeedsReview
 //!                                                 '--Raised--> Asked --Decided--> Finished | AttemptFailed
 //! ```
@@ -35,6 +36,7 @@ mod memory;
 mod request;
 mod spec;
 mod summary;
+mod told;
 mod turn;
 mod vary;
 
@@ -51,6 +53,8 @@ pub struct Agent {
     pub who: AgentRef,
     pub memory: Vec<Msg>,
     pub job: Option<Job>,
+    /// What a person has said to it and it has not heard yet, in the order it came.
+    told: Vec<Msg>,
     known: Option<Known>,
     /// Steps of `degrade` that the run has given up.
     degraded: u32,
@@ -128,6 +132,10 @@ pub struct Job {
     seen: BTreeMap<BlobId, u32>,
     /// The loop guard has spoken: conclude.
     looped: bool,
+    /// What a person has said to it in this task: part of every attempt.
+    heard: Vec<Msg>,
+    /// Its last answer that would have been the result, had it not been told something.
+    standing: Option<Msg>,
     /// Calls of each tool over the step.
     used: BTreeMap<String, u64>,
     pub spent: Amount,
@@ -252,7 +260,7 @@ pub enum AgentStep {
 impl Agent {
     /// An agent with nothing to do, in a run that is `control`.
     pub fn begun(who: AgentRef, control: Control) -> Agent {
-        Agent { who, memory: Vec::new(), job: None, known: None, degraded: 0, control }
+        Agent { who, memory: Vec::new(), job: None, told: Vec::new(), known: None, degraded: 0, control }
     }
 
     pub fn next(&self) -> Vec<AgentStep> {

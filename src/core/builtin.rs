@@ -4,7 +4,7 @@
 use super::template::TemplateName;
 
 /// Name and text of each.
-pub const ALL: [(&str, &str); 11] = [
+pub const ALL: [(&str, &str); 14] = [
     ("role", include_str!("builtin/role.md")),
     ("repair", include_str!("builtin/repair.md")),
     ("conclude", include_str!("builtin/conclude.md")),
@@ -15,6 +15,9 @@ pub const ALL: [(&str, &str); 11] = [
     ("summary", include_str!("builtin/summary.md")),
     ("summarised", include_str!("builtin/summarised.md")),
     ("solo", include_str!("builtin/solo.md")),
+    ("debate", include_str!("builtin/debate.md")),
+    ("debated", include_str!("builtin/debated.md")),
+    ("told", include_str!("builtin/told.md")),
     ("schema", include_str!("builtin/schema.md")),
 ];
 

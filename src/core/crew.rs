@@ -22,6 +22,7 @@ mod overrides;
 mod place;
 mod repeat;
 mod retry;
+mod trigger;
 pub use approval::{ASK_HUMAN, Approval, TaskApproval};
 pub use degrade::Degrade;
 pub use http::{HttpCall, variable};
@@ -29,6 +30,7 @@ pub use overrides::Overrides;
 pub use place::Place;
 pub use repeat::{Loop, OnLimit, Over, Repeat, Row};
 pub use retry::{Retry, retries};
+pub use trigger::{Notify, Overlap, Trigger, TriggerSource};
 
 /// Budget a crew has where nobody states one.
 pub const DEFAULT_CAPS: Caps =
@@ -57,6 +59,8 @@ pub struct Crew {
     /// Every tool that some agent or task of this crew may call, by name, with its validator.
     pub tools: BTreeMap<String, Arc<ToolDef>>,
     pub notify: Option<Notify>,
+    /// Of the top crew only.
+    pub triggers: Vec<Trigger>,
     pub templates: Templates,
     /// Turns that no longer fit are summed up before they go. Not in runs of before there were summaries.
     pub summaries: bool,
@@ -324,12 +328,6 @@ pub enum ToolSource {
         env: Vec<String>,
     },
     Http(Box<HttpCall>),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notify {
-    pub command: Vec<String>,
-    pub on: Vec<String>,
 }
 
 impl Crew {

@@ -1,6 +1,6 @@
 //! What a run may cost, before it costs anything. Invariant: integers only; the worst case exists for
 //! every crew, and no run uses more of anything, as long as no provider bills beyond its bound, no
-//! process dies in a call and no person lets a step start over.
+//! process dies in a call and no person lets a step start over or tells an agent something.
 //!
 //! Worst case of a step: attempts x turns x (the longest prompt it can have + `max_output`), at the
 //! dearest price, without any discount for cached input. The longest prompt is what its texts, its

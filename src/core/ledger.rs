@@ -218,7 +218,8 @@ impl Ledger {
             TaskEvent::RoundDecided { .. } | TaskEvent::Delegated { .. } | TaskEvent::DelegationRefused { .. } => {}
             TaskEvent::Returned { .. } | TaskEvent::Parked { .. } | TaskEvent::Crashed { .. } => {}
             TaskEvent::FileWritten { .. } | TaskEvent::FileFailed { .. } | TaskEvent::Woken { .. } => {}
-            TaskEvent::Cooling { .. } | TaskEvent::Cooled { .. } => {}
+            TaskEvent::Cooling { .. } | TaskEvent::Cooled { .. } | TaskEvent::Told { .. } | TaskEvent::Heard { .. } => {
+            }
             TaskEvent::Summarising { .. } | TaskEvent::Summarised { .. } => {}
             TaskEvent::Shrunk { .. } | TaskEvent::FellBack { .. } | TaskEvent::Concluding { .. } => {}
         }

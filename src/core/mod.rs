@@ -24,3 +24,4 @@ pub mod rules;
 pub mod run;
 pub mod schema;
 pub mod template;
+pub mod trigger;

@@ -26,6 +26,7 @@ use lists::Lists;
 
 mod apply;
 mod children;
+mod debate;
 mod decide;
 mod ends;
 mod lists;

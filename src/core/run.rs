@@ -1,7 +1,7 @@
 //! A run: the fold of its journal, and the slice of it that each actor needs. Invariant: there is one
 //! fold; a fresh run folds one entry, a resumed run many, replay every prefix.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::agent::{Agent, Decision};
@@ -14,7 +14,9 @@ use super::machine::{Control, Decided, IllegalEvent, Refusal, World};
 use super::plan::{Plan, PlanStep};
 
 mod replay;
+mod tell;
 pub use replay::{Divergence, Replay};
+pub use tell::{Deaf, Hearer};
 
 /// An event in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub struct Run {
     /// What people were asked, with its times: whoever appends a decision judges by them.
     pub interrupts: Interrupts,
     pub id: Option<RunId>,
+    /// Messages of the inbox that are on record.
+    pub taken: BTreeSet<u64>,
 }
 
 impl Run {
@@ -63,6 +67,7 @@ impl Run {
             open_calls: BTreeMap::new(),
             interrupts: Interrupts::default(),
             id: None,
+            taken: BTreeSet::new(),
         }
     }
 
@@ -110,15 +115,22 @@ impl Run {
                 })?;
                 self.plans.insert(step.clone(), Plan::new(step.clone(), crew));
             }
-            Event::Task(TaskEvent::Assigned { agent, .. }) if !self.agents.contains_key(agent) => {
-                let machine = Agent::begun(agent.clone(), self.control.clone());
-                self.agents.insert(agent.clone(), machine);
+            Event::Task(TaskEvent::Assigned { agent, .. }) => self.meet(agent),
+            Event::Task(TaskEvent::Told { agent, id, .. }) => {
+                self.taken.insert(*id);
+                self.meet(agent);
             }
             Event::Run(_) => self.scopes.apply(event),
             Event::Task(_) | Event::Call(_) | Event::Tool(_) => {}
             Event::Interrupt(_) | Event::Ledger(_) => {}
         }
         Ok(())
+    }
+
+    fn meet(&mut self, agent: &AgentRef) {
+        if !self.agents.contains_key(agent) {
+            self.agents.insert(agent.clone(), Agent::begun(agent.clone(), self.control.clone()));
+        }
     }
 
     fn note_call(&mut self, event: &Event) {

@@ -131,7 +131,16 @@ fn the_crews_of_the_manual_load() {
     let launch = good("launch.toml");
     assert_eq!(launch.crews["legal"].budget.share, Some(200));
     assert!(launch.crews["legal"].crew.budget.caps.is_none(), "defaults are for the top crew");
-    assert_eq!(good("inbox.toml").tools.len(), 3);
+    let inbox = good("inbox.toml");
+    assert_eq!(inbox.tools.len(), 3);
+    let [scan] = &*inbox.triggers else { panic!("one trigger") };
+    assert_eq!(scan.to_string(), "scan: files inbox/*.pdf, unchanged for 2000 ms, one after the other");
+    let mut scope = Scope::default();
+    scope.json("event", json!({"path": "inbox/a.pdf", "name": "a.pdf", "size": 7, "time": "2026-11-20T07:00:00.000Z"}));
+    let file = inbox.templates.render(&scan.inputs["file"], &scope).unwrap();
+    assert_eq!(file, "inbox/a.pdf");
+    assert_eq!(inbox.trigger_of("scan:inbox/a.pdf:3f").map(|trigger| trigger.name.as_str()), Some("scan"));
+    assert!(inbox.trigger_of("order-1234").is_none() && inbox.trigger_of("scanner:x").is_none());
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use boatswain::core::chat::Message;
 use boatswain::core::event::{Event, TaskEvent, Work};
+use boatswain::ports::store::RunState;
 
-use super::support::{Folder, Ran};
+use super::support::{Folder, Ran, kill9, signal, until, wait};
 
 /// A copy of what is shipped, in a folder of its own; every run in it is verified.
 struct Copy(Folder);
@@ -151,6 +152,133 @@ fn launch_delegates_to_agents_and_to_legal_and_legal_runs_by_itself() {
     let opinion: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(opinion["verdict"], "change");
     assert!(opinion["changes"][0].as_str().unwrap().contains("\"never\""), "{opinion}");
+}
+
+#[test]
+fn inbox_reads_each_file_that_arrives_and_the_stand_in_moves_none() {
+    let copy = Copy::new();
+    copy.0.file("inbox/pump.md", "Invoice 17: one pump, due on Friday.\n");
+    copy.0.file("inbox/.draft.md", "Not yet.\n");
+    let ran = copy.done(&["watch", "crews/inbox.toml", "--once", "--offline"]);
+    assert!(ran.err.contains("event scan inbox/pump.md") && ran.err.contains("· 1 done"), "{}", ran.err);
+    let runs = copy.0.runs();
+    assert_eq!(runs.len(), 1);
+    let said = copy.0.bosun(&["run", "crews/inbox.toml", "--input", "file=inbox/pump.md", "--offline", "-q"]).expect(0);
+    assert!(said.out.contains("Invoice 17: one pump, due on Friday."), "{}", said.out);
+    assert!(copy.0.path().join("inbox/pump.md").exists());
+}
+
+/// What a model would do with a file of the inbox.
+const CLERK: &str = r#"
+[[reply]]
+step = "filing"
+tool_calls = [{ name = "files.read", arguments = { path = "inbox/pump.md" } }, { name = "files.list", arguments = { path = "archive" } }]
+[[reply]]
+step = "filing"
+tool_calls = [{ name = "file_it", arguments = { from = "inbox/pump.md", to = "archive/invoices/" } }]
+[[reply]]
+step = "filing"
+delay = "700ms"
+text = "inbox/pump.md -> archive/invoices/pump.md\nIt is an invoice."
+[default]
+text = "inbox/pump.md -> archive/invoices/pump.md\nIt is an invoice."
+"#;
+
+/// The one approval that is open.
+fn approval(folder: &Folder) -> String {
+    let ran = folder.bosun(&["approvals", "--json"]).expect(0);
+    let lines: Vec<serde_json::Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 1, "{}", ran.out);
+    lines[0]["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn inbox_goes_on_by_itself_when_a_person_has_decided_and_serves_others_meanwhile() {
+    let copy = Copy::new();
+    copy.0.file("bosun.toml", "[providers.clerk]\nkind = \"scripted\"\nscript = \"clerk.toml\"\n");
+    copy.0.file("clerk.toml", &CLERK.replace("delay = \"700ms\"\n", ""));
+    let child = copy.0.start(&["watch", "crews/inbox.toml", "--model", "clerk/any"]);
+    copy.0.file("inbox/pump.md", "Invoice 17: one pump, due on Friday.\n");
+    let states = || copy.0.runs().into_iter().map(|(row, _)| row.state).collect::<Vec<_>>();
+    until("it waits for a person", || states() == [RunState::WaitingPerson]);
+    let id = approval(&copy.0);
+    copy.0.bosun(&["approve", &id]).expect(0);
+    until("it has gone on by itself", || states() == [RunState::Completed]);
+    assert!(copy.0.path().join("archive/invoices/pump.md").exists());
+    signal(child.id(), rustix::process::Signal::TERM);
+    wait(child).expect(0);
+    assert_eq!(copy.0.runs().len(), 1);
+    copy.0.verify();
+}
+
+#[test]
+fn inbox_files_a_file_and_goes_on_when_it_is_killed_after_the_move() {
+    let copy = Copy::new();
+    copy.0.file("bosun.toml", "[providers.clerk]\nkind = \"scripted\"\nscript = \"clerk.toml\"\n");
+    copy.0.file("clerk.toml", CLERK);
+    copy.0.file("archive/letters/a.md", "A letter.\n");
+    copy.0.file("inbox/pump.md", "Invoice 17: one pump, due on Friday.\n");
+    let watch = ["watch", "crews/inbox.toml", "--once", "--model", "clerk/any"];
+    let moved = copy.0.path().join("archive/invoices/pump.md");
+    let ran = copy.0.bosun(&watch).expect(12);
+    assert!(ran.err.contains("bosun approvals show ") && !moved.exists(), "{}", ran.err);
+    let id = approval(&copy.0);
+    copy.0.bosun(&["approve", &id]).expect(0);
+    let child = copy.0.start(&watch);
+    until("the file is moved", || moved.exists());
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    kill9(child.id());
+    wait(child);
+    // Its input is not there any more, and the run goes on.
+    let ran = copy.0.bosun(&watch).expect(0);
+    assert!(ran.err.contains("resume ") && ran.err.contains("· 1 done"), "{}", ran.err);
+    assert_eq!(copy.0.runs().len(), 1);
+    assert!(moved.exists() && !copy.0.path().join("inbox/pump.md").exists());
+    copy.0.verify();
+}
+
+#[test]
+fn debate_is_argued_by_two_sides_and_decided() {
+    let copy = Copy::new();
+    let ran = copy.done(&["run", "crews/debate.toml", "--input", "source=README.md"]);
+    let decision: serde_json::Value = serde_json::from_str(&copy.read("out/decision.json")).unwrap();
+    assert!(decision["decision"].as_str().unwrap().contains("(README.md:"), "{decision}");
+    assert!(ran.err.contains("round 1 of topic_skeptic: again"), "{}", ran.err);
+    assert!(ran.err.contains("round 2 of topic_skeptic: the debate is over"), "{}", ran.err);
+    let (advocate, carries) = asked(&copy, "topic_advocate#2");
+    assert!(advocate.starts_with("Round 2 of at most 3.") && carries, "{advocate}");
+    assert!(advocate.contains("<skeptic>{\"argument\":"), "{advocate}");
+}
+
+/// With replies as a model might give them: they agree in the third round only, and the judge reads its words.
+#[test]
+fn debate_goes_on_until_both_sides_agree() {
+    let mut copy = Copy::new();
+    let says = |step: &str, argument: &str, agree: bool| {
+        format!("[[reply]]\nstep = \"{step}\"\njson = {{ argument = \"{argument}\", agree = {agree} }}\n")
+    };
+    let script: String = [
+        says("topic_advocate#1", "Ship: the fix is small.", true),
+        says("topic_skeptic#1", "Nobody has tried the rollback.", false),
+        says("topic_advocate#2", "Ship once the rollback is tried.", false),
+        says("topic_skeptic#2", "Then it holds, but for the weekend.", true),
+        says("topic_advocate#3", "Ship on Thursday, with a rollback that was tried.", true),
+        says("topic_skeptic#3", "I would sign that.", true),
+        "[[reply]]\nstep = \"topic\"\njson = { decision = \"Thursday\", because = [\"Skeptic: rollback\"], open = [] }\n".into(),
+    ]
+    .concat();
+    copy.0.file("replies.toml", &script);
+    let script = copy.0.path().join("replies.toml").display().to_string();
+    copy.0.env("BOSUN_SCRIPT", &script);
+    let args = ["run", "crews/debate.toml", "--input", "source=README.md", "--model", "scripted/replies"];
+    let ran = copy.0.bosun(&args).expect(0);
+    let decision: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(decision["decision"], "Thursday");
+    let (judge, carries) = asked(&copy, "topic");
+    let words = ["Ship on Thursday, with a rollback that was tried.", "I would sign that."];
+    assert!(words.iter().all(|words| judge.contains(words)) && !judge.contains("but for the weekend"), "{judge}");
+    assert!(judge.contains("after round 3") && !carries, "{judge}");
+    copy.0.verify();
 }
 
 #[test]

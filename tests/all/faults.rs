@@ -822,6 +822,7 @@ fn a_clock_that_runs_backwards_changes_no_decision() {
             crew: crew.clone(),
             rows: vec![row],
             opening: Default::default(),
+            told: Vec::new(),
             time_left: None,
         };
         let mut live = Arc::new(Host::new()).launch(launch, ports, None).await.unwrap();

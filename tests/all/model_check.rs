@@ -5,7 +5,7 @@
 //! A move is one decision, appended whole (an append is conditional, so nothing stands between), one
 //! event from outside, or a decision made now and appended later. Calls are answered below, at and
 //! above their hold or without usage; they fail unsent, in passing, in doubt and for good; the process
-//! dies between any two entries; people pause, cancel, resume, raise, retry and settle. A crash that
+//! dies between any two entries; people pause, cancel, resume, raise, retry, settle and tell. A crash that
 //! loses entries which are not on disk yet is a crash earlier on: nothing leaves before its hold is.
 //!
 //! Promised of every state:
@@ -180,8 +180,18 @@ struct Case {
     left: Left,
 }
 
-const NOTHING: Left =
-    Left { odd: 0, crashes: 0, pauses: 0, resumes: 0, raises: 0, settles: 0, cancels: 0, panics: 0, early: 0 };
+const NOTHING: Left = Left {
+    odd: 0,
+    crashes: 0,
+    pauses: 0,
+    resumes: 0,
+    raises: 0,
+    settles: 0,
+    cancels: 0,
+    panics: 0,
+    tells: 0,
+    early: 0,
+};
 /// One thing goes wrong, and a person comes once.
 const ONE: Left = Left { odd: 1, resumes: 1, raises: 1, ..NOTHING };
 
@@ -197,6 +207,8 @@ const SMALL: &[Case] = &[
     Case { name: "fail, panic", body: FAIL, left: Left { panics: 4, ..NOTHING } },
     Case { name: "shared", body: SHARED, left: Left { odd: 1, ..NOTHING } },
     Case { name: "stop", body: STOP, left: Left { odd: 1, resumes: 1, ..NOTHING } },
+    Case { name: "loop, told", body: LOOP, left: Left { tells: 1, crashes: 1, odd: 0, ..ONE } },
+    Case { name: "tight, told", body: TIGHT, left: Left { tells: 1, early: 1, odd: 0, ..ONE } },
 ];
 
 const FULL: &[Case] = &[
@@ -210,11 +222,14 @@ const FULL: &[Case] = &[
     Case { name: "tight, panic", body: TIGHT, left: Left { panics: 4, ..ONE } },
     Case { name: "shared", body: SHARED, left: Left { crashes: 1, ..NOTHING } },
     Case { name: "stop", body: STOP, left: Left { odd: 2, ..ONE } },
+    Case { name: "loop, told", body: LOOP, left: Left { tells: 2, crashes: 1, ..ONE } },
 ];
 
 /// What some state must have met, or the search has not been where it should.
 const MET: &[&str] = &[
     "asked",
+    "agent.heard",
+    "agent.told",
     "budget",
     "budget.alert",
     "budget.raised",

@@ -45,6 +45,7 @@ const FAIR: Mood = Mood {
     retry: 0,
     person: 300,
     cool: 0,
+    tell: 0,
     file_fail: 0,
     accept: true,
     long: 200,
@@ -64,6 +65,7 @@ const MOODS: &[(&str, Mood)] = &[
     ("crashing", Mood { crash: 60, fail: 50, tool_fail: 50, ..FAIR }),
     ("meddling", Mood { pause: 25, raise: 5, panic: 30, settle: 30, retry: 30, crash: 15, lost: 30, ..FAIR }),
     ("cancelled", Mood { cancel: 15, pause: 10, crash: 15, lost: 30, ..FAIR }),
+    ("told", Mood { tell: 120, unusable: 100, crash: 20, pause: 10, retry: 20, long: 600, ..FAIR }),
     ("lying", Mood { unknown_usage: 200, triple_usage: 30, raise: 10, ..FAIR }),
     (
         "hostile",
@@ -83,6 +85,7 @@ const MOODS: &[(&str, Mood)] = &[
             panic: 15,
             settle: 20,
             retry: 20,
+            tell: 20,
             file_fail: 100,
             ..FAIR
         },

@@ -30,6 +30,8 @@ fn rescues(loader: &mut Loader<'_>, making: &mut Making<'_>) {
         let rescue = &making.drafts[other].task;
         let wrong = if other == index {
             Some("a task cannot stand in for itself".to_owned())
+        } else if making.drafts[other].debate.is_some() {
+            Some("a debate stands in for nobody".to_owned())
         } else if let Some(first) = &rescue.rescues {
             Some(format!("`{text}` stands in for `{first}` already; a task stands in for one"))
         } else if rescue.context.contains(&name) || rescue.after.contains(&name) {
@@ -122,11 +124,12 @@ pub(super) fn output(loader: &mut Loader<'_>, making: &Making<'_>) -> usize {
         unknown(loader, "E0202", "task", text, at, known);
         return 0;
     }
-    let judges: BTreeSet<usize> = making.loops.iter().map(|one| one.judge).collect();
+    let loops = || making.loops.iter().filter(|one| one.debate.is_none());
+    let judges: BTreeSet<usize> = loops().map(|one| one.judge).collect();
     let mut used: BTreeSet<usize> = BTreeSet::new();
     for (index, task) in making.drafts.iter().map(|draft| &draft.task).enumerate() {
         // A judge looks at its loop's tasks; that is no use of their results.
-        let own = making.loops.iter().find(|one| one.judge == index).map(|one| one.body.as_slice()).unwrap_or_default();
+        let own = loops().find(|one| one.judge == index).map(|one| one.body.as_slice()).unwrap_or_default();
         let waits = task.context.iter().chain(&task.after).filter_map(|name| making.draft(name.as_str()));
         used.extend(waits.filter(|other| !own.contains(other)));
     }

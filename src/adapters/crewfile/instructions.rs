@@ -22,8 +22,9 @@ pub(super) fn read(loader: &mut Loader<'_>, making: &mut Making<'_>, index: usiz
     let name = draft.task.name.clone();
     let who = format!("the task `{name}`");
     let table = draft.table;
+    let part = draft.debate.clone();
     let inline = |loader: &mut Loader<'_>, making: &mut Making<'_>, key: &str, fences| {
-        let node = table.get(key).filter(|node| node.text().is_some())?;
+        let node = making.drafts[index].node(key).filter(|node| node.text().is_some())?;
         let template = making.shelf.inline(loader, &format!("tasks.{name}.{key}"), node, fences)?;
         check(loader, &making.shelf, &template, known, &who, &[]);
         Some(template)
@@ -31,7 +32,7 @@ pub(super) fn read(loader: &mut Loader<'_>, making: &mut Making<'_>, index: usiz
     let description = inline(loader, making, "description", Fences::Put);
     let expected = inline(loader, making, "expected_output", Fences::Put);
     let output_file = inline(loader, making, "output_file", Fences::None);
-    if let Some(node) = table.get("output_file")
+    if let Some(node) = making.drafts[index].node("output_file")
         && output_path(loader, making, index, node)
         && output_file.is_some()
     {
@@ -47,7 +48,7 @@ pub(super) fn read(loader: &mut Loader<'_>, making: &mut Making<'_>, index: usiz
     let tells = table.get("prompt").is_some() || table.get("description").is_some();
     let draft = &mut making.drafts[index];
     let agent = matches!(draft.task.who, Who::Agent(_)) && table.get("tool").or(table.get("crew")).is_none();
-    if agent && !tells {
+    if agent && !tells && part.is_none_or(|part| part.closes) {
         let problem = Problem::error("E0404", &draft.at, format!("the task `{name}` tells its agent nothing"));
         loader.report(problem.help("write a `description`, or name a prompt file with `prompt`"));
     } else if !agent && let Some(entry) = table.entry("prompt").or(table.entry("description")) {

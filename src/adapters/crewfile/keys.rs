@@ -1,12 +1,16 @@
 //! Every key of a crew file, as data. Invariant: what is not in these tables is refused; what is in
 //! them and not built yet is refused by name.
 
+mod debate;
 mod front;
 mod habits;
 mod tiers;
+mod triggers;
+pub use debate::DEBATE;
 pub use front::FRONT;
 pub use habits::HABITS;
 pub use tiers::TIERS;
+pub use triggers::{ONLY as TRIGGER_ONLY, TRIGGER};
 
 /// What a key takes.
 #[derive(Clone, Copy, Debug)]
@@ -89,11 +93,10 @@ pub static ROOT: Spec = Spec {
         key("notify", Kind::Table(&NOTIFY), "", "who is told"),
         later("memory", "what outlives a run"),
         later("knowledge", "files that agents search"),
-        later("triggers", "what starts a run"),
+        key("triggers", Kind::Named(&TRIGGER), "", "what starts a run"),
         later("webhooks", "runs started over HTTP"),
         later("defaults", "values for all agents and tasks"),
         later("profiles", "sets of overrides"),
-        later("debate", "agents that argue"),
     ],
 };
 
@@ -323,6 +326,7 @@ pub static TASK: Spec = Spec {
         key("window", Kind::Table(&WINDOW), "", "tail of the results so far"),
         key("review", Kind::Table(&REVIEW), "", "judged by another agent until approved"),
         key("revise", Kind::Table(&REVISE), "", "on the judging task: what it judges"),
+        key("debate", Kind::Table(&DEBATE), "", "agents that argue, round by round"),
         key(
             "approval",
             Kind::Choice(&["never", "before", "after"], &[]),

@@ -3,18 +3,22 @@
 
 use std::collections::BTreeMap;
 
-use super::Loader;
 use super::agents::unknown;
 use super::doc::{Node, Table};
 use super::make::Making;
 use super::problem::{At, Problem};
 use super::prompts::{Site, report};
 use super::scope;
+use super::{Loader, debate};
 use crate::core::crew::{Loop, OnLimit};
 use crate::core::template::{Condition, Ty, Typing};
 
 pub(super) fn read(loader: &mut Loader<'_>, making: &mut Making<'_>) {
+    debate::loops(loader, making);
     for judge in 0..making.drafts.len() {
+        if making.drafts[judge].debate.is_some() {
+            continue;
+        }
         if let Some(revised) = making.drafts[judge].judges {
             let table = making.drafts[judge].table.table("review");
             let at = making.drafts[judge].at.clone();
@@ -73,7 +77,8 @@ fn add(loader: &mut Loader<'_>, making: &mut Making<'_>, judge: usize, revised: 
         Some("review") => OnLimit::Review,
         Some(_) | None => OnLimit::Accept,
     };
-    let made = Loop { body, revised, judge, until: Condition("".into()), max_rounds: rounds, on_limit, per_item };
+    let (until_unread, debate) = (Condition("".into()), None);
+    let made = Loop { body, revised, judge, until: until_unread, max_rounds: rounds, on_limit, per_item, debate };
     making.loops.push(made);
     if let Some(until) = until(loader, making, judge, index, table) {
         making.loops[index].until = until;

@@ -12,7 +12,9 @@ use super::prompts::Shelf;
 use super::source::{below, beside};
 use super::tasks::Draft;
 use super::values::time;
-use super::{Loader, approval, budget, degrade, files, graph, inputs, loops, repeat, scope, tasks, tools};
+use super::{
+    Loader, approval, budget, debate, degrade, files, graph, inputs, loops, repeat, scope, tasks, tools, triggers,
+};
 use crate::core::crew::{Crew, Input, Loop, Notify, OnFailure, SubCrew, ToolDef};
 use crate::core::ids::Name;
 use crate::core::template::{Builder, Fences, Ty};
@@ -78,7 +80,9 @@ fn root(loader: &Loader<'_>, path: &str) -> String {
 
 fn make(loader: &mut Loader<'_>, path: &str, doc: &Table, root: String, top: bool) -> Crew {
     let task_names = tasks::names(doc);
-    let results = task_names.iter().map(String::as_str).chain(["previous", "feedback", "window", "output"]);
+    let voices = debate::voices(doc);
+    let results = task_names.iter().chain(&voices).map(String::as_str);
+    let results = results.chain(["previous", "feedback", "window", "output"]);
     let (inputs, input_types) = inputs::read(loader, doc);
     let mut budget = budget::read(loader, doc, path, top);
     let models = Models::read(loader, doc, budget.allow_unpriced);
@@ -110,8 +114,9 @@ fn make(loader: &mut Loader<'_>, path: &str, doc: &Table, root: String, top: boo
     loops::read(loader, &mut making);
     graph::check(loader, &mut making);
     scope::templates(loader, &mut making);
+    let triggers = triggers::read(loader, &mut making);
     let output = graph::output(loader, &making);
-    finish(loader, making, budget, output)
+    Crew { triggers, ..finish(loader, making, budget, output) }
 }
 
 fn finish(loader: &mut Loader<'_>, making: Making<'_>, budget: crate::core::crew::Budget, output: usize) -> Crew {
@@ -154,6 +159,7 @@ fn finish(loader: &mut Loader<'_>, making: Making<'_>, budget: crate::core::crew
         crews,
         tools,
         notify,
+        triggers: Vec::new(),
         templates: shelf.builder.finish(),
         summaries: loader.sums_up(),
     }

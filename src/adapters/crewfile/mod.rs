@@ -5,6 +5,7 @@ mod agents;
 mod approval;
 mod budget;
 mod checks;
+mod debate;
 mod degrade;
 mod doc;
 mod files;
@@ -29,6 +30,7 @@ mod solo;
 mod source;
 mod tasks;
 mod tools;
+mod triggers;
 mod values;
 mod yaml;
 
@@ -42,8 +44,8 @@ use crate::core::ids::Name;
 use crate::core::money::{Caps, Price};
 
 pub use keys::{
-    AGENT, BUDGET, CREW, DEGRADE, FRONT, GUARDRAIL, INPUT, Key, Kind, MODEL, NODE_BUDGET, NOTIFY, PRICE, PROVIDER,
-    REVIEW, REVISE, ROOT, SUB_CREW, Spec, TASK, TIERS, TOOL, WINDOW,
+    AGENT, BUDGET, CREW, DEBATE, DEGRADE, FRONT, GUARDRAIL, INPUT, Key, Kind, MODEL, NODE_BUDGET, NOTIFY, PRICE,
+    PROVIDER, REVIEW, REVISE, ROOT, SUB_CREW, Spec, TASK, TIERS, TOOL, TRIGGER, WINDOW,
 };
 pub use places::{OutputAt, misplaced};
 pub use problem::{At, Bytes, CODES, Problem, Severity};

@@ -132,6 +132,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("E0210", "A revise loop that cannot run."),
     ("E0211", "A `for_each` that cannot run."),
     ("E0212", "An `on_error` that cannot run."),
+    ("E0213", "A trigger that cannot start a run of its crew."),
+    ("E0214", "A debate that cannot run."),
     ("E0301", "A model has no price, so its calls cannot be held to the budget."),
     ("E0302", "A budget that can never be met."),
     ("E0401", "A prompt file that does not exist."),
@@ -158,6 +160,7 @@ pub const CODES: &[(&str, &str)] = &[
         "W0702",
         "An agent file with YAML front matter names a key, tool or model that Bosun does not have; it is left out.",
     ),
+    ("W0703", "What a crew writes may start it again."),
 ];
 
 #[cfg(test)]

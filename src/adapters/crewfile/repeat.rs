@@ -24,6 +24,10 @@ pub(super) fn read(loader: &mut Loader<'_>, making: &mut Making<'_>) {
             alike(making, index, judged);
             continue;
         }
+        // A debate is not repeated, which was said where it stands.
+        if making.drafts[index].debate.is_some() {
+            continue;
+        }
         let table = making.drafts[index].table;
         let Some(node) = table.get("for_each").filter(|node| node.text().is_some()) else {
             for entry in ONLY.iter().filter_map(|key| table.entry(key)) {

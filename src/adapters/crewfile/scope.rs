@@ -50,6 +50,7 @@ pub(super) fn of(making: &Making<'_>, index: usize) -> BTreeMap<String, Ty> {
         names.insert("feedback".into(), Ty::Result(Box::new(making.drafts[at.judge].ty.clone())));
         names.insert("round".into(), Ty::Number);
     }
+    super::debate::scope(making, index, &mut names);
     if draft.task.rescues.is_some() {
         let mut fields = object(&["step", "class", "message"]);
         if let Ty::Object { fields, .. } = &mut fields {

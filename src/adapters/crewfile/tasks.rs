@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::agents::unknown;
+use super::debate::{self, Part};
 use super::doc::{Entry, Node, Table};
 use super::make::Making;
 use super::models::Layer;
@@ -23,6 +24,8 @@ pub(super) struct Draft<'d> {
     pub table: &'d Table,
     /// Made by `review` of the task at this index.
     pub judges: Option<usize>,
+    /// Made by `debate`.
+    pub debate: Option<Part>,
     /// Type of its result (of one item).
     pub ty: Ty,
     /// Type of `item`, on a `for_each` task.
@@ -42,11 +45,12 @@ impl<'d> Draft<'d> {
         Ty::Result(Box::new(if self.item.is_some() { Ty::List(Box::new(one)) } else { one }))
     }
     pub fn node(&self, key: &str) -> Option<&'d Node> {
-        self.table.get(key).filter(|_| self.judges.is_none())
+        let own = self.judges.is_none() && self.debate.as_ref().is_none_or(|part| part.has(key));
+        self.table.get(key).filter(|_| own)
     }
 }
 
-/// Names of all tasks, those made by `review` included.
+/// Names of all tasks, those made by `review` and `debate` included.
 pub(super) fn names(doc: &Table) -> Vec<String> {
     let mut names = Vec::new();
     for entry in doc.table("tasks").map(|table| table.entries.as_slice()).unwrap_or_default() {
@@ -54,6 +58,7 @@ pub(super) fn names(doc: &Table) -> Vec<String> {
         if entry.node.table().is_some_and(|table| table.get("review").is_some()) {
             names.push(format!("{}_review", entry.key));
         }
+        names.extend(entry.node.table().map(|table| debate::names(&entry.key, table)).unwrap_or_default());
     }
     names
 }
@@ -74,6 +79,10 @@ pub(super) fn read<'d>(loader: &mut Loader<'_>, making: &mut Making<'d>) {
                 problem = problem.also(&input.key_at, "the input");
             }
             loader.report(problem);
+        }
+        if let Some(debate) = table.entry("debate") {
+            debate::read(loader, making, &known, (name, entry, table), debate);
+            continue;
         }
         let draft = task(loader, making, &known, name, entry, table);
         making.drafts.push(draft);
@@ -141,6 +150,7 @@ fn task<'d>(
         at: entry.key_at.clone(),
         table,
         judges: None,
+        debate: None,
         ty,
         item: None,
         item_is_data: false,
@@ -164,7 +174,7 @@ fn approval(loader: &mut Loader<'_>, table: &Table, sub: bool) -> TaskApproval {
 }
 
 /// The tasks that a list names, each once, and where.
-fn others(
+pub(super) fn others(
     loader: &mut Loader<'_>,
     known: &[String],
     table: &Table,
@@ -184,7 +194,7 @@ fn others(
 }
 
 /// The agent's model with what the task states laid over it.
-fn model(
+pub(super) fn model(
     loader: &mut Loader<'_>,
     making: &Making<'_>,
     who: &Who,
@@ -235,7 +245,7 @@ fn who(loader: &mut Loader<'_>, making: &mut Making<'_>, name: &Name, entry: &En
     }
 }
 
-fn agent(loader: &mut Loader<'_>, making: &mut Making<'_>, node: &Node) -> Option<Who> {
+pub(super) fn agent(loader: &mut Loader<'_>, making: &mut Making<'_>, node: &Node) -> Option<Who> {
     let text = node.text()?;
     if let Some(role) = making.agents.get_mut(text) {
         role.used = true;
@@ -331,6 +341,7 @@ fn judge<'d>(loader: &mut Loader<'_>, making: &mut Making<'d>, entry: &Entry, ta
         at: review.key_at.clone(),
         table,
         judges: Some(index),
+        debate: None,
         ty,
         item: None,
         item_is_data: false,

@@ -9,7 +9,7 @@ pub(super) mod read;
 pub(super) mod search;
 #[cfg(test)]
 mod tests;
-mod walk;
+pub(super) mod walk;
 
 use serde_json::{Value, json};
 

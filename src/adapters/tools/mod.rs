@@ -25,6 +25,7 @@ use builtin::{BUILTINS, Builtin};
 pub use command::CommandSpec;
 pub use files::Grant;
 use files::Places;
+pub(crate) use files::walk::Glob;
 pub use http::{HttpSpec, Wrong, placeholders, problems};
 
 /// What a model is told about each builtin, with the builtin's own limits. Pure data.

@@ -192,6 +192,18 @@ fn repeats(task: &Task, items: Items) -> String {
 fn rounds(crew: &Crew, task: &Task, found: &Loop) -> String {
     let (revised, judge) = (&crew.tasks[found.revised].name, &crew.tasks[found.judge].name);
     let most = found.max_rounds;
+    if found.debate.is_some() {
+        let names: Vec<&str> = found.body.iter().map(|index| crew.tasks[*index].name.as_str()).collect();
+        let rounds = count(u64::from(most), "round");
+        return match judge == &task.name {
+            true if found.takes_all_rounds() => format!("debate of {}, {rounds}", names.join(", ")),
+            true => {
+                let until = excerpt(&found.until.0, CONDITION);
+                format!("debate of {} until {until}, at most {rounds}", names.join(", "))
+            }
+            false => format!("at most {rounds} with {judge}"),
+        };
+    }
     if judge != &task.name {
         return format!("at most {} with {judge}", count(u64::from(most), "round"));
     }

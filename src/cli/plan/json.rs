@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Planned, graph, people};
 use crate::cli::fit;
-use crate::core::crew::{Crew, Who};
+use crate::core::crew::{Crew, Trigger, TriggerSource, Who};
 use crate::core::estimate::{Estimate, Items, Money, Range, Spend, TaskEstimate};
 use crate::core::money::Caps;
 
@@ -33,11 +33,24 @@ pub fn plan(planned: &Planned) -> Value {
         },
         "to_fit_worst": enough(made.total.worst),
         "pauses": pause,
+        "triggers": crew.triggers.iter().map(trigger).collect::<Vec<_>>(),
         "inputs_missing": lacking,
         "people": people::places(crew),
         "notes": planned.notes,
         "sent": false,
     })
+}
+
+fn trigger(trigger: &Trigger) -> Value {
+    let source = match &trigger.source {
+        TriggerSource::Watch { path, glob, settle_ms } => {
+            json!({"kind": "watch", "path": path, "glob": glob, "settle_ms": settle_ms})
+        }
+        TriggerSource::Cron { schedule, timezone, catch_up } => {
+            json!({"kind": "cron", "schedule": schedule, "timezone": timezone, "catch_up": catch_up})
+        }
+    };
+    json!({"name": trigger.name, "source": source, "max_parallel": trigger.max_parallel})
 }
 
 fn degrade(crew: &Crew) -> Vec<String> {

@@ -136,13 +136,7 @@ fn task(tally: &Tally, event: &TaskEvent, verdict: Option<&str>) -> Option<Said>
         TaskEvent::Retried { step, by, .. } => Said::new("again", Tone::Dim, format!("{step} by {}", clean(by))),
         TaskEvent::Finished { step, result, .. } => finished(tally, step, result, verdict),
         TaskEvent::RoundDecided { judge, round, outcome } => {
-            let outcome = match outcome {
-                RoundOutcome::Again => "again",
-                RoundOutcome::Approved => "approved",
-                RoundOutcome::Accepted => "limit reached, the last result stands unapproved",
-                RoundOutcome::Failed => "limit reached, failed",
-                RoundOutcome::Review => "limit reached, a person decides",
-            };
+            let outcome = round_outcome(*outcome, is_debate(tally, judge));
             Said::new("round", Tone::Dim, format!("{round} of {}: {outcome}", judge.with_round(None)))
         }
         TaskEvent::Delegated { step, from, .. } => {
@@ -172,8 +166,35 @@ fn task(tally: &Tally, event: &TaskEvent, verdict: Option<&str>) -> Option<Said>
         TaskEvent::Accepted { step, attempt, by, .. } => {
             Said::new("accepted", Tone::Dim, format!("{step}: the answer of attempt {attempt}, by {}", clean(by)))
         }
+        TaskEvent::Told { agent, by, .. } => {
+            let words = verdict.unwrap_or_default();
+            Said::new("told", Tone::Strong, format!("{agent} by {}: {words}", clean(by)))
+        }
+        TaskEvent::Heard { step, agent, answered, .. } => {
+            let more = if *answered { ": it had answered, and takes one more turn" } else { "" };
+            Said::new("heard", Tone::Dim, format!("{step} {agent}{more}"))
+        }
         TaskEvent::Woken { .. } | TaskEvent::Concluding { .. } => return None,
     })
+}
+
+fn round_outcome(outcome: RoundOutcome, debate: bool) -> &'static str {
+    match outcome {
+        RoundOutcome::Approved if debate => "the debate is over",
+        RoundOutcome::Accepted if debate => "limit reached, the debate is over",
+        RoundOutcome::Again => "again",
+        RoundOutcome::Approved => "approved",
+        RoundOutcome::Accepted => "limit reached, the last result stands unapproved",
+        RoundOutcome::Failed => "limit reached, failed",
+        RoundOutcome::Review => "limit reached, a person decides",
+    }
+}
+
+/// Is it the last to speak in a debate?
+fn is_debate(tally: &Tally, judge: &Step) -> bool {
+    let crew = tally.crew.as_ref().and_then(|crew| crew.of_scope(&judge.parent()?));
+    let (Some(crew), Some(last)) = (crew, judge.last()) else { return false };
+    crew.loops.iter().any(|looped| looped.debate.is_some() && crew.tasks[looped.judge].name == last.name)
 }
 
 fn finished(tally: &Tally, step: &Step, result: &TaskResult, verdict: Option<&str>) -> Said {

@@ -18,6 +18,7 @@ use super::tally::Tally;
 use crate::actors::streams::Writing;
 use crate::actors::throttle::{NearLimit, Waiting};
 use crate::core::chain::Hash;
+use crate::core::chat::Message;
 use crate::core::crew::Crew;
 use crate::core::event::{Event, TaskEvent};
 use crate::core::ids::{BlobId, RunId, Seq};
@@ -25,7 +26,7 @@ use crate::core::machine::Texts;
 use crate::core::run::Entry;
 
 pub use lines::{Said, asks, said};
-use region::Region;
+pub use region::Region;
 use waits::Waits;
 
 /// How a run shows itself.
@@ -215,7 +216,7 @@ impl Drop for Progress {
 }
 
 /// The last lines of a run.
-fn last_lines(tally: &Tally, end: Option<&ends::End>, head: Option<&Hash>) -> Vec<String> {
+pub fn last_lines(tally: &Tally, end: Option<&ends::End>, head: Option<&Hash>) -> Vec<String> {
     let started = tally.started.as_deref();
     let crew = started.map(|started| clean(&started.crew)).unwrap_or_default();
     let offline = if started.is_some_and(|started| started.offline) { " [offline]" } else { "" };
@@ -243,6 +244,9 @@ fn last_lines(tally: &Tally, end: Option<&ends::End>, head: Option<&Hash>) -> Ve
             lines.push("nothing paid for is repeated".to_owned());
         }
     }
+    for (agent, messages) in &tally.unheard {
+        lines.push(format!("{agent} has not heard {}", count(*messages, "message")));
+    }
     if let Some(head) = head {
         lines.push(format!("head {}", BlobId(*head)));
     }
@@ -269,8 +273,12 @@ pub fn json_line(run: &RunId, seq: Seq, at_ms: u64, payload: &[u8]) -> String {
     }
 }
 
-/// What a typed result says of itself, if it says `verdict`.
+/// What a typed result says of itself, if it says `verdict`; of a message, what was said.
 pub fn verdict(texts: &dyn Texts, event: &Event) -> Option<String> {
+    if let Event::Task(TaskEvent::Told { message, .. }) = event {
+        let text = texts.text(&message.message).ok()?;
+        return Some(screen::excerpt(Message::decode(&text).ok()?.content(), 120));
+    }
     let Event::Task(TaskEvent::Finished { result, .. }) = event else { return None };
     let text = texts.text(result.text.as_ref().filter(|_| result.typed)?).ok()?;
     let value: serde_json::Value = serde_json::from_str(&text).ok()?;

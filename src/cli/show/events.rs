@@ -12,7 +12,7 @@ use crate::cli::progress;
 use crate::cli::screen::{cap, caps, clean, clock, count, excerpt, rfc3339, span, tokens, usd, width};
 use crate::core::event::{
     AlertAt, Answered, CallEvent, Decision, Event, Held, InterruptEvent, LedgerEvent, ParkCause, PauseCause,
-    RateLimited, RunEvent, TaskEvent, TaskResult, ToolEvent, Work,
+    RateLimited, Replaced, RunEvent, TaskEvent, TaskResult, ToolEvent, Work,
 };
 use crate::core::ids::Seq;
 use crate::core::interrupt;
@@ -48,7 +48,9 @@ pub(super) fn print(context: &Context, store: Arc<dyn Store>, row: RunRow, args:
 /// One entry in at most `columns`, unless its step alone is wider.
 fn line(entry: &Entry, time: &str, verdict: Option<&str>, columns: usize) -> String {
     let (place, mut facts) = facts(&entry.event);
-    if let Some(verdict) = verdict {
+    if let (Some(words), Event::Task(TaskEvent::Told { .. })) = (verdict, &entry.event) {
+        facts.push(words.to_owned());
+    } else if let Some(verdict) = verdict {
         facts.insert(facts.len().min(1), format!("verdict={verdict}"));
     }
     let head = format!("{:>5} {time} {:<19} {place}", entry.seq, entry.event.kind());
@@ -202,14 +204,7 @@ fn task(event: &TaskEvent) -> (String, Vec<String>) {
         TaskEvent::FileFailed { step, path, message: why } => (step.to_string(), vec![clean(path), message(why)]),
         TaskEvent::Crashed { step, agent, message: why } => (step.to_string(), vec![agent.to_string(), message(why)]),
         TaskEvent::Woken { step, agent } => (step.to_string(), vec![agent.to_string()]),
-        TaskEvent::Shrunk { step, replaced, dropped, .. } => {
-            let gone = dropped.map(|(from, to)| format!("messages {from} to {to} left out"));
-            let shorter = match replaced.len() as u64 {
-                0 => String::new(),
-                n => format!("{} shortened", count(n, "message")),
-            };
-            (step.to_string(), std::iter::once(shorter).chain(gone).collect())
-        }
+        TaskEvent::Shrunk { step, replaced, dropped, .. } => (step.to_string(), shrunk(replaced, *dropped)),
         TaskEvent::Cooling { step, model, until_ms, .. } => {
             let until = match until_ms {
                 &u64::MAX => "until a trial call has ended".to_owned(),
@@ -226,9 +221,23 @@ fn task(event: &TaskEvent) -> (String, Vec<String>) {
         TaskEvent::Summarised { step, dropped: (from, to), .. } => {
             (step.to_string(), vec![format!("one message for {from} to {to}")])
         }
+        TaskEvent::Told { agent, by, .. } => (agent.to_string(), vec![format!("by {}", clean(by))]),
+        TaskEvent::Heard { step, agent, answered, .. } => {
+            let more = if *answered { "one more turn" } else { "" };
+            (step.to_string(), vec![agent.to_string(), more.to_owned()])
+        }
         TaskEvent::Concluding { step, agent, .. } => (step.to_string(), vec![agent.to_string()]),
     };
     (step, facts)
+}
+
+fn shrunk(replaced: &[Replaced], dropped: Option<(u32, u32)>) -> Vec<String> {
+    let gone = dropped.map(|(from, to)| format!("messages {from} to {to} left out"));
+    let shorter = match replaced.len() as u64 {
+        0 => String::new(),
+        n => format!("{} shortened", count(n, "message")),
+    };
+    std::iter::once(shorter).chain(gone).collect()
 }
 
 fn used(usage: &Usage) -> String {

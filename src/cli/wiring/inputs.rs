@@ -30,6 +30,8 @@ pub struct Ready {
     pub key: Option<String>,
     /// Running time that a resume adds to the deadline.
     pub more_time: Duration,
+    /// The run exists: its journal says what it is.
+    pub taken_up: bool,
 }
 
 impl Ready {
@@ -108,7 +110,7 @@ pub fn bind(
         let text = crewfile::shown(&loaded, &wrong, false);
         return Err(Failure::new(Exit::Crew, text.trim_end()).hint("nothing was sent"));
     }
-    Ok(Ready { crew, loaded, file, inputs, secrets, overrides, key: None, more_time: Duration::ZERO })
+    Ok(Ready { crew, loaded, file, inputs, secrets, overrides, key: None, more_time: Duration::ZERO, taken_up: false })
 }
 
 /// A path as the run knows it: relative to the root if it is inside, else absolute. The same on resume,
@@ -141,5 +143,6 @@ pub fn pinned(project: &Project, store: &dyn Store, started: &Started, env: &Env
         overrides: started.overrides.clone(),
         key: started.key.clone(),
         more_time: Duration::ZERO,
+        taken_up: true,
     })
 }

@@ -192,8 +192,8 @@ impl Engine {
         if let Some(watcher) = &watcher {
             let _ = watcher.send(entry);
         }
-        let (crew, opening) = (ready.crew, Decided::default());
-        let launch = Launch { id: id.clone(), epoch, crew, rows, opening, time_left };
+        let (crew, opening, told) = (ready.crew, Decided::default(), Vec::new());
+        let launch = Launch { id: id.clone(), epoch, crew, rows, opening, told, time_left };
         self.launch(launch, ports, watcher).await
     }
 
@@ -238,10 +238,11 @@ impl Engine {
             if cancel.is_none() {
                 decisions(&*self.store, run, &inbox, &mut opening)?;
             }
-            let launch = Launch { id: run.clone(), epoch, crew: ready.crew, rows, opening, time_left };
+            let told = inbox.iter().filter(|row| row.kind == "tell").cloned().collect();
+            let launch = Launch { id: run.clone(), epoch, crew: ready.crew, rows, opening, told, time_left };
             let live = self.launch(launch, ports, watcher).await?;
             // What this bosun does not know is left for one that does.
-            let known = |kind: &str| ["pause", "cancel", "settle"].contains(&kind) || kind.starts_with(RULING);
+            let known = |kind: &str| ["pause", "cancel", "settle", "tell"].contains(&kind) || kind.starts_with(RULING);
             for row in inbox.iter().filter(|row| known(&row.kind)) {
                 crash_point!(crash, "inbox_opened");
                 self.store.inbox_done(run, row.id)?;

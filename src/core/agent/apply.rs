@@ -43,6 +43,7 @@ impl Agent {
                 let (base, told) = (job.base, variation.prompt.or(job.user));
                 self.tell_anew(base, told);
                 self.memory.extend(variation.note);
+                self.hear_again();
             }
             TaskEvent::NeedsReview { step, .. } => {
                 self.job_of(step).into_iter().for_each(|job| job.phase = Phase::Review);
@@ -88,6 +89,8 @@ impl Agent {
             TaskEvent::Woken { step, .. } => {
                 self.job_of(step).into_iter().for_each(Job::woken);
             }
+            TaskEvent::Told { message, .. } => self.told.push(*message),
+            TaskEvent::Heard { with, answered, .. } => self.heard(*with, *answered),
             TaskEvent::FannedOut { .. } | TaskEvent::CrewStarted { .. } | TaskEvent::Skipped { .. } => {}
             TaskEvent::RoundDecided { .. } | TaskEvent::Delegated { .. } | TaskEvent::Parked { .. } => {}
             TaskEvent::FileWritten { .. } | TaskEvent::FileFailed { .. } | TaskEvent::Crashed { .. } => {}
@@ -111,6 +114,7 @@ impl Agent {
         }
         let (base, told) = (job.base, job.user);
         self.tell_anew(base, told);
+        self.hear_again();
         self.known = None;
     }
 

@@ -44,6 +44,8 @@ impl Job {
             unknown_effect: false,
             seen: BTreeMap::new(),
             looped: false,
+            heard: Vec::new(),
+            standing: None,
             used: BTreeMap::new(),
             spent: Amount::default(),
         }

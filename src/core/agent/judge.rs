@@ -47,6 +47,7 @@ impl Agent {
             return unusable("the answer was empty");
         }
         match self.accept(spec, content) {
+            Ok(_) if self.goes_on(job, spec) => self.hear(world, job, spec, true),
             Ok((text, typed)) => Ok(self.with_result(world, job, spec, text, typed)),
             Err((class, why)) => {
                 // On the conclusion of a turn limit or a loop, that is the class people look for.
@@ -65,7 +66,7 @@ impl Agent {
     }
 
     /// The result's text, and whether it is typed; or why the answer cannot be used.
-    fn accept(&self, spec: &Spec, content: &str) -> Result<(String, bool), (ErrorClass, String)> {
+    pub(super) fn accept(&self, spec: &Spec, content: &str) -> Result<(String, bool), (ErrorClass, String)> {
         let (text, value) = match &spec.schema {
             None => (content.to_owned(), None),
             Some(schema) => {

@@ -84,7 +84,7 @@ impl Agent {
         let last = self.memory.len().saturating_sub(1);
         let turns = (job.base + 1 < last).then_some((job.base + 1, last));
         let earlier = (job.base > 1).then_some((1, job.base));
-        let Some((from, to)) = turns.or(earlier) else {
+        let Some((from, to)) = turns.or(earlier).or(self.unheard(job)) else {
             return self.over_budget(job, "the budget cannot pay for the ending of the task");
         };
         let (step, agent, dropped) = (job.step.clone(), self.who.clone(), Some((from as u32, to as u32)));

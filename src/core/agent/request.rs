@@ -46,7 +46,10 @@ impl Agent {
             }
             Phase::Accepted { answer } => self.accepted(world, job, &spec, *answer).map(Decision::Record),
             Phase::Failed(trouble) => self.after_trouble(job, &spec, trouble).map(Decision::Record),
-            Phase::OverBudget { message } => Ok(Decision::Record(self.over_budget(job, message))),
+            Phase::OverBudget { message } => {
+                let stands = self.stands(world, job, &spec)?;
+                Ok(Decision::Record(stands.unwrap_or_else(|| self.over_budget(job, message))))
+            }
             Phase::ToolTask { tool, arguments, state } => {
                 self.tool_task(world, job, &spec, tool, arguments, state).map(Decision::Record)
             }
@@ -70,6 +73,9 @@ impl Agent {
         }
         // No budget for more: first without tools, then with nothing but its task, then not at all.
         let broke = job.finishing > job.eased;
+        if broke && let Some(decided) = self.stands(world, job, spec)? {
+            return Ok(Decision::Record(decided));
+        }
         if broke && (job.concluding || !self.offers_tools(spec)) {
             return Ok(Decision::Record(self.to_the_bone(job)));
         }
@@ -81,6 +87,9 @@ impl Agent {
             let (step, agent) = (job.step.clone(), self.who.clone());
             decided.events.push(Event::Task(TaskEvent::Concluding { step, agent, note }));
             return Ok(Decision::Record(decided));
+        }
+        if self.is_told(job) {
+            return self.hear(world, job, spec, false).map(Decision::Record);
         }
         if let Some(decided) = self.make_fit(world, job, spec, role, &model)? {
             return Ok(Decision::Record(decided));

@@ -44,6 +44,19 @@ pub struct Loop {
     pub on_limit: OnLimit,
     /// The body's tasks repeat over the same items: one loop per item.
     pub per_item: bool,
+    /// Its tasks argue, each with what the others said last, and all go on from their own turns: the task
+    /// whose result is the debate's, the judge of it or the last who speaks.
+    pub debate: Option<usize>,
+}
+
+impl Loop {
+    /// The `until` of a debate that states none: it takes all its rounds.
+    pub fn all_rounds(max_rounds: u32) -> String {
+        format!("round >= {max_rounds}")
+    }
+    pub fn takes_all_rounds(&self) -> bool {
+        self.debate.is_some() && *self.until.0 == *Loop::all_rounds(self.max_rounds)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

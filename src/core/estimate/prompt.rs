@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 #[cfg(test)]
 use crate::core::builtin;
-use crate::core::crew::{self, Crew, Over, Task, TaskPrompt, Who};
+use crate::core::crew::{self, Crew, Loop, Over, Task, TaskPrompt, Who};
 use crate::core::ids::Name;
 use crate::core::template::{Scope, TemplateName, Templates};
 
@@ -66,7 +66,9 @@ impl Longest {
         if let Some(window) = task.repeat.as_ref().and_then(|repeat| repeat.window) {
             size = size.plus(Size { most: window.saturating_add(FENCE), likely: window });
         }
-        if task.in_loop.is_some() {
+        if let Some(looped) = debate(crew, index) {
+            size = size.plus(sizes.voices(looped, output));
+        } else if task.in_loop.is_some() {
             // `previous`, `feedback` and the words around them.
             let judge = task.in_loop.map_or(0, |at| sizes.output_of(&crew.tasks[crew.loops[at].judge]));
             let both = output.saturating_add(judge);
@@ -106,6 +108,12 @@ impl Longest {
     }
 }
 
+/// The debate that a task speaks in or closes.
+fn debate(crew: &Crew, index: usize) -> Option<&Loop> {
+    let part = |looped: &&Loop| looped.debate == Some(index) || looped.body.contains(&index);
+    crew.loops.iter().filter(|looped| looped.debate.is_some()).find(part)
+}
+
 /// Bytes of a token of text that another model wrote, at most; what is longer takes free money first.
 pub const BYTES_PER_TOKEN: u64 = 5;
 
@@ -126,7 +134,8 @@ pub fn ending(crew: &Arc<Crew>, index: usize, role: &crew::Agent, inputs: &BTree
     let window = window.saturating_mul(BYTES_PER_TOKEN).saturating_add(FENCE);
     // A longer prompt is made to fit, or not sent at all.
     let most = role.context_tokens.min(role.max_prompt_tokens.unwrap_or(u64::MAX)).saturating_mul(BYTES_PER_TOKEN);
-    let words = size.most.saturating_add(context).saturating_add(window).min(most);
+    let said = debate(crew, index).map_or(0, |looped| sizes.voices(looped, 0).most);
+    let words = size.most.saturating_add(context).saturating_add(said).saturating_add(window).min(most);
     // The schema in the prompt and beside it, the conclusion or what was wrong with the last answer.
     let schema = task.schema.as_ref().map_or(0, |schema| schema.json().to_string().len() as u64);
     let notes = 2_000 + 8 * OVERHEAD;
@@ -279,6 +288,15 @@ impl Sizes<'_> {
         let items = super::step::most_items(task);
         let most = one.saturating_mul(self.per_token).saturating_add(FENCE).saturating_mul(items);
         Size { most, likely: (one / 4).saturating_mul(items.min(20)) }
+    }
+
+    /// What the others of a debate said last, and the words around it; for templates that print it `own` too.
+    fn voices(&self, looped: &Loop, own: u64) -> Size {
+        let others = looped.body.iter().filter(|speaker| **speaker != self.index);
+        let said = others.map(|speaker| self.result(&self.crew.tasks[*speaker].name)).fold(Size::default(), Size::plus);
+        let names: u64 =
+            looped.body.iter().map(|speaker| 2 * self.crew.tasks[*speaker].name.as_str().len() as u64).sum();
+        said.plus(Size { most: own.saturating_mul(2).saturating_add(FENCE), likely: 0 }).plus(Size::text(1_000 + names))
     }
 
     /// Tokens of one result of a task, at most; of its `on_error` task where that one's is longer.

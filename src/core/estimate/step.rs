@@ -48,7 +48,9 @@ pub(super) fn task(crew: &Arc<Crew>, index: usize, inputs: &Inputs) -> TaskEstim
         Some(Items::AtMost(n)) => (n.div_ceil(2), n),
     };
     // Half of what is judged is approved at once: two rounds are what one sees.
-    let expected_rounds = if task.rescues.is_some() { 0 } else { u64::from(rounds.min(2)) };
+    let all = task.in_loop.is_some_and(|at| crew.loops[at].takes_all_rounds());
+    let usual = if all { rounds } else { rounds.min(2) };
+    let expected_rounds = if task.rescues.is_some() { 0 } else { u64::from(usual) };
     // For agents, the rounds of the worst case are in its prompts already.
     let worst_rounds = if matches!(task.who, Who::Agent(_)) { 1 } else { u64::from(rounds) };
     made.range = Range {

@@ -52,6 +52,8 @@ impl Event {
                 TaskEvent::Cooling { .. } => "task.cooling",
                 TaskEvent::Cooled { .. } => "task.cooled",
                 TaskEvent::Accepted { .. } => "task.accepted",
+                TaskEvent::Told { .. } => "agent.told",
+                TaskEvent::Heard { .. } => "agent.heard",
             },
             Event::Call(event) => match event {
                 CallEvent::Held(_) => "call.held",
@@ -118,7 +120,7 @@ impl Event {
         }
         match kind.split_once('.').map(|(family, _)| family) {
             Some("run") => read(kind, payload).map(Event::Run),
-            Some("task") => read(kind, payload).map(Event::Task),
+            Some("task" | "agent") => read(kind, payload).map(Event::Task),
             Some("call") => read(kind, payload).map(Event::Call),
             Some("tool") => read(kind, payload).map(Event::Tool),
             Some("interrupt") => read(kind, payload).map(Event::Interrupt),

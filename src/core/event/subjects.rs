@@ -78,6 +78,9 @@ impl TaskEvent {
             TaskEvent::Summarising { agent: who, .. } | TaskEvent::Summarised { agent: who, .. } => vec![agent(who)],
             TaskEvent::Cooling { agent: who, .. } | TaskEvent::Cooled { agent: who, .. } => vec![agent(who)],
             TaskEvent::Accepted { step, agent: who, .. } => vec![plan(step), agent(who)],
+            // Whether it is at work is the coordinator's to know, and an agent that is not up is raised by it.
+            TaskEvent::Told { agent: who, .. } => vec![Subject::Plan(who.scope.clone()), agent(who)],
+            TaskEvent::Heard { agent: who, .. } => vec![agent(who)],
             TaskEvent::NeedsReview { step, agent: who, .. } => {
                 and_ledger(std::iter::once(plan(step)).chain(who.as_ref().map(agent)).collect())
             }
@@ -172,12 +175,13 @@ impl Event {
                 TaskEvent::FileWritten { .. } | TaskEvent::FileFailed { .. } | TaskEvent::Retried { .. } => true,
                 TaskEvent::Cooling { .. } | TaskEvent::Cooled { .. } => true,
                 TaskEvent::Crashed { .. } | TaskEvent::Woken { .. } | TaskEvent::Accepted { .. } => true,
+                TaskEvent::Told { .. } => true,
                 TaskEvent::FannedOut { .. } | TaskEvent::Assigned { .. } | TaskEvent::CrewStarted { .. } => false,
                 TaskEvent::Skipped { .. } | TaskEvent::AttemptFailed { .. } | TaskEvent::NeedsReview { .. } => false,
                 TaskEvent::Finished { .. } | TaskEvent::RoundDecided { .. } | TaskEvent::Delegated { .. } => false,
                 TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } => false,
                 TaskEvent::Parked { .. } | TaskEvent::Shrunk { .. } | TaskEvent::Concluding { .. } => false,
-                TaskEvent::FellBack { .. } => false,
+                TaskEvent::FellBack { .. } | TaskEvent::Heard { .. } => false,
                 TaskEvent::Summarising { .. } | TaskEvent::Summarised { .. } => false,
             },
             Event::Call(event) => match event {

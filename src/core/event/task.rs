@@ -117,6 +117,14 @@ pub enum TaskEvent {
     /// The next call is the last: tools are off and the agent is asked to answer with what it has.
     #[serde(rename = "task.concluding")]
     Concluding { step: Step, agent: AgentRef, note: Msg },
+    /// Outside: a person says something to an agent, at work or not. `id` is the command's in the run's
+    /// inbox, so that one that is taken up twice is recorded once.
+    #[serde(rename = "agent.told")]
+    Told { agent: AgentRef, message: Msg, by: String, id: u64 },
+    /// What it was told enters its memory, as the message `with`. `answered`: behind an answer that would
+    /// have been the result; the agent takes one more turn.
+    #[serde(rename = "agent.heard")]
+    Heard { step: Step, agent: AgentRef, with: Msg, answered: bool },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

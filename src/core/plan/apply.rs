@@ -151,6 +151,7 @@ impl Plan {
             TaskEvent::AttemptFailed { .. } | TaskEvent::Woken { .. } | TaskEvent::FellBack { .. } => {}
             TaskEvent::Cooling { .. } | TaskEvent::Cooled { .. } | TaskEvent::Shrunk { .. } => {}
             TaskEvent::Summarising { .. } | TaskEvent::Summarised { .. } | TaskEvent::Concluding { .. } => {}
+            TaskEvent::Told { .. } | TaskEvent::Heard { .. } => {}
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use super::prompt::NoPrompt;
 use super::*;
-use crate::core::crew::{MemoryScope, OnLimit, Repeat, Who};
+use crate::core::crew::{OnLimit, Repeat, Who};
 use crate::core::event::{Event, RoundOutcome, RunEnd, RunEvent, TaskError, TaskEvent, TaskStatus, Work};
 use crate::core::machine::{Decided, Refusal, World};
 use crate::core::money::Amount;
@@ -105,20 +105,6 @@ impl Plan {
         let agent = self.free_agent(name, unit);
         decided.events.push(self.assigned(step, agent, work));
         Ok(decided)
-    }
-
-    /// The actor of a unit: the one of its last round, else the lowest number that is free.
-    fn free_agent(&self, name: &Name, unit: &Unit) -> AgentRef {
-        if let Some(agent) = &unit.agent {
-            return agent.clone();
-        }
-        if self.crew.agents.get(name).is_some_and(|role| role.memory == MemoryScope::Run) {
-            return AgentRef { scope: self.state.scope.clone(), name: name.clone(), number: 1 };
-        }
-        let none = BTreeSet::new();
-        let busy = self.state.busy.get(name).unwrap_or(&none);
-        let number = (1..).find(|number| !busy.contains(number)).unwrap_or(1);
-        AgentRef { scope: self.state.scope.clone(), name: name.clone(), number }
     }
 
     fn start_child(&self, world: World<'_>, address: &Step, unit: &Unit) -> Result<Decided, NoPrompt> {
@@ -296,7 +282,7 @@ impl Plan {
         Decided { events: events.collect(), blobs: Vec::new() }
     }
 
-    fn counts(&self, unit: &Unit) -> bool {
+    pub(in crate::core) fn counts(&self, unit: &Unit) -> bool {
         let idle_rescue = unit.task.is_some_and(|index| self.crew.tasks[index as usize].rescues.is_some())
             && matches!(unit.phase, Phase::Waiting);
         // One that is being stood in for ends with the task that stands in.

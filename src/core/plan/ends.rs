@@ -19,7 +19,9 @@ impl Plan {
         let whole = !matches!(unit.kind, Kind::Item { .. });
         self.state.full.remove(&address);
         self.state.refused.remove(&address);
-        let broke = result.status == TaskStatus::OverBudget && self.state.finishing;
+        let argues = task.is_some_and(|index| self.crew.tasks[index].optional && self.debate_of(index).is_some());
+        let broke = result.status == TaskStatus::OverBudget && self.state.finishing
+            || result.status == TaskStatus::Failed && argues;
         if let Some(judge) = self.loop_of(&address).filter(|_| looped && broke && unit_round(&self.state, &address) > 1)
         {
             return self.last_round_stands(&judge, &address, result);
@@ -199,7 +201,7 @@ impl Plan {
                 return Some(format!("`{name}` ended {}", result.status.as_str()));
             }
         }
-        None
+        self.has_heard_nobody(index).then(|| "nobody has said anything in the debate".to_owned())
     }
 
     /// The unit whose result stands for task `other` in the eyes of `unit`: its own item where both

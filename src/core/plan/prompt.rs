@@ -63,6 +63,7 @@ impl Plan {
             scope.none("feedback");
             scope.none("round");
         }
+        self.put_voices(world, &mut scope, index)?;
         Ok(scope)
     }
 
@@ -172,7 +173,9 @@ impl Plan {
     pub(super) fn round_scope(&self, world: World<'_>, judge: &Step) -> Result<Scope, MissingText> {
         let Some(unit) = self.unit(judge) else { return Ok(Scope::default()) };
         let mut scope = self.scope_of(world, unit)?;
-        for address in self.body(judge) {
+        // Whoever debates is known by the agent's name, which the scope of a unit has.
+        let debate = unit.task.is_some_and(|task| self.debate_of(task as usize).is_some());
+        for address in self.body(judge).into_iter().filter(|_| !debate) {
             let result = self.unit(&address).and_then(|unit| unit.result.as_ref());
             let name = address.last().map(|segment| segment.name.to_string()).unwrap_or_default();
             let Some(view) = view(world, result)? else { continue };
@@ -204,8 +207,9 @@ impl Plan {
         let user = match (&unit.kind, unit.task.map(|index| &self.crew.tasks[index as usize])) {
             (Kind::Child(child), _) => self.delegated_prompt(world, child, scope)?,
             (_, Some(task)) => {
-                let user = self.task_prompt(unit, task, task.prompt.as_ref(), &scope)?;
-                told = self.told_later(unit, task, task.model.as_ref().unwrap_or(&role.model), scope)?;
+                let user = self.task_prompt(world, unit, task.prompt.as_ref(), &scope)?;
+                let own = task.model.as_ref().unwrap_or(&role.model);
+                told = self.told_later(world, unit, (task, own), scope)?;
                 user
             }
             (_, None) => return Err(NoPrompt::Wrong("a unit without a task is a child".into())),
@@ -222,16 +226,16 @@ impl Plan {
     /// what the first attempt sees.
     fn told_later(
         &self,
+        world: World<'_>,
         unit: &Unit,
-        task: &Task,
-        own: &crew::Model,
+        (task, own): (&Task, &crew::Model),
         mut scope: Scope,
     ) -> Result<Vec<(u32, String)>, NoPrompt> {
         let mut out = Vec::new();
         for (attempt, entry) in crew::retries(&task.retry, own) {
             let Some(prompt) = &entry.prompt else { continue };
             scope.json("attempt", serde_json::Value::from(attempt));
-            out.push((attempt, self.task_prompt(unit, task, Some(prompt), &scope)?));
+            out.push((attempt, self.task_prompt(world, unit, Some(prompt), &scope)?));
         }
         Ok(out)
     }
@@ -247,11 +251,13 @@ impl Plan {
 
     fn task_prompt(
         &self,
+        world: World<'_>,
         unit: &Unit,
-        task: &Task,
         prompt: Option<&TaskPrompt>,
         scope: &Scope,
     ) -> Result<String, NoPrompt> {
+        let index = unit.task.ok_or_else(|| NoPrompt::Wrong("a unit without a task is a child".into()))? as usize;
+        let task = &self.crew.tasks[index];
         let template = match prompt {
             Some(TaskPrompt::Fixed(template)) => template.clone(),
             Some(TaskPrompt::Chosen(path)) => self.chosen_prompt(path, scope)?,
@@ -263,7 +269,10 @@ impl Plan {
         // From the second round on the revised task's agent still has its task before it: it is told
         // what to change, unless its own prompt has words for that.
         let again = self.is_revised(unit);
-        if again && !names.contains("feedback") {
+        let debate = self.debate_words(world, index, names)?;
+        if again && debate.is_some() {
+            // Its task stands in its turns: what is new is what the others said.
+        } else if again && self.debate_of(index).is_none() && !names.contains("feedback") {
             parts.push(templates.builtin("revise", scope));
         } else {
             parts.push(templates.render(&template, scope)?);
@@ -272,12 +281,14 @@ impl Plan {
             if let Some(window) = scope.plain("window").filter(|text| !text.is_empty() && !names.contains("window")) {
                 parts.push(fence("window", &window));
             }
-            for name in task.context.iter().filter(|name| !names.contains(name.as_str())) {
+            let spoken = |name: &Name| self.is_voice(index, name);
+            for name in task.context.iter().filter(|name| !names.contains(name.as_str()) && !spoken(name)) {
                 if let Some(text) = scope.plain(name.as_str()) {
                     parts.push(fence(name.as_str(), &text));
                 }
             }
         }
+        parts.extend(debate);
         if let Some(expected) = &task.expected_output {
             parts.push(templates.render(expected, scope)?);
         }
@@ -289,11 +300,12 @@ impl Plan {
         Ok(parts.iter().map(|part| part.trim()).collect::<Vec<_>>().join("\n\n"))
     }
 
-    /// In a later round the task that is revised goes on from its turns. The judge, and whoever works
+    /// In a later round the task that is revised goes on from its turns, and whoever debates. The judge, and whoever works
     /// between the two, begin anew: they are told of the round's results, not of their own last one.
     fn is_revised(&self, unit: &Unit) -> bool {
         let Some(index) = unit.task.map(|index| index as usize).filter(|_| unit.round > 1) else { return false };
-        self.crew.tasks[index].in_loop.is_some_and(|looped| self.crew.loops[looped].revised == index)
+        let looped = self.crew.tasks[index].in_loop.map(|looped| &self.crew.loops[looped]);
+        looped.is_some_and(|looped| looped.revised == index || looped.debate.is_some())
     }
 
     fn chosen_prompt(&self, path: &TemplateName, scope: &Scope) -> Result<TemplateName, NoPrompt> {

@@ -55,6 +55,19 @@ impl Plan {
         Event::Task(TaskEvent::Assigned { step, agent, work, degraded: self.state.degraded })
     }
 
+    /// The actor of a unit: the one of its last round, else the next of its role.
+    pub(super) fn free_agent(&self, name: &Name, unit: &Unit) -> AgentRef {
+        unit.agent.clone().unwrap_or_else(|| self.next_agent(name))
+    }
+
+    /// The actor of a role that gets its next piece of work: the lowest number that is free.
+    pub fn next_agent(&self, name: &Name) -> AgentRef {
+        let run = self.crew.agents.get(name).is_some_and(|role| role.memory == MemoryScope::Run);
+        let busy = self.state.busy.get(name).filter(|_| !run);
+        let number = (1..).find(|number| busy.is_none_or(|busy| !busy.contains(number))).unwrap_or(1);
+        AgentRef { scope: self.state.scope.clone(), name: name.clone(), number }
+    }
+
     fn room_in_list(&self, unit: &Unit, started: u32) -> Option<()> {
         let Kind::Item { .. } = unit.kind else { return Some(()) };
         let task = self.crew.tasks.get(unit.task? as usize)?;

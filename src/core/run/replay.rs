@@ -134,7 +134,8 @@ impl<'a> Replay<'a> {
             | TaskEvent::Concluding { agent, .. }
             | TaskEvent::Summarising { agent, .. }
             | TaskEvent::Summarised { agent, .. }
-            | TaskEvent::FellBack { agent, .. } => self.run.decide_agent(world, agent),
+            | TaskEvent::FellBack { agent, .. }
+            | TaskEvent::Heard { agent, .. } => self.run.decide_agent(world, agent),
             TaskEvent::Finished { step, agent, result } => self.derive_end(world, step, agent.as_ref(), result, plan),
             TaskEvent::RoundDecided { judge, .. } => plan(judge, PlanStep::DecideRound(judge.with_round(None))),
             TaskEvent::Delegated { from, index, agent, .. }
@@ -149,6 +150,7 @@ impl<'a> Replay<'a> {
             TaskEvent::Retried { .. } | TaskEvent::FileWritten { .. } | TaskEvent::FileFailed { .. } => Err(outside()),
             TaskEvent::Cooling { .. } | TaskEvent::Cooled { .. } => Err(outside()),
             TaskEvent::Crashed { .. } | TaskEvent::Woken { .. } | TaskEvent::Accepted { .. } => Err(outside()),
+            TaskEvent::Told { .. } => Err(outside()),
         }
     }
 

@@ -64,6 +64,8 @@ pub struct Left {
     pub cancels: u8,
     /// Agents' actors that panic.
     pub panics: u8,
+    /// Messages to an agent that has been up.
+    pub tells: u8,
     /// Decisions that are made on one state and appended to a later one.
     pub early: u8,
 }
@@ -108,6 +110,7 @@ pub enum Act {
     GiveBack(Id),
     Outcome(Id, Outcome),
     Wake(usize),
+    Tell(usize),
     Pause,
     /// And the calls in flight are dropped.
     Cancel,
@@ -398,6 +401,10 @@ impl World {
             let busy = up.filter(|index| self.machines.agents.get(node.agents[*index]).job.is_some());
             acts.extend(busy.map(Act::Panic));
         }
+        if left.tells > 0 {
+            let up = (0..node.agents.len()).filter(|index| node.agents[*index] != NONE);
+            acts.extend(up.map(Act::Tell));
+        }
         if left.settles > 0 {
             let doubtful = self.machines.ledgers.get(node.ledger).holds.values().filter(|hold| hold.ambiguous).count();
             acts.extend((0..doubtful).map(Act::Settle));
@@ -443,6 +450,7 @@ impl World {
             Act::Pause => left.pauses = left.pauses.saturating_sub(1),
             Act::Cancel => left.cancels = left.cancels.saturating_sub(1),
             Act::Panic(_) => left.panics = left.panics.saturating_sub(1),
+            Act::Tell(_) => left.tells = left.tells.saturating_sub(1),
             Act::Crash => left.crashes = left.crashes.saturating_sub(1),
             Act::Settle(_) => left.settles = left.settles.saturating_sub(1),
             Act::Resume { raise, .. } => {
@@ -522,6 +530,15 @@ impl World {
                 let agent = self.machines.agents.get(node.agents[index]);
                 let Some(job) = &agent.job else { return broken("nobody sleeps") };
                 self.add(node, Event::Task(TaskEvent::Woken { step: job.step.clone(), agent: agent.who.clone() }))
+            }
+            Act::Tell(index) => {
+                let agent = self.machines.agents.get(node.agents[index]).who.clone();
+                let said = Message::User { content: "Mind the pumps.".into() };
+                let blob = said.encode();
+                let message = Msg::of(&said, &blob);
+                self.machines.shelf.0.insert(blob.id, blob.text);
+                let id = u64::from(node.left.tells);
+                self.add(node, Event::Task(TaskEvent::Told { agent, message, by: "test".into(), id }))
             }
             Act::Pause => {
                 self.add(node, Event::Run(RunEvent::PauseAsked { cause: PauseCause::Asked, by: "test".into() }))
@@ -685,6 +702,19 @@ impl World {
         self.append_all(node, &[id])
     }
 
+    /// A result is no answer that swallows what its agent was told, as long as it has a turn and money for it.
+    fn heard(&mut self, node: &Node, event: &Event) -> Result<(), Broken> {
+        let Event::Task(TaskEvent::Finished { step, agent: Some(who), result }) = event else { return Ok(()) };
+        let index = self.machines.who.id(who.clone()) as usize;
+        let Some(agent) = node.agents.get(index).filter(|agent| **agent != NONE) else { return Ok(()) };
+        let agent = self.machines.agents.get(*agent);
+        let turns = agent.job.as_ref().map_or(0, |job| job.turns);
+        if result.text.is_some() && agent.waiting() > 0 && turns < 2 {
+            return broken(format!("{step} ends and {who} has not heard what it was told"));
+        }
+        Ok(())
+    }
+
     fn append_all(&mut self, node: &mut Node, events: &[Id]) -> Result<(), Broken> {
         events.iter().try_for_each(|event| self.append(node, *event))
     }
@@ -711,6 +741,7 @@ impl World {
             }
         }
         self.remember(node, &event, id)?;
+        self.heard(node, &event)?;
         let all = node.agents.len();
         for subject in self.machines.subjects(id).iter() {
             let (mut plan, mut ledger, mut agents) = (false, false, 0..0);

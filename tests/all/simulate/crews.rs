@@ -114,9 +114,63 @@ pub const SHAPES: &[(&str, &[(&str, &str)])] = &[
     ("finish", &[("a.toml", FINISH), LEGAL, ("rows.csv", "id\none\ntwo\nthree\n")]),
     ("degrade", &[("a.toml", DEGRADE), LEGAL, ("rows.csv", "id\none\ntwo\nthree\nfour\n")]),
     ("small", &[("a.toml", SMALL)]),
+    ("debate", &[("a.toml", DEBATE)]),
+    ("debate_of_two", &[("a.toml", DEBATE_OF_TWO)]),
+    ("broke_debate", &[("a.toml", BROKE_DEBATE)]),
     ("overflow", &[("a.toml", OVERFLOW)]),
     ("tight", &[("a.toml", TIGHT), ("rows.csv", "id\none\ntwo\nthree\nfour\nfive\nsix\nseven\neight\n")]),
 ];
+
+const DEBATE: &str = r#"
+[agents]
+clerk = { model = "small", tools = ["look"], max_turns = 3 }
+pro = { model = "m" }
+con = { model = "small", tools = ["look"], max_turns = 3, memory = "run" }
+third = { model = "m" }
+chair = { model = "m" }
+[tasks.facts]
+agent = "clerk"
+description = "Facts"
+[tasks.topic]
+description = "Is it so?"
+context = ["facts"]
+debate = { agents = ["pro", "con", "third"], max_rounds = 3, judge = "chair", until = "round > 1 and pro.agree and con.agree", says = { words = "string", agree = "bool" } }
+output_schema = { verdict = "approve | revise", issues = "string[]" }
+output_file = "out/topic.md"
+[tasks.end]
+agent = "con"
+description = "Say it"
+context = ["topic"]
+"#;
+
+const DEBATE_OF_TWO: &str = r#"
+[agents]
+pro = { model = "m", tools = ["push"], max_turns = 3 }
+con = { model = "small" }
+[tasks.topic]
+description = "Is it so? {{ pro }} {{ con }} {{ round }}"
+optional = true
+debate = { agents = ["pro", "con"], max_rounds = 4, until = "'q' in con" }
+[tasks.end]
+agent = "con"
+description = "Say it"
+after = ["topic"]
+when = "topic.status != 'failed'"
+"#;
+
+const BROKE_DEBATE: &str = r#"
+[budget]
+max_usd = 0.30
+max_calls = 9
+on_exhausted = "finish"
+[agents]
+pro = { model = "m" }
+con = { model = "small" }
+chair = { model = "m" }
+[tasks.topic]
+description = "Is it so?"
+debate = { agents = ["pro", "con"], max_rounds = 6, judge = "chair" }
+"#;
 
 pub const THREE: &str = r#"
 [inputs]

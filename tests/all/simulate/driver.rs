@@ -169,6 +169,7 @@ impl Sim {
             let nodes = path(&self.crew, self.run.ledger.caps, &held.call.step, &held.agent).unwrap();
             self.caps.extend(nodes);
         }
+        self.check_heard(&entry.event);
         let kind = entry.event.kind();
         if let Err(illegal) = self.run.apply(&entry) {
             panic!("{kind}: {illegal}\n{}", self.tail());
@@ -551,6 +552,45 @@ impl Sim {
         if self.random.per_mille(mood.person) {
             self.decide_one();
         }
+        if self.random.per_mille(mood.tell) {
+            self.tell();
+        }
+    }
+
+    /// Something to one of the agents, if anybody would hear it.
+    fn tell(&mut self) {
+        let names: BTreeSet<_> = self.run.plans.values().flat_map(|plan| plan.crew().agents.keys().cloned()).collect();
+        let names: Vec<_> = names.into_iter().collect();
+        let to = self.random.pick(&names).to_string();
+        self.told(&to, &format!("Message {} of the owner", self.run.taken.len() + 1));
+    }
+
+    /// As the run's process records it; `false` if nobody would hear it.
+    pub fn told(&mut self, to: &str, text: &str) -> bool {
+        let Ok(hearers) = self.run.hearers(to) else { return false };
+        let id = self.run.taken.len() as u64 + 1;
+        let said = Message::User { content: text.to_owned() };
+        let blob = said.encode();
+        let message = Msg::of(&said, &blob);
+        self.blob(blob);
+        for hearer in hearers {
+            let told = TaskEvent::Told { agent: hearer.agent, message, by: "test".into(), id };
+            self.append(Event::Task(told));
+        }
+        true
+    }
+
+    /// An answer is the result only if its agent has heard everything, or had no turn or budget left.
+    fn check_heard(&self, event: &Event) {
+        use boatswain::core::agent::{Phase, Spec};
+        let Event::Task(TaskEvent::Finished { agent: Some(who), result, .. }) = event else { return };
+        let machine = &self.run.agents[who];
+        let Some(job) = machine.job.as_ref().filter(|_| result.text.is_some() && machine.waiting() > 0) else { return };
+        let role = Spec::of(&self.crew, &job.step, who).and_then(|spec| spec.role.clone());
+        let spent = self.kinds().contains(&"call.exhausted");
+        let turns = role.is_none_or(|role| job.turns + 1 >= role.max_turns);
+        let accepted = matches!(job.phase, Phase::Accepted { .. });
+        assert!(turns || spent || accepted, "{who} was told and not heard\n{}", self.tail());
     }
 
     /// A breaker opens, or lets a call through again.

@@ -184,6 +184,35 @@ fn a_revision_that_cannot_be_paid_leaves_the_last_round_standing() {
     assert!(rounds > 0, "some revision was cut short");
 }
 
+const DEBATE: &str = "[budget]\nmax_usd = CAP\nmax_tokens = 100000000\non_exhausted = \"finish\"\n[agents]\n\
+    a = { model = \"m\", tools = [\"look\"], max_turns = 6 }\nb = { model = \"small\" }\nc = { model = \"m\" }\n\
+    [tasks.x]\ndescription = \"X\"\ndebate = { agents = [\"a\", \"b\", \"c\"], max_rounds = 20JUDGE }\n\
+    output_schema = { n = \"int\" }\n";
+
+/// Fewer rounds, and always a result; also if somebody is told something meanwhile.
+#[test]
+fn a_debate_on_a_cap_that_fits_the_minimum_gives_a_result() {
+    let (mut rounds, mut heard) = (std::collections::BTreeSet::new(), 0);
+    for judge in ["", ", judge = \"d\""] {
+        let body = DEBATE
+            .replace("JUDGE", judge)
+            .replace("c = { model = \"m\" }", "c = { model = \"m\" }\nd = { model = \"small\" }");
+        let least = minimum(&compiled(&body.replace("CAP", "9"))).usd;
+        for seed in 0..150 {
+            let more = [0, 1, 50, 300, 2000][(seed % 5) as usize];
+            let crew = compiled(&body.replace("CAP", &NanoUsd(least.0 + least.0 / 1000 * more).to_string()));
+            for tell in [0, 60] {
+                let mut sim = Sim::new(&crew, &[], Mood { tell, ..GREEDY }, seed).resumes(0);
+                assert_eq!(sim.go(), End::Finished(RunEnd::Completed), "seed {seed} + {more} {tell}\n{}", sim.tail());
+                assert!(tell > 0 || !said(&sim), "seed {seed}: nothing is guaranteed\n{}", sim.tail());
+                rounds.insert(sim.kinds().iter().filter(|kind| **kind == "task.round_decided").count());
+                heard += sim.kinds().iter().filter(|kind| **kind == "agent.heard").count();
+            }
+        }
+    }
+    assert!(rounds.len() > 3 && rounds.contains(&1) && heard > 0, "{rounds:?}, {heard} heard");
+}
+
 #[test]
 fn nothing_is_set_aside_where_the_run_pauses() {
     let crew = compiled("[agents]\na = { model = \"m\" }\n[tasks.x]\nagent = \"a\"\ndescription = \"X\"\n");

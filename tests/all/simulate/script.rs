@@ -35,6 +35,8 @@ pub struct Mood {
     pub person: u32,
     /// A model with a fallback is left alone for a while.
     pub cool: u32,
+    /// A person says something to an agent.
+    pub tell: u32,
     pub file_fail: u32,
     /// A person who looks may take an answer as it is.
     pub accept: bool,

@@ -1,6 +1,8 @@
 //! Sentences and where they are from. Invariant: a passage's text stands word for word in its source,
 //! and its place is the line it begins in.
 
+use serde_json::Value;
+
 use super::text;
 
 /// Something a source says.
@@ -29,12 +31,27 @@ impl Passage {
 
 /// A text of several files' quotes, or any text that stands in a fence called `name`.
 pub fn of_material(name: &str, text: &str) -> Vec<Passage> {
+    // Of a typed result the texts are what is said.
+    if let Ok(value @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(text) {
+        let mut said = Vec::new();
+        texts_in(&value, &mut said);
+        return said.into_iter().flat_map(|text| of_material(name, text)).collect();
+    }
     let quotes: Vec<Passage> = text.lines().filter_map(of_line).collect();
     if !quotes.is_empty() {
         return quotes;
     }
     let passage = |text| Passage { text, place: name.to_owned(), in_file: false };
     text::sentences(text).into_iter().map(passage).collect()
+}
+
+fn texts_in<'a>(value: &'a Value, out: &mut Vec<&'a str>) {
+    match value {
+        Value::String(text) => out.push(text),
+        Value::Array(items) => items.iter().for_each(|item| texts_in(item, out)),
+        Value::Object(fields) => fields.values().for_each(|field| texts_in(field, out)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// A line that ends with a place: `- "quote" (file:3)`, `- claim (file:3)`.
@@ -113,6 +130,13 @@ mod tests {
             ]
         );
         assert_eq!(of_file("x.toml", 1, "[a]\n# why it is so\nb = 1\n")[0].quoted(), "\"why it is so\" (x.toml:2)");
+    }
+
+    #[test]
+    fn of_a_typed_result_the_texts_are_what_is_said() {
+        let typed = r#"{"argument":"It leaks. (a.md:3)","agree":true,"more":["So \"they\" say."]}"#;
+        let said: Vec<String> = of_material("ann", typed).iter().map(Passage::quoted).collect();
+        assert_eq!(said, ["\"It leaks.\" (a.md:3)", "\"So \"they\" say.\" (ann)"]);
     }
 
     #[test]

@@ -34,6 +34,16 @@ impl Grant {
         let grant = Grant { text: tidy(text).to_owned(), dir: Arc::new(open_folder(folder)?), file };
         grant.target(text).open(text).map(|_| grant)
     }
+    /// As [`Grant::open`], of a path that no person has typed: inside `root`, and through no link.
+    pub fn inside(text: &str, root: &Path) -> Result<Grant, String> {
+        let wrong =
+            |why: io::Error| format!("path `{text}` cannot be read: {why}; check that it exists and is readable");
+        let expected = root.canonicalize().map_err(wrong)?.join(relative(text)?);
+        if expected.canonicalize().map_err(wrong)? != expected {
+            return Err(format!("path `{text}` is refused: it leads through a link, and an event gave it"));
+        }
+        Grant::open(text, root)
+    }
     /// What is left of `path` below this grant, if it is the grant or below it.
     fn rest<'a>(&self, path: &'a str) -> Option<&'a str> {
         let rest = tidy(path).strip_prefix(&self.text)?;

@@ -83,14 +83,14 @@ pub(super) fn join(shown: &str, path: &str) -> String {
 }
 
 /// A glob over paths below the start; without `/` it is matched against file names.
-pub(super) struct Glob {
+pub(crate) struct Glob {
     regex: Regex,
     names_only: bool,
 }
 
 impl Glob {
     /// `*` and `?` stop at `/`, `**` does not, `{a,b}` is either.
-    pub(super) fn new(pattern: &str) -> Result<Glob, String> {
+    pub(crate) fn new(pattern: &str) -> Result<Glob, String> {
         let mut regex = String::from("^");
         let mut rest = pattern;
         while let Some(c) = rest.chars().next() {
@@ -112,7 +112,7 @@ impl Glob {
             .map_err(|_| format!("glob `{pattern}` is not valid; write it like `*.md` or `docs/**/*.txt`"))?;
         Ok(Glob { regex, names_only: !pattern.contains('/') })
     }
-    pub(super) fn matches(&self, path: &str) -> bool {
+    pub(crate) fn matches(&self, path: &str) -> bool {
         let name = path.rsplit('/').next().unwrap_or(path);
         self.regex.is_match(if self.names_only { name } else { path })
     }

@@ -130,6 +130,7 @@ pub fn crew_of(
         crews: crews.into_iter().collect(),
         tools: BTreeMap::new(),
         notify: None,
+        triggers: Vec::new(),
         templates: Templates::default(),
         summaries: true,
     })
