@@ -143,7 +143,7 @@ fn tools_of_the_web_are_shown_and_called_by_hand() {
     );
     let checked = folder.bosun(&["check", "crew.toml"]).expect(0);
     assert!(
-        checked.err.contains("the value of SEARCH_KEY goes to http://127.0.0.1:"),
+        checked.out.contains("the value of SEARCH_KEY goes to http://127.0.0.1:"),
         "{}{}",
         checked.out,
         checked.err
