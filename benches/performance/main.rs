@@ -9,6 +9,7 @@ mod overhead;
 mod resume;
 mod server;
 mod start;
+mod tools;
 
 /// As `bosun` has it; the bare loop gets it too.
 #[global_allocator]
@@ -124,8 +125,13 @@ fn main() {
         Some(_) | None => {}
     }
     let wanted = |part: &str| args.is_empty() || args.iter().any(|arg| arg == part);
-    let parts: [(&str, fn()); 4] =
-        [("overhead", overhead::run), ("start", start::run), ("makespan", makespan::run), ("resume", resume::run)];
+    let parts: [(&str, fn()); 5] = [
+        ("overhead", overhead::run),
+        ("start", start::run),
+        ("makespan", makespan::run),
+        ("resume", resume::run),
+        ("tools", tools::run),
+    ];
     for (name, part) in parts.into_iter().filter(|(name, _)| wanted(name)) {
         println!("{name}");
         part();

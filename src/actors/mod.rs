@@ -2,6 +2,8 @@
 //! under way in this process; nothing else may be lost with it.
 //!
 //! ```text
+//! Services (one per process: its MCP servers)
+//!  '- service.rs      one per server: reached with the first call, again if it ends
 //! Host (one per process: throttle, live runs, inbox.rs over other processes' commands)
 //!  '- keeper.rs       stays with one run: takes it up, again if its actors fail
 //!      '- run.rs          root of one run: start order, abort handles, end of the run
@@ -22,6 +24,7 @@ pub mod journal;
 mod keeper;
 pub mod ledger;
 pub mod run;
+pub mod service;
 pub mod shell;
 pub mod streams;
 pub mod texts;

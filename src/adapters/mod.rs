@@ -6,6 +6,8 @@ pub mod crewfile;
 pub mod cron;
 pub mod files;
 pub mod folder;
+pub mod lockfile;
+pub mod mcp;
 pub mod models;
 pub mod notify;
 pub mod prices;

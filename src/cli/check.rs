@@ -94,7 +94,7 @@ fn too_small(loaded: &mut Loaded) {
 }
 
 /// Reads the crew at `path`, absolute, with the project that it stands in.
-fn load(context: &Context, path: &Path) -> Result<Loaded, Failure> {
+pub fn load(context: &Context, path: &Path) -> Result<Loaded, Failure> {
     let project = Project::at(context, crewfile::project_root(path), Flags::new())?;
     let inside = crew::place(&project.root, &context.cwd, path)?;
     let overrides = Overrides { usual_model: project.settings.model.clone(), ..Overrides::default() };

@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod append;
+pub mod approve;
 pub mod audit;
 pub mod check;
 pub mod config;
@@ -50,6 +51,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::failure::{Exit, Failure, Outcome};
 use self::out::{Color, Out, Tone};
+use crate::adapters::mcp::leash;
 use crate::adapters::models::secrets::Env;
 use crate::adapters::redaction::Redactor;
 use crate::adapters::settings::Flags;
@@ -237,6 +239,10 @@ impl Command {
 
 /// The whole program: parses, executes, and turns the outcome into words and an exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if args.get(1).is_some_and(|word| word == leash::WORD) {
+        return ExitCode::from(leash::run(args.into_iter().skip(2)));
+    }
     let env: Env =
         std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
     let no_color = env.get("NO_COLOR").is_some_and(|value| !value.is_empty());

@@ -29,6 +29,8 @@ pub struct Project {
     pub hosted: Hosted,
     /// What nothing that is written may hold.
     pub secrets: Redactor,
+    /// This very program, for [`leash`](crate::adapters::mcp::leash); `None` inside another one.
+    pub leash: Option<PathBuf>,
     _log: Log,
 }
 
@@ -60,13 +62,15 @@ impl Project {
         for note in &settings.notes {
             context.out.note(&format!("note: {note}"));
         }
-        Ok(Project { root, settings, hosted: Hosted::default(), secrets: context.out.secrets().clone(), _log: log })
+        let (hosted, secrets) = (Hosted::default(), context.out.secrets().clone());
+        Ok(Project { root, settings, hosted, secrets, leash: this_program(), _log: log })
     }
 
     /// The project of `root` in a program that has its own log and output.
     pub fn embedded(root: PathBuf, env: &Env, flags: &Flags) -> Result<Project, Failure> {
         let settings = settings::load(&root, env, flags).map_err(|bad| Failure::usage(bad.to_string()))?;
-        Ok(Project { root, settings, hosted: Hosted::default(), secrets: Redactor::of_env(env), _log: Log::default() })
+        let (hosted, secrets) = (Hosted::default(), Redactor::of_env(env));
+        Ok(Project { root, settings, hosted, secrets, leash: None, _log: Log::default() })
     }
 
     /// Opens the store, made if it is missing.
@@ -204,6 +208,12 @@ impl Texts for StoreTexts {
         cache.0.insert(*id, text.clone());
         Ok(text)
     }
+}
+
+/// This program as it can be started again, even if its file has been replaced meanwhile.
+fn this_program() -> Option<PathBuf> {
+    let kernels = PathBuf::from("/proc/self/exe");
+    if kernels.exists() { Some(kernels) } else { std::env::current_exe().ok() }
 }
 
 /// Wall time in milliseconds since the Unix epoch.

@@ -12,7 +12,7 @@ use super::open::{self, Journal, Project};
 use super::screen::clean;
 use super::tally::StepState;
 use super::wiring::{self, Engine, Ready};
-use super::{Context, accept, crew as crews, drive, fit, notifier, people, raise};
+use super::{Context, accept, approve, crew as crews, drive, fit, notifier, people, raise};
 use crate::adapters::crewfile::{self, Loaded};
 use crate::adapters::settings::{Flags, Stated};
 use crate::core::crew::Overrides;
@@ -96,6 +96,9 @@ pub struct RunArgs {
     /// Refuse to start if the expected course does not fit the budget
     #[arg(long)]
     pub require_fit: bool,
+    /// Refuse to start if an MCP server is not in bosun.lock yet
+    #[arg(long)]
+    pub locked: bool,
     #[command(flatten)]
     pub show: ShowArgs,
 }
@@ -132,10 +135,14 @@ pub fn run(context: &Context, args: RunArgs) -> Outcome {
     }
     let root = crewfile::project_root(&context.cwd.join(&args.crew));
     let project = Project::at(context, root, args.limits.flags())?;
-    let ready = prepare(context, &project, &args)?;
+    let mut ready = prepare(context, &project, &args)?;
     let engine = Engine::open(&project, context.env.clone())?;
     if let Some(row) = wiring::keyed(&*engine.store, &ready)? {
         return go_on(context, &project, &engine, row, &args.show);
+    }
+    if !ready.loaded.unpinned.is_empty() {
+        approve::meet(context, &project, &ready.loaded, args.locked)?;
+        ready = prepare(context, &project, &args)?;
     }
     fit::may_start(&ready, args.require_fit)?;
     let (mut refused, mut run) = (false, None);

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::failure::{Exit, Failure, Outcome};
 use super::open::{Project, now_ms};
 use super::screen::{Side, Table, clean, wrap};
-use super::wiring::toolbox;
-use super::{Context, crew, drive};
+use super::wiring::{Servers, toolbox};
+use super::{Context, approve, crew, drive};
 use crate::adapters::crewfile::{self, Loaded};
 use crate::adapters::sizes::O200k;
 use crate::adapters::tools::builtin_specs;
@@ -60,6 +60,15 @@ pub enum ToolsCommand {
         #[command(flatten)]
         print: Print,
     },
+    /// Look at what MCP servers say of their tools now, and write it to bosun.lock
+    Approve {
+        /// The name of a [tools.N] table of kind mcp; all of them unless stated
+        #[arg(value_name = "SERVER")]
+        server: Option<String>,
+        /// A crew file, or a folder with crew.toml; crew.toml and every crews/*.toml unless stated
+        #[arg(value_name = "CREW")]
+        crew: Option<PathBuf>,
+    },
 }
 
 #[derive(Clone, Debug, Args)]
@@ -76,6 +85,7 @@ pub fn tools(context: &Context, command: ToolsCommand) -> Outcome {
         ToolsCommand::Call { name, crew, args, yes, print } => {
             call(context, &open(context, crew.as_deref())?, &name, &args, yes, print.json)
         }
+        ToolsCommand::Approve { server, crew } => approve::approve(context, server.as_deref(), crew.as_deref()),
     }
 }
 
@@ -106,6 +116,10 @@ fn open(context: &Context, path: Option<&Path>) -> Result<Shop, Failure> {
         context.out.err(&crewfile::text(&loaded, context.out.err_is_colored()));
         let message = format!("the crew {} cannot be read; nothing was called", clean(&path.display().to_string()));
         return Err(Failure::new(Exit::Crew, message).hint(format!("bosun check {}", path.display())));
+    }
+    for server in &loaded.unpinned {
+        let server = clean(server);
+        context.out.note(&format!("note: nothing is known of the server {server} yet: bosun tools approve {server}"));
     }
     Ok(Shop { project, loaded: Some(loaded) })
 }
@@ -138,7 +152,7 @@ impl Shop {
 fn own(def: &ToolDef) -> bool {
     match &def.source {
         ToolSource::Builtin { name, places } => *name != def.spec.name || *places != ToolPlaces::default(),
-        ToolSource::Command { .. } | ToolSource::Http(_) => true,
+        ToolSource::Command { .. } | ToolSource::Http(_) | ToolSource::Mcp { .. } => true,
     }
 }
 
@@ -147,7 +161,12 @@ fn plain(spec: ToolSpec) -> Known {
 }
 
 fn stated(def: &ToolDef, file: &str) -> Known {
+    let mut table = def.spec.name.as_str();
     let (what, places) = match &def.source {
+        ToolSource::Mcp { server, .. } => {
+            table = &server.name;
+            (format!("server {}", server.link.short()), ToolPlaces::default())
+        }
         ToolSource::Builtin { name, places } => (name.clone(), places.clone()),
         ToolSource::Command { argv, .. } => {
             (format!("command {}", argv.first().map_or("", String::as_str)), ToolPlaces::default())
@@ -157,7 +176,7 @@ fn stated(def: &ToolDef, file: &str) -> Known {
             (format!("{} {}", call.method, call.url), places)
         }
     };
-    let from = format!("{what}, [tools.{}] in {file}", def.spec.name);
+    let from = format!("{what}, [tools.{table}] in {file}");
     Known { spec: def.spec.clone(), from, places, max_calls: def.max_calls, cost: def.cost_per_call }
 }
 
@@ -263,17 +282,20 @@ fn call(context: &Context, shop: &Shop, name: &str, args: &str, yes: bool, json:
         .hint("say --yes if it is to happen"));
     }
     let crew = shop.loaded.as_ref().and_then(|loaded| loaded.crew.as_deref());
-    let tools = toolbox(&shop.project.root, crew, &context.env)?;
+    let servers = Servers::new(&shop.project, context.env.clone());
+    let tools = toolbox(&shop.project.root, crew, &context.env, &servers)?;
     let tool = tools.get(name).ok_or_else(|| Failure::new(Exit::Internal, format!("{shown} is in no tool box")))?;
     let key = format!("by-hand-{}-{}", std::process::id(), now_ms());
     let outcome = drive::block_on(async {
         // A tool that is dropped stops what it has started; a process that just died would not.
-        tokio::select! {
+        let outcome = tokio::select! {
             outcome = tool.call(ToolCall { arguments, idempotency_key: key }) => Ok(outcome),
             _ = tokio::signal::ctrl_c() => {
                 Err(Failure::new(Exit::Interrupted, format!("{shown} was stopped; it may have happened in part")))
             }
-        }
+        };
+        servers.stop().await;
+        outcome
     })?;
     let (word, text) = match &outcome {
         ToolOutcome::Ok(text) => ("ok", text),

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::chat::{Settings, ToolSpec};
+use super::chat::Settings;
 use super::failure::{Parameter, Refuses};
 use super::ids::Name;
 use super::money::{Caps, NanoUsd, Price};
@@ -22,6 +22,8 @@ mod overrides;
 mod place;
 mod repeat;
 mod retry;
+mod server;
+mod tool;
 mod trigger;
 pub use approval::{ASK_HUMAN, Approval, TaskApproval};
 pub use degrade::Degrade;
@@ -30,6 +32,8 @@ pub use overrides::Overrides;
 pub use place::Place;
 pub use repeat::{Loop, OnLimit, Over, Repeat, Row};
 pub use retry::{Retry, retries};
+pub use server::{Link, Server};
+pub use tool::{ToolDef, ToolPlaces, ToolSource};
 pub use trigger::{Notify, Overlap, Trigger, TriggerSource};
 
 /// Budget a crew has where nobody states one.
@@ -288,46 +292,6 @@ pub struct Guardrail {
     pub check: Condition,
     /// What the next attempt reads.
     pub say: String,
-}
-
-#[derive(Debug)]
-pub struct ToolDef {
-    pub spec: ToolSpec,
-    /// Validates arguments; the errors it gives are what a model reads.
-    pub arguments: Schema,
-    /// Calls of this tool over the run, where the crew caps them.
-    pub max_calls: Option<u64>,
-    pub cost_per_call: NanoUsd,
-    pub approval: Approval,
-    /// How it is plugged in: adapters build the tool from this.
-    pub source: ToolSource,
-}
-
-/// Folders of a builtin, relative to the project root.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ToolPlaces {
-    pub read: Vec<String>,
-    pub write: Vec<String>,
-    /// Of `files.move`; empty: what it may write.
-    pub from: Vec<String>,
-    pub to: Vec<String>,
-    /// Of `web.fetch`: hosts with ports that it may reach although they are not public.
-    pub net: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum ToolSource {
-    /// A builtin with folders of its own; empty lists mean the builtin's defaults.
-    Builtin {
-        name: String,
-        places: ToolPlaces,
-    },
-    /// No shell: an argument vector with `{placeholders}`.
-    Command {
-        argv: Vec<String>,
-        env: Vec<String>,
-    },
-    Http(Box<HttpCall>),
 }
 
 impl Crew {

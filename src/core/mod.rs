@@ -5,6 +5,7 @@ pub mod builtin;
 pub mod chain;
 pub mod chat;
 pub mod crew;
+pub mod definition;
 pub mod estimate;
 pub mod event;
 pub mod failure;

@@ -9,6 +9,8 @@ use super::template::{Scope, TemplateName, Templates};
 
 /// Names that begin so are Bosun's own: the state folder and unfinished temporary files.
 pub const OWN: &str = ".bosun";
+/// What servers say of their tools, as it was approved: whoever writes it approves.
+pub const LOCK: &str = "bosun.lock";
 /// Bytes of a path, as Linux has it.
 const PATH_MAX: usize = 4096;
 
@@ -39,7 +41,7 @@ pub fn parts(path: &str) -> Result<Vec<&str>, String> {
         return refuse("`..` is not allowed; write the path relative to the project root");
     }
     if names.iter().any(|name| is_own(name)) {
-        return refuse("names that begin with `.bosun` are Bosun's own state");
+        return refuse("`bosun.lock` and names that begin with `.bosun` are Bosun's own");
     }
     Ok(names)
 }
@@ -60,7 +62,7 @@ pub fn output(path: &str) -> Result<(), String> {
 
 /// A name no tool shows, reads or writes. Case is ignored because some file systems ignore it.
 pub fn is_own(name: &str) -> bool {
-    name.get(..OWN.len()).is_some_and(|head| head.eq_ignore_ascii_case(OWN))
+    name.get(..OWN.len()).is_some_and(|head| head.eq_ignore_ascii_case(OWN)) || name.eq_ignore_ascii_case(LOCK)
 }
 
 /// Marks that make a name read otherwise than it is.
@@ -118,6 +120,8 @@ mod tests {
             ("~/x", "`~`"),
             ("out\\x", "separated by `/`"),
             (".bosun/journal.db", "Bosun's own"),
+            ("bosun.lock", "Bosun's own"),
+            ("docs/Bosun.LOCK", "Bosun's own"),
             ("a\u{202e}b", "control characters"),
         ] {
             assert!(output(bad).unwrap_err().contains(why), "{bad}: {:?}", output(bad));

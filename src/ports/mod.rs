@@ -6,6 +6,7 @@ pub mod clock;
 pub mod files;
 pub mod model;
 pub mod rates;
+pub mod service;
 pub mod store;
 pub mod tool;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use boatswain::core::chat::Message;
-use boatswain::core::event::{Event, TaskEvent, Work};
+use boatswain::core::event::{Event, Outcome, TaskEvent, ToolEvent, Work};
 use boatswain::ports::store::RunState;
 
 use super::support::{Folder, Ran, kill9, signal, until, wait};
@@ -311,4 +311,57 @@ fn check_finds_nothing_to_complain_about() {
     let copy = Copy::new();
     let ran = copy.0.bosun(&["check"]).expect(0);
     assert!(!ran.out.contains("warning") && !ran.out.contains("error"), "{}", ran.out);
+}
+
+/// A copy in a repository whose last commit adds `sum.py`, and with the server on the path.
+fn repository() -> Option<Copy> {
+    let servers = super::mcp::third::pypi()?;
+    let mut copy = Copy::new();
+    super::mcp::third::repository(copy.0.path());
+    copy.0.file("sum.py", "def sum(a, b):\n    # The sum of two numbers is what both come to.\n    return a - b\n");
+    super::mcp::third::commit(copy.0.path(), "The module sum adds two numbers for the till.");
+    let path = format!("{}:{}", servers.display(), std::env::var("PATH").unwrap());
+    copy.0.env("PATH", &path);
+    Some(copy)
+}
+
+#[test]
+fn code_review_reads_a_repository_through_a_server_and_runs_without_a_model() {
+    let Some(copy) = repository() else { return };
+    let ran = copy.done(&["run", "crews/code-review.toml"]);
+    assert!(ran.err.contains("the server git (mcp-server-git) is met for the first time"), "{}", ran.err);
+    let review = copy.read("out/review.md");
+    assert_eq!(ran.out.trim_end(), review.trim_end());
+    assert!(review.contains("Tester <tester@example.org>"), "of the commit: {review}");
+    made_of_material(&review);
+    copy.done(&["run", "crews/code-review.toml", "--locked"]);
+}
+
+#[test]
+fn code_review_cites_file_and_line_of_what_the_server_read() {
+    let Some(copy) = repository() else { return };
+    let crew = copy.read("crews/code-review.toml").replace("main = \"offline/stand-in\"", "main = \"p/m\"");
+    let crew = format!("{crew}\n[providers.p]\nkind = \"scripted\"\nfile = \"script.toml\"\n");
+    copy.0.file("crews/code-review.toml", &crew);
+    copy.0.file(
+        "script.toml",
+        "[[reply]]\nstep = \"review\"\ntool_calls = [{ name = \"git__git_show\", arguments = { repo_path = \".\", \
+         revision = \"HEAD:sum.py\" } }, { name = \"files__read\", arguments = { path = \"sum.py\" } }]\n\
+         [[reply]]\nstep = \"review\"\ncontains = \"return a - b\"\n\
+         text = \"It must not be merged.\\n\\n- `sum.py:3`: subtracts; `sum(1, 1)` is 0. Write `a + b`.\"\n",
+    );
+    copy.0.bosun(&["run", "crews/code-review.toml"]).expect(0);
+    copy.0.verify();
+    assert!(copy.read("out/review.md").contains("`sum.py:3`"));
+    let store = copy.0.store();
+    let returned = copy.0.events().into_iter().filter_map(|event| match event {
+        Event::Tool(ToolEvent::Returned { content, outcome, .. }) => {
+            assert_eq!(outcome, Outcome::Ok);
+            Some(store.blob(&content.message).unwrap().unwrap().to_string())
+        }
+        _ => None,
+    });
+    let returned: Vec<String> = returned.collect();
+    assert_eq!(returned.len(), 3, "the task's own call, and the two of the model");
+    assert!(returned.iter().filter(|text| text.contains("return a - b")).count() >= 2, "{returned:?}");
 }

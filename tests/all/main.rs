@@ -17,6 +17,7 @@ mod exact;
 mod failures;
 mod faults;
 mod house;
+mod mcp;
 mod model_check;
 mod notify;
 mod pins;

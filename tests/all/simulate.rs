@@ -136,7 +136,7 @@ fn sweep(seeds: std::ops::Range<u64>) {
     }
     let _ = std::panic::take_hook();
     println!("{runs} runs, {entries} entries, {ends:?}\n{kinds:?}");
-    assert_eq!(kinds.len(), 47, "a kind of event that no run has: {kinds:?}");
+    assert_eq!(kinds.len(), 49, "a kind of event that no run has: {kinds:?}");
     if let Ok(wanted) = std::env::var("SIMULATE_WHY")
         && let Some((line, (_, why))) = failures.iter().find(|(line, _)| line.contains(&wanted))
     {

@@ -38,15 +38,25 @@ pub(super) fn read(loader: &mut Loader<'_>, table: &Table, source: &ToolSource) 
 pub(super) fn conditions(loader: &mut Loader<'_>, making: &mut Making<'_>) {
     for entry in making.doc.table("tools").map(|table| table.entries.as_slice()).unwrap_or_default() {
         let Some(node) = entry.node.table().and_then(|table| table.get("approve_when")) else { continue };
-        let (Some(text), Some(def)) = (node.text(), making.tools.get_mut(&entry.key).and_then(Arc::get_mut)) else {
-            continue;
-        };
+        let Some(text) = node.text() else { continue };
+        // The table of a server speaks for each of its tools, whose arguments are not alike.
+        let server = format!("{}.", entry.key);
+        let own = |name: &&String| **name == entry.key || name.starts_with(&server);
+        let tools: Vec<String> = making.tools.keys().filter(own).cloned().collect();
+        let one = tools.contains(&entry.key);
         let text_of = |name: &str| (name.to_owned(), Ty::Text);
         let mut names: BTreeMap<String, Ty> = ["tool", "agent", "step"].map(text_of).into();
-        names.insert("args".into(), def.arguments.ty());
+        let args = making.tools.get(&entry.key).filter(|_| one).map_or(Ty::Any, |def| def.arguments.ty());
+        names.insert("args".into(), args);
         let site = Site::of(loader, node);
         match making.shelf.builder.condition(text, &Typing { names, bare: None }) {
-            Ok((condition, _)) => def.approval.when = Some(condition),
+            Ok((condition, _)) => {
+                for name in tools {
+                    if let Some(def) = making.tools.get_mut(&name).and_then(Arc::get_mut) {
+                        def.approval.when = Some(condition.clone());
+                    }
+                }
+            }
             Err(faults) => report(loader, &site, faults),
         }
     }

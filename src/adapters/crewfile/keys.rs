@@ -343,7 +343,7 @@ pub static TASK: Spec = Spec {
 pub static TOOL: Spec = Spec {
     name: "[tools.N]",
     keys: &[
-        key("kind", Kind::Choice(&["builtin", "command", "http"], &["mcp"]), "", "how it is plugged in"),
+        key("kind", Kind::Choice(&["builtin", "command", "http", "mcp"], &[]), "", "how it is plugged in"),
         key("use", Kind::Text, "", "builtin with limits of its own"),
         key("description", Kind::Text, "", "what the model is told"),
         key("command", Kind::TextOrTexts, "", "program, with its arguments"),
@@ -363,19 +363,19 @@ pub static TOOL: Spec = Spec {
         key("write", Kind::TextOrTexts, "out", "folders"),
         key("from", Kind::TextOrTexts, "`write`", "folders that `files.move` takes files from"),
         key("to", Kind::TextOrTexts, "`write`", "folders that `files.move` puts files into"),
-        key("url", Kind::Text, "", "address of a request, with {placeholders} in path and query"),
+        key("url", Kind::Text, "", "of a server; of a request, with {placeholders} in path and query"),
         key(
             "method",
             Kind::Choice(&["GET", "POST", "PUT", "PATCH", "DELETE"], &[]),
             "GET, with a body POST",
             "of the request",
         ),
-        key("headers", Kind::Free, "{}", "of the request; \"env:NAME\" is that variable's value"),
+        key("headers", Kind::Free, "{}", "of requests; \"env:NAME\" is that variable's value"),
         key("query", Kind::Free, "{}", "what follows `?`: templates"),
         key("body", Kind::Any, "", "JSON whose strings are templates, or its text"),
         key("result", Kind::Text, "the whole answer", "JSON pointer to what the model is shown"),
         key("net", Kind::Texts, "[]", "`host:port` that may be reached although it is not public"),
-        later("allow", "what of a server may be called"),
+        key("allow", Kind::Texts, "all", "tools of a server that count, or beginnings and `*`"),
     ],
 };
 

@@ -26,6 +26,7 @@ mod repeat;
 mod retry;
 mod rows;
 mod scope;
+mod servers;
 mod solo;
 mod source;
 mod tasks;
@@ -37,8 +38,9 @@ mod yaml;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::adapters::lockfile::Lock;
 use crate::core::chat::ToolSpec;
-use crate::core::crew::{Crew, Overrides, Pricing, Tokenizer};
+use crate::core::crew::{Crew, Overrides, Pricing, Server, Tokenizer};
 use crate::core::failure::Refuses;
 use crate::core::ids::Name;
 use crate::core::money::{Caps, Price};
@@ -139,6 +141,10 @@ pub struct Loaded {
     pub tools: Vec<ToolSpec>,
     /// Where the `output_file`s of the top crew stand.
     pub outputs: Vec<OutputAt>,
+    /// The MCP servers of its files; there even if the crew is not.
+    pub servers: Vec<Arc<Server>>,
+    /// Names of those that somebody is to call and of which nothing is pinned yet: no run begins with them.
+    pub unpinned: Vec<String>,
 }
 
 /// Reads the crew in `path` (relative to the source's root).
@@ -162,6 +168,10 @@ pub(crate) struct Loader<'a> {
     refuses: BTreeMap<String, Refuses>,
     notes: BTreeSet<String>,
     outputs: Vec<OutputAt>,
+    /// Tables of kind `mcp`, and the lock file with what is pinned of them; `None`: not read yet.
+    servers: Vec<servers::Known>,
+    lock: Option<Option<Lock>>,
+    unpinned: Vec<String>,
     /// What `--model` stands for in the top crew: its aliases count in sub-crews too.
     replacement: Option<crate::core::crew::Model>,
     /// Crew files that are being read, outermost first.
@@ -182,6 +192,9 @@ impl<'a> Loader<'a> {
             refuses: BTreeMap::new(),
             notes: BTreeSet::new(),
             outputs: Vec::new(),
+            servers: Vec::new(),
+            lock: None,
+            unpinned: Vec::new(),
             replacement: None,
             stack: Vec::new(),
         }
@@ -225,6 +238,8 @@ impl<'a> Loader<'a> {
             notes: self.notes.into_iter().collect(),
             tools: self.options.builtin_tools.to_vec(),
             outputs: self.outputs,
+            servers: self.servers.into_iter().map(|known| known.server).collect(),
+            unpinned: self.unpinned,
         }
     }
 }

@@ -120,6 +120,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("E0113", "The same name is defined twice."),
     ("E0114", "Not a name, or a reserved one. A name is a lower-case letter, then at most 63 of a-z, 0-9 and _."),
     ("E0115", "Files include each other in a circle."),
+    (
+        "E0116",
+        "`bosun.lock` cannot be read, or a server was approved as another one: look at what it is now, then `bosun tools approve`.",
+    ),
     ("E0201", "An agent that does not exist."),
     ("E0202", "A task that does not exist."),
     ("E0203", "A tool that does not exist, or arguments that do not fit it."),
@@ -161,6 +165,7 @@ pub const CODES: &[(&str, &str)] = &[
         "An agent file with YAML front matter names a key, tool or model that Bosun does not have; it is left out.",
     ),
     ("W0703", "What a crew writes may start it again."),
+    ("W0704", "A tool of a server that no agent can be offered."),
 ];
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::make::Making;
 use super::models::Layer;
 use super::problem::{At, Problem};
 use super::values::time;
-use super::{Loader, budget, checks, tools};
+use super::{Loader, budget, checks, servers, tools};
 use crate::core::crew::{Task, TaskApproval, ToolArg, Who};
 use crate::core::ids::Name;
 use crate::core::schema::{Schema, expand};
@@ -259,6 +259,9 @@ pub(super) fn agent(loader: &mut Loader<'_>, making: &mut Making<'_>, node: &Nod
 
 fn tool(loader: &mut Loader<'_>, making: &mut Making<'_>, name: &Name, table: &Table, node: &Node) -> Option<Who> {
     let text = node.text()?;
+    if let Some(known) = servers::unpinned(loader, &making.file, text) {
+        servers::stand_in(making, &known, text);
+    }
     let found = tools::offered(loader, making, &[(text.to_owned(), node.at.clone())]);
     let [tool] = found.as_slice() else {
         if found.len() > 1 {

@@ -11,14 +11,14 @@ use super::doc::{Entry, Node, Table};
 use super::make::Making;
 use super::problem::{At, Problem};
 use super::values::time;
-use super::{Loader, approval, budget};
+use super::{Loader, approval, budget, servers};
 use crate::core::chat::{Effect, ToolSpec};
 use crate::core::crew::{Approval, ToolDef, ToolPlaces, ToolSource};
 use crate::core::money::NanoUsd;
 use crate::core::schema::{Schema, expand, is_json_schema};
 
 /// Builtins that are known and not built yet.
-const LATER: &[&str] = &["shell.run", "code.python", "memory.save", "memory.search", "knowledge.search"];
+pub(super) const LATER: &[&str] = &["shell.run", "code.python", "memory.save", "memory.search", "knowledge.search"];
 
 /// The tools of a crew by name: the builtins, and its own.
 pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str) -> BTreeMap<String, Arc<ToolDef>> {
@@ -36,15 +36,23 @@ pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str) -> BTreeMap
         let Some(table) = entry.node.table() else { continue };
         strangers(loader, table);
         let made = match (table.text("use"), table.text("kind")) {
-            (Some(_), Some(kind @ ("command" | "http"))) => {
-                let what = if kind == "command" { "a command" } else { "a request" };
-                let message = format!("the tool `{}` is {what} and a builtin at once", entry.key);
+            (Some(_), Some(kind @ ("command" | "http" | "mcp"))) => {
+                let what = match kind {
+                    "mcp" => "server",
+                    "http" => "request",
+                    _ => "command",
+                };
+                let message = format!("the tool `{}` is a {what} and a builtin at once", entry.key);
                 loader.report(Problem::error("E0203", &entry.key_at, message).help("leave out `use` or `kind`"));
                 None
             }
             (Some(_), _) | (None, Some("builtin")) => builtin(loader, entry, table),
             (None, Some("command")) => command(loader, entry, table, file),
             (None, Some("http")) => super::http::tool(loader, entry, table, file),
+            (None, Some("mcp")) => {
+                servers::read(loader, entry, table, file, &mut all);
+                None
+            }
             (None, Some(_)) => None,
             (None, None) => {
                 let message = format!("the tool `{}` has neither `use` nor `kind`", entry.key);
@@ -103,12 +111,12 @@ pub(super) fn limits(table: &Table, spec: ToolSpec) -> ToolSpec {
 
 /// Keys of another kind of tool: their author believes that they say something.
 fn strangers(loader: &mut Loader<'_>, table: &Table) {
-    let request: &[&str] = &["url", "method", "headers", "query", "body", "result"];
+    let request: &[&str] = &["url", "method", "headers", "query", "body", "result", "allow"];
     let program: &[&str] = &["command", "args", "env", "isolation"];
     let (foreign, of): (Vec<&str>, _) = match (table.text("use"), table.text("kind")) {
         (Some(_), None) | (None, Some("builtin")) => ([request, program, &["schema"]].concat(), "a builtin"),
         (None, Some("command")) => ([request, &["net"]].concat(), "a command"),
-        (None, Some("http")) => ([program, &["read", "write", "from", "to"]].concat(), "a request"),
+        (None, Some("http")) => ([program, &["allow", "read", "write", "from", "to"]].concat(), "a request"),
         (Some(_) | None, Some(_)) | (None, None) => return,
     };
     for entry in foreign.into_iter().filter_map(|key| table.entry(key)) {
@@ -171,16 +179,8 @@ fn command(loader: &mut Loader<'_>, entry: &Entry, table: &Table, file: &str) ->
         loader.report(Problem::error("E0106", &entry.key_at, format!("the tool `{}` has no `command`", entry.key)));
         return None;
     };
-    let mut argv: Vec<String> = match node.text() {
-        Some(program) => vec![program.to_owned()],
-        None => table.texts("command").into_iter().map(|(text, _)| text.to_owned()).collect(),
-    };
-    let shell = node.text().is_some_and(|program| program.contains(char::is_whitespace));
-    if shell || argv.first().is_none_or(String::is_empty) {
-        let problem = Problem::error("E0111", &node.at, "a command is a program and its arguments, there is no shell");
-        loader.report(problem.help("write `command = [\"program\", \"argument\", \"{placeholder}\"]`"));
-    }
-    argv.extend(table.texts("args").into_iter().map(|(text, _)| text.to_owned()));
+    let argv = argv(loader, node, table);
+    not_isolated(loader, &format!("the command {} ({})", entry.key, argv.first().map_or("", String::as_str)));
     let holes = argv.iter().flat_map(|text| placeholders(text)).collect::<Vec<_>>();
     let schema = match table.get("schema") {
         Some(node) => super::checks::schema(loader, node, file, false)?,
@@ -217,6 +217,28 @@ fn command(loader: &mut Loader<'_>, entry: &Entry, table: &Table, file: &str) ->
     Some(ToolDef { spec, arguments: schema, max_calls, cost_per_call: cost(table), approval, source })
 }
 
+/// A program and its arguments.
+pub(super) fn argv(loader: &mut Loader<'_>, node: &Node, table: &Table) -> Vec<String> {
+    let mut argv: Vec<String> = match node.text() {
+        Some(program) => vec![program.to_owned()],
+        None => table.texts("command").into_iter().map(|(text, _)| text.to_owned()).collect(),
+    };
+    let shell = node.text().is_some_and(|program| program.contains(char::is_whitespace));
+    if shell || argv.first().is_none_or(String::is_empty) {
+        let problem = Problem::error("E0111", &node.at, "a command is a program and its arguments, there is no shell");
+        loader.report(problem.help("write `command = [\"program\", \"argument\", \"{placeholder}\"]`"));
+    }
+    argv.extend(table.texts("args").into_iter().map(|(text, _)| text.to_owned()));
+    argv
+}
+
+/// What `isolation = "none"` means: `check` says it of each.
+pub(super) fn not_isolated(loader: &mut Loader<'_>, what: &str) {
+    loader.notes.insert(format!(
+        "{what} is not isolated: whatever you may read, write, run and reach over the network, it may too"
+    ));
+}
+
 /// Names in `{name}`.
 fn placeholders(text: &str) -> Vec<String> {
     let parts = text.split('{').skip(1).filter_map(|part| part.split_once('}'));
@@ -241,11 +263,13 @@ pub(super) fn offered(loader: &mut Loader<'_>, making: &Making<'_>, names: &[(St
             Some(prefix) => making.tools.keys().filter(|tool| tool.starts_with(prefix)).cloned().collect(),
             None => making.tools.keys().filter(|tool| *tool == name).cloned().collect(),
         };
-        if found.is_empty() {
+        if found.is_empty() && servers::unpinned(loader, &making.file, name).is_none() {
             let own = making.doc.table("tools").map(|t| t.entries.iter().map(|e| e.key.as_str()).collect::<Vec<_>>());
             let own = own.unwrap_or_default();
             // A table with problems of its own is not also unknown.
             if !own.contains(&name.as_str()) {
+                let of_servers = making.tools.values().filter(|def| matches!(def.source, ToolSource::Mcp { .. }));
+                let own: Vec<&str> = own.into_iter().chain(of_servers.map(|def| def.spec.name.as_str())).collect();
                 missing(loader, name, at, &own);
             }
         }

