@@ -4,6 +4,7 @@
 use std::fs::OpenOptions;
 use std::io::{BufRead, Write};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -87,6 +88,8 @@ fn serve() {
     let out = Out(Arc::new(Mutex::new(std::io::stdout())));
     note(&format!("pid {}", std::process::id()));
     let listener = Arc::new(Mutex::new(Value::Null));
+    let (answered, answers) = std::sync::mpsc::channel();
+    let answers = Arc::new(Mutex::new(answers));
     for line in std::io::stdin().lock().lines() {
         let Ok(message) = line.map_err(drop).and_then(|line| serde_json::from_str::<Value>(&line).map_err(drop)) else {
             break;
@@ -117,9 +120,11 @@ fn serve() {
             }
             "tools/call" => {
                 let (out, listener) = (out.clone(), listener.lock().unwrap().clone());
-                std::thread::spawn(move || call(&out, &id, &params, &listener));
+                let answers = answers.clone();
+                std::thread::spawn(move || call(&out, &id, &params, &listener, &answers));
             }
-            _ if !id.is_null() && !method.is_empty() => {
+            "" => answered.send(message["result"]["action"].clone()).unwrap(),
+            _ if !id.is_null() => {
                 out.line(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "no such method"}}));
             }
             _ => {}
@@ -128,7 +133,7 @@ fn serve() {
     std::process::exit(0);
 }
 
-fn call(out: &Out, id: &Value, params: &Value, listener: &Value) {
+fn call(out: &Out, id: &Value, params: &Value, listener: &Value, answers: &Mutex<Receiver<Value>>) {
     let text = params["arguments"]["text"].as_str().unwrap_or("nothing").to_owned();
     match params["name"].as_str().unwrap_or_default() {
         "echo" => out.says(id, &format!("echo: {text}")),
@@ -177,7 +182,8 @@ fn call(out: &Out, id: &Value, params: &Value, listener: &Value) {
             out.line(&json!({"jsonrpc": "2.0", "id": "q1", "method": "elicitation/create", "params": {
                 "mode": "form", "message": "Your name?",
                 "requestedSchema": {"type": "object", "properties": {"name": {"type": "string"}}}}}));
-            out.says(id, "asked");
+            let answer = answers.lock().unwrap().recv().unwrap();
+            out.says(id, &format!("asked: {}", answer.as_str().unwrap_or_default()));
         }
         "fail" => out.reply(
             id,
