@@ -23,6 +23,8 @@ pub mod inbox;
 pub mod journal;
 mod keeper;
 pub mod ledger;
+mod patience;
+mod questions;
 pub mod run;
 pub mod service;
 pub mod shell;
@@ -50,6 +52,8 @@ pub struct Ports {
     pub files: Arc<dyn Files>,
     pub clock: Arc<dyn Clock>,
     pub sizes: Arc<dyn Sizes>,
+    /// Somebody sits before this process: a server's question may wait for them as long as the crew says.
+    pub attended: bool,
     /// Where a debug build dies when it is told to.
     pub crash: crash::CrashPoints,
 }
