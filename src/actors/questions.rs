@@ -7,7 +7,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use tokio::sync::oneshot;
 
-use super::work::Context;
+use super::work::{Context, Work};
 use crate::core::agent::Spec;
 use crate::core::chat::Message;
 use crate::core::event::{Decision, Event, InterruptEvent, InterruptKind, Raised, Why};
@@ -115,12 +115,20 @@ pub struct Asker {
     pub ask: String,
 }
 
-/// Withdrawn when it is dropped.
-struct Asked<'a>(&'a Questions, InterruptId);
+/// Withdrawn when it is dropped: on record, if its call goes on.
+struct Asked<'a>(&'a Asker, InterruptId);
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        self.0.close(&self.1);
+        let Asked(asker, id) = self;
+        let work = Work::Tool(asker.call.clone(), asker.index);
+        if !asker.context.questions.close(id) || !asker.context.flights.has(&work, None) {
+            return;
+        }
+        let (journal, expired) = (asker.context.journal.clone(), asker.expired(id, "the server"));
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { journal.record(expired).await });
+        }
     }
 }
 
@@ -160,11 +168,15 @@ impl Asker {
         (id, decided)
     }
 
-    async fn expired(&self, id: &InterruptId, by: &str) {
+    fn expired(&self, id: &InterruptId, by: &str) -> Decided {
         let (id, step, agent) = (id.clone(), self.call.step.clone(), Some(self.agent.clone()));
         let event = InterruptEvent::Decided { id, step, agent, decision: Decision::Expired, by: by.to_owned() };
+        Decided::one(Event::Interrupt(event))
+    }
+
+    async fn expire(&self, id: &InterruptId, by: &str) {
         let journal = &self.context.journal;
-        if let Some(seq) = journal.record(Decided::one(Event::Interrupt(event))).await {
+        if let Some(seq) = journal.record(self.expired(id, by)).await {
             // A journal that cannot be written ends the run.
             let _ = journal.durable.wait(seq).await;
         }
@@ -176,7 +188,7 @@ impl Asker {
         let questions = &self.context.questions;
         let (end, mut ended) = oneshot::channel();
         questions.0.insert(id.clone(), Some(Open { question, end }));
-        let _asked = Asked(questions, id.clone());
+        let _asked = Asked(self, id.clone());
         let nobody = || Answer::Nobody("the run has stopped".to_owned());
         if self.context.journal.record(decided).await.is_none() {
             return nobody();
@@ -188,7 +200,7 @@ impl Asker {
         let end = match late {
             Some(end) => end,
             None if questions.close(&id) => {
-                self.expired(&id, "time").await;
+                self.expire(&id, "time").await;
                 return Answer::Nobody(format!("nobody answered within {}", words(expires_ms)));
             }
             // Somebody decided in the last moment.
@@ -197,7 +209,7 @@ impl Asker {
         match end {
             Ok(End::Decided(answer)) => answer,
             Ok(End::Stopped(why)) => {
-                self.expired(&id, why).await;
+                self.expire(&id, why).await;
                 Answer::Nobody(format!("nobody had answered when it was ended by {why}"))
             }
             Err(_) => nobody(),
