@@ -54,7 +54,7 @@ impl Session for FakeSession {
     fn definitions(&self) -> BoxFuture<'_, Result<Vec<Definition>, String>> {
         Box::pin(async { Ok(vec![tool(self.described.load(Ordering::SeqCst))]) })
     }
-    fn call<'a>(&'a self, call: &'a ServiceCall, people: Arc<dyn People>) -> BoxFuture<'a, Reply> {
+    fn call<'a>(&'a self, call: &'a ServiceCall, _: Arc<dyn People>) -> BoxFuture<'a, Reply> {
         Box::pin(async move {
             match call.arguments.get("do").and_then(|text| text.as_str()) {
                 Some("hang") => std::future::pending().await,

@@ -95,10 +95,8 @@ impl Raised {
     /// The server that asks, where it is the world that does and no machine: nothing of the run waits but the
     /// call that is under way, which takes the answer.
     pub fn server(&self) -> Option<&str> {
-        match (self.kind, self.why.as_slice()) {
-            (InterruptKind::Question, [Why::Server(name)]) => Some(name),
-            _ => None,
-        }
+        let [Why::Server(name)] = self.why.as_slice() else { return None };
+        self.kind.is_question().then_some(name)
     }
 }
 
