@@ -10,7 +10,8 @@
 //!          |- journal.rs      single writer: order, hash chain, fan-out by subject; calls nobody
 //!          |- ledger.rs       decides holds
 //!          '- coordinator.rs  decides assignments; supervises
-//!              |- agent.rs        one per agent that works (`writer`, `writer~2`)
+//!              |- agent.rs        one per agent that works (`writer`, `writer~2`); tools run beside it, and
+//!              |                  what their servers ask goes through questions.rs and the inbox
 //!              '- coordinator.rs  one per sub-crew at work
 //! ```
 
