@@ -1,5 +1,5 @@
 //! The log of whoever debugs Bosun. Invariant: off unless asked for, never on stdout, and it carries
-//! ids, addresses and figures, never the text of a prompt or a key.
+//! ids, addresses and figures, never the text of a prompt or a key; what a library logs is redacted.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use super::failure::Failure;
+use crate::adapters::redaction::{Hiding, Redactor};
 use crate::adapters::settings::{LogFormat, Settings};
 
 /// Keeps a log file's writer alive; what is queued is written when it is dropped.
@@ -20,7 +21,7 @@ pub struct Log {
 
 /// Starts the log if a flag, variable or file asks for one. `verbose` is the count of `-v`.
 /// Of two starts in one process the first counts.
-pub fn start(settings: &Settings, verbose: u8) -> Result<Log, Failure> {
+pub fn start(settings: &Settings, verbose: u8, secrets: &Redactor) -> Result<Log, Failure> {
     let stated = settings.log.clone();
     let filter = match (stated, verbose) {
         (None, 0) if settings.log_file.is_none() => return Ok(Log::default()),
@@ -35,12 +36,17 @@ pub fn start(settings: &Settings, verbose: u8) -> Result<Log, Failure> {
         Failure::usage(format!("{origin}: `{filter}` is not a log filter: {why}"))
             .hint("expected a level (info) or TARGET=LEVEL, such as boatswain=debug")
     })?;
+    let secrets = secrets.clone();
     let (writer, ansi, guard) = match &settings.log_file {
         Some(path) => {
             let (writer, guard) = tracing_appender::non_blocking(file(path)?);
-            (BoxMakeWriter::new(writer), false, Some(guard))
+            let hiding = move || Hiding(writer.clone(), secrets.clone());
+            (BoxMakeWriter::new(hiding), false, Some(guard))
         }
-        None => (BoxMakeWriter::new(std::io::stderr), std::io::stderr().is_terminal(), None),
+        None => {
+            let hiding = move || Hiding(std::io::stderr(), secrets.clone());
+            (BoxMakeWriter::new(hiding), std::io::stderr().is_terminal(), None)
+        }
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(writer);
     // A second start finds a log in place; that one goes on.

@@ -53,6 +53,7 @@ use self::failure::{Exit, Failure, Outcome};
 use self::out::{Color, Out, Tone};
 use crate::adapters::mcp::leash;
 use crate::adapters::models::secrets::Env;
+use crate::adapters::redaction::Redactor;
 use crate::adapters::settings::Flags;
 
 const AFTER: &str = "\
@@ -250,13 +251,24 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return explain(&error, &Out::new(Color::Auto, no_color)),
     };
-    let out = Arc::new(Out::new(cli.global.color, no_color));
+    let out = Arc::new(Out::new(cli.global.color, no_color).hiding(Redactor::of_env(&env)));
+    say_panics(out.clone());
     let cwd = match std::env::current_dir() {
         Ok(cwd) => cwd,
         Err(why) => return end(&out, Err(Failure::usage(format!("the present folder cannot be read: {why}")))),
     };
     let context = Context { out: out.clone(), global: cli.global, env: Arc::new(env), cwd };
     end(&out, cli.command.execute(&context))
+}
+
+/// A panic's words pass where every other line does: they may quote anything.
+pub fn say_panics(out: Arc<Out>) {
+    std::panic::set_hook(Box::new(move |info| {
+        let trace = std::backtrace::Backtrace::capture();
+        let shown =
+            if trace.status() == std::backtrace::BacktraceStatus::Captured { trace.to_string() } else { String::new() };
+        out.note(format!("bosun: internal error: {info}\n{shown}").trim_end());
+    }));
 }
 
 /// What clap has to say: help and version on stdout, errors on stderr.

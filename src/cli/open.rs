@@ -11,6 +11,7 @@ use super::logging::{self, Log};
 use super::tally::Tally;
 use super::wiring::Hosted;
 use crate::adapters::models::secrets::Env;
+use crate::adapters::redaction::Redactor;
 use crate::adapters::settings::{self, Flags, Settings};
 use crate::adapters::store::SqliteStore;
 use crate::core::chain::{Hash, genesis};
@@ -26,6 +27,8 @@ pub struct Project {
     pub settings: Settings,
     /// Tools and models of the program that embeds this one.
     pub hosted: Hosted,
+    /// What nothing that is written may hold.
+    pub secrets: Redactor,
     /// This very program, for [`leash`](crate::adapters::mcp::leash); `None` inside another one.
     pub leash: Option<PathBuf>,
     _log: Log,
@@ -55,17 +58,19 @@ impl Project {
         let settings = settings::load(&root, &context.env, &all).map_err(|bad| {
             Failure::usage(bad.to_string()).hint("nothing was done; bosun help environment names the variables")
         })?;
-        let log = logging::start(&settings, context.global.verbose)?;
+        let log = logging::start(&settings, context.global.verbose, context.out.secrets())?;
         for note in &settings.notes {
             context.out.note(&format!("note: {note}"));
         }
-        Ok(Project { root, settings, hosted: Hosted::default(), leash: this_program(), _log: log })
+        let (hosted, secrets) = (Hosted::default(), context.out.secrets().clone());
+        Ok(Project { root, settings, hosted, secrets, leash: this_program(), _log: log })
     }
 
     /// The project of `root` in a program that has its own log and output.
     pub fn embedded(root: PathBuf, env: &Env, flags: &Flags) -> Result<Project, Failure> {
         let settings = settings::load(&root, env, flags).map_err(|bad| Failure::usage(bad.to_string()))?;
-        Ok(Project { root, settings, hosted: Hosted::default(), leash: None, _log: Log::default() })
+        let (hosted, secrets) = (Hosted::default(), Redactor::of_env(env));
+        Ok(Project { root, settings, hosted, secrets, leash: None, _log: Log::default() })
     }
 
     /// Opens the store, made if it is missing.

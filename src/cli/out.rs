@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::adapters::redaction::Redactor;
 use crate::adapters::tools::ansi;
 
 /// `--color`.
@@ -49,6 +50,7 @@ pub struct Out {
     closed: AtomicBool,
     /// The first other reason why stdout could not be written.
     broken: Mutex<Option<String>>,
+    secrets: Redactor,
 }
 
 impl Out {
@@ -66,7 +68,16 @@ impl Out {
             color_err: colored(stderr),
             closed: AtomicBool::new(false),
             broken: Mutex::new(None),
+            secrets: Redactor::default(),
         }
+    }
+
+    /// With values that neither stream may show; more can be told to it later.
+    pub fn hiding(self, secrets: Redactor) -> Out {
+        Out { secrets, ..self }
+    }
+    pub fn secrets(&self) -> &Redactor {
+        &self.secrets
     }
 
     pub fn stdout_is_terminal(&self) -> bool {
@@ -93,18 +104,18 @@ impl Out {
 
     /// To stdout as it is: lines that this program composed.
     pub fn print(&self, text: &str) {
-        self.stdout(text.as_bytes());
+        self.stdout(text);
     }
     /// A line of data to stdout.
     pub fn line(&self, text: &str) {
-        self.stdout(format!("{text}\n").as_bytes());
+        self.stdout(&format!("{text}\n"));
     }
     /// The text of a model, tool or file to stdout: byte for byte into a pipe, without terminal
     /// sequences onto a terminal. Ends in a newline either way.
     pub fn result(&self, text: &str) {
         let end = if text.ends_with('\n') { "" } else { "\n" };
         let text = if self.stdout_terminal { ansi::plain(text) } else { text.to_owned() };
-        self.stdout(format!("{text}{end}").as_bytes());
+        self.stdout(&format!("{text}{end}"));
     }
     /// A line to stderr.
     pub fn note(&self, text: &str) {
@@ -113,6 +124,7 @@ impl Out {
     /// To stderr as it is. Nobody is told if that fails: there is nowhere left to say so.
     pub fn err(&self, text: &str) {
         let mut err = io::stderr().lock();
+        let text = self.secrets.hide(text);
         let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
     }
 
@@ -125,12 +137,13 @@ impl Out {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn stdout(&self, bytes: &[u8]) {
+    fn stdout(&self, text: &str) {
         if self.is_closed() {
             return;
         }
         let mut out = io::stdout().lock();
-        let Err(error) = out.write_all(bytes).and_then(|()| out.flush()) else { return };
+        let text = self.secrets.hide(text);
+        let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) else { return };
         self.closed.store(true, Ordering::Relaxed);
         if error.kind() != io::ErrorKind::BrokenPipe {
             *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());

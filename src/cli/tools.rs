@@ -155,7 +155,7 @@ impl Shop {
 fn own(def: &ToolDef) -> bool {
     match &def.source {
         ToolSource::Builtin { name, places } => *name != def.spec.name || *places != ToolPlaces::default(),
-        ToolSource::Command { .. } | ToolSource::Mcp { .. } => true,
+        ToolSource::Command { .. } | ToolSource::Http(_) | ToolSource::Mcp { .. } => true,
     }
 }
 
@@ -180,6 +180,10 @@ fn stated(def: &ToolDef, file: &str) -> Known {
         ToolSource::Builtin { name, places } => (name.clone(), places.clone()),
         ToolSource::Command { argv, .. } => {
             (format!("command {}", argv.first().map_or("", String::as_str)), ToolPlaces::default())
+        }
+        ToolSource::Http(call) => {
+            let places = ToolPlaces { net: call.net.clone(), ..ToolPlaces::default() };
+            (format!("{} {}", call.method, call.url), places)
         }
     };
     let from = format!("{what}, [tools.{table}] in {file}");
@@ -207,7 +211,7 @@ impl Known {
     }
     fn folders(&self) -> Vec<(&'static str, &[String])> {
         let of = &self.places;
-        let all = [("read", &of.read), ("write", &of.write), ("from", &of.from), ("to", &of.to)];
+        let all = [("read", &of.read), ("write", &of.write), ("from", &of.from), ("to", &of.to), ("net", &of.net)];
         all.into_iter().filter(|(_, list)| !list.is_empty()).map(|(key, list)| (key, list.as_slice())).collect()
     }
     fn json(&self) -> Value {
@@ -304,7 +308,7 @@ fn call(context: &Context, shop: &Shop, name: &str, args: &str, yes: bool, json:
     }
     let crew = shop.loaded.as_ref().and_then(|loaded| loaded.crew.as_deref());
     let servers = Servers::new(&shop.project, context.env.clone());
-    let tools = toolbox(&shop.project.root, crew, &servers)?;
+    let tools = toolbox(&shop.project.root, crew, &context.env, &servers)?;
     let tool = tools.get(name).ok_or_else(|| Failure::new(Exit::Internal, format!("{shown} is in no tool box")))?;
     let key = format!("by-hand-{}-{}", std::process::id(), now_ms());
     let outcome = drive::block_on(async {
@@ -323,6 +327,8 @@ fn call(context: &Context, shop: &Shop, name: &str, args: &str, yes: bool, json:
         ToolOutcome::Error(text) => ("error", text),
         ToolOutcome::Unknown(text) => ("unknown", text),
     };
+    // Before it is laid out, which may spell a secret otherwise.
+    let text = &*context.out.secrets().hide(text);
     let tokens = O200k::new().tokens(text);
     if json {
         context.out.line(&json!({ "tool": name, "outcome": word, "result": text, "tokens": tokens }).to_string());
@@ -335,9 +341,9 @@ fn call(context: &Context, shop: &Shop, name: &str, args: &str, yes: bool, json:
     }
     match outcome {
         ToolOutcome::Ok(_) => Ok(Exit::Done),
-        ToolOutcome::Error(why) => Err(Failure::new(Exit::Task, format!("{shown}: {}", clean(&why)))),
-        ToolOutcome::Unknown(why) => {
-            let failure = Failure::new(Exit::Task, format!("{shown}: {}; it may have happened", clean(&why)));
+        ToolOutcome::Error(_) => Err(Failure::new(Exit::Task, format!("{shown}: {}", clean(text)))),
+        ToolOutcome::Unknown(_) => {
+            let failure = Failure::new(Exit::Task, format!("{shown}: {}; it may have happened", clean(text)));
             Err(failure.hint("look at what it should have changed before you call it again"))
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::chat::Settings;
 use super::failure::{Parameter, Refuses};
-use super::ids::{Name, Step};
+use super::ids::Name;
 use super::money::{Caps, NanoUsd, Price};
 use super::schema::Schema;
 use super::template::{Condition, TemplateName, Templates};
@@ -17,7 +17,9 @@ use super::template::{Condition, TemplateName, Templates};
 mod approval;
 mod bind;
 mod degrade;
+mod http;
 mod overrides;
+mod place;
 mod repeat;
 mod retry;
 mod server;
@@ -25,7 +27,9 @@ mod tool;
 mod trigger;
 pub use approval::{ASK_HUMAN, Approval, TaskApproval};
 pub use degrade::Degrade;
+pub use http::{HttpCall, variable};
 pub use overrides::Overrides;
+pub use place::Place;
 pub use repeat::{Loop, OnLimit, Over, Repeat, Row};
 pub use retry::{Retry, retries};
 pub use server::{Link, Server};
@@ -290,65 +294,11 @@ pub struct Guardrail {
     pub say: String,
 }
 
-/// Where in the crew tree a step stands.
-#[derive(Clone, Debug)]
-pub enum Place<'a> {
-    /// A task of the file of `crew`.
-    Task { crew: &'a Arc<Crew>, task: &'a Task },
-    /// Work delegated to an agent of `crew`.
-    Delegated { crew: &'a Arc<Crew>, agent: &'a Arc<Agent> },
-    /// Work delegated to a sub-crew; steps below it are tasks of that crew.
-    DelegatedCrew { crew: &'a Arc<Crew>, sub: &'a SubCrew },
-}
-
 impl Crew {
     pub fn task(&self, name: &Name) -> Option<&Task> {
         self.tasks.iter().find(|task| &task.name == name)
     }
     pub fn index_of(&self, name: &Name) -> Option<usize> {
         self.tasks.iter().position(|task| &task.name == name)
-    }
-
-    /// The place of every level of `step`, from the top down; `None` if the crew has no such step.
-    pub fn places<'a>(self: &'a Arc<Crew>, step: &Step) -> Option<Vec<Place<'a>>> {
-        let mut crew = self;
-        // Below an agent's task stand delegations; below a sub-crew's, that crew's tasks.
-        let mut delegating = false;
-        let mut places = Vec::new();
-        for name in step.names() {
-            let place = if !delegating {
-                Place::Task { crew, task: crew.tasks.iter().find(|task| task.name.as_str() == name)? }
-            } else if let Some(sub) = crew.crews.get(name) {
-                Place::DelegatedCrew { crew, sub }
-            } else {
-                Place::Delegated { crew, agent: crew.agents.get(name)? }
-            };
-            match &place {
-                Place::Task { task, .. } => match &task.who {
-                    Who::Crew(name) => crew = &crew.crews.get(name)?.crew,
-                    Who::Agent(_) | Who::Tool { .. } => delegating = true,
-                },
-                Place::Delegated { .. } => {}
-                Place::DelegatedCrew { sub, .. } => {
-                    crew = &sub.crew;
-                    delegating = false;
-                }
-            }
-            places.push(place);
-        }
-        Some(places)
-    }
-
-    /// The crew whose tasks stand directly below `scope` (the root scope: this crew).
-    pub fn of_scope(self: &Arc<Crew>, scope: &Step) -> Option<Arc<Crew>> {
-        match self.places(scope)?.last() {
-            None => Some(self.clone()),
-            Some(Place::Task { crew, task }) => match &task.who {
-                Who::Crew(name) => crew.crews.get(name).map(|sub| sub.crew.clone()),
-                Who::Agent(_) | Who::Tool { .. } => Some((*crew).clone()),
-            },
-            Some(Place::Delegated { crew, .. }) => Some((*crew).clone()),
-            Some(Place::DelegatedCrew { sub, .. }) => Some(sub.crew.clone()),
-        }
     }
 }

@@ -2,10 +2,12 @@
 //! them and not built yet is refused by name.
 
 mod debate;
+mod front;
 mod habits;
 mod tiers;
 mod triggers;
 pub use debate::DEBATE;
+pub use front::FRONT;
 pub use habits::HABITS;
 pub use tiers::TIERS;
 pub use triggers::{ONLY as TRIGGER_ONLY, TRIGGER};
@@ -341,7 +343,7 @@ pub static TASK: Spec = Spec {
 pub static TOOL: Spec = Spec {
     name: "[tools.N]",
     keys: &[
-        key("kind", Kind::Choice(&["builtin", "command", "mcp"], &["http"]), "", "how it is plugged in"),
+        key("kind", Kind::Choice(&["builtin", "command", "http", "mcp"], &[]), "", "how it is plugged in"),
         key("use", Kind::Text, "", "builtin with limits of its own"),
         key("description", Kind::Text, "", "what the model is told"),
         key("command", Kind::TextOrTexts, "", "program, with its arguments"),
@@ -361,11 +363,19 @@ pub static TOOL: Spec = Spec {
         key("write", Kind::TextOrTexts, "out", "folders"),
         key("from", Kind::TextOrTexts, "`write`", "folders that `files.move` takes files from"),
         key("to", Kind::TextOrTexts, "`write`", "folders that `files.move` puts files into"),
-        key("url", Kind::Text, "", "address of an MCP server"),
-        key("headers", Kind::Free, "{}", "header = \"env:NAME\", of requests to `url`"),
+        key("url", Kind::Text, "", "of a server; of a request, with {placeholders} in path and query"),
+        key(
+            "method",
+            Kind::Choice(&["GET", "POST", "PUT", "PATCH", "DELETE"], &[]),
+            "GET, with a body POST",
+            "of the request",
+        ),
+        key("headers", Kind::Free, "{}", "of requests; \"env:NAME\" is that variable's value"),
+        key("query", Kind::Free, "{}", "what follows `?`: templates"),
+        key("body", Kind::Any, "", "JSON whose strings are templates, or its text"),
+        key("result", Kind::Text, "the whole answer", "JSON pointer to what the model is shown"),
+        key("net", Kind::Texts, "[]", "`host:port` that may be reached although it is not public"),
         key("allow", Kind::Texts, "all", "tools of a server that count, or beginnings and `*`"),
-        later("method", "HTTP method"),
-        later("net", "hosts it may reach"),
     ],
 };
 
@@ -374,21 +384,5 @@ pub static NOTIFY: Spec = Spec {
     keys: &[
         key("command", Kind::Texts, "", "program and arguments; the event is on its stdin"),
         key("on", Kind::Texts, "all", "alert, review, approval, paused, finished, failed"),
-    ],
-};
-
-pub static FRONT: Spec = Spec {
-    name: "the front matter",
-    keys: &[
-        key("description", Kind::Text, "", "one line"),
-        key("inputs", Kind::Texts, "[]", "names it uses; `name?` where it can do without"),
-        key("max_prompt_tokens", Kind::Int(1, MANY), "", "largest prompt"),
-        key("role", Kind::Text, "", "the agent's"),
-        key("goal", Kind::Text, "", "the agent's"),
-        key("backstory", Kind::Text, "", "the agent's"),
-        key("tools", Kind::Texts, "", "the agent's"),
-        key("model", Kind::Text, "", "the agent's"),
-        key("temperature", Kind::Milli(2000), "", "the agent's"),
-        key("max_output", Kind::Int(1, MANY), "", "the agent's"),
     ],
 };

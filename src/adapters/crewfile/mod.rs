@@ -11,6 +11,7 @@ mod doc;
 mod files;
 mod form;
 mod graph;
+mod http;
 mod inputs;
 mod instructions;
 mod keys;

@@ -39,7 +39,9 @@ pub(super) fn read(
     file: &str,
     all: &mut BTreeMap<String, Arc<ToolDef>>,
 ) {
-    for key in ["schema", "read", "write", "from", "to", "use", "method", "net", "description"] {
+    for key in
+        ["schema", "read", "write", "from", "to", "use", "method", "query", "body", "result", "net", "description"]
+    {
         if let Some(entry) = table.entry(key) {
             let problem = Problem::error("E0203", &entry.key_at, format!("`{key}` means nothing to a server"));
             loader.report(problem.help("a server defines its tools itself; `allow` says which of them count"));

@@ -18,8 +18,7 @@ use crate::core::money::NanoUsd;
 use crate::core::schema::{Schema, expand, is_json_schema};
 
 /// Builtins that are known and not built yet.
-pub(super) const LATER: &[&str] =
-    &["web.fetch", "shell.run", "code.python", "memory.save", "memory.search", "knowledge.search"];
+pub(super) const LATER: &[&str] = &["shell.run", "code.python", "memory.save", "memory.search", "knowledge.search"];
 
 /// The tools of a crew by name: the builtins, and its own.
 pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str) -> BTreeMap<String, Arc<ToolDef>> {
@@ -35,15 +34,21 @@ pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str) -> BTreeMap
     }
     for entry in doc.table("tools").map(|table| table.entries.as_slice()).unwrap_or_default() {
         let Some(table) = entry.node.table() else { continue };
+        strangers(loader, table);
         let made = match (table.text("use"), table.text("kind")) {
-            (Some(_), Some(kind @ ("command" | "mcp"))) => {
-                let what = if kind == "mcp" { "server" } else { kind };
+            (Some(_), Some(kind @ ("command" | "http" | "mcp"))) => {
+                let what = match kind {
+                    "mcp" => "server",
+                    "http" => "request",
+                    _ => "command",
+                };
                 let message = format!("the tool `{}` is a {what} and a builtin at once", entry.key);
                 loader.report(Problem::error("E0203", &entry.key_at, message).help("leave out `use` or `kind`"));
                 None
             }
             (Some(_), _) | (None, Some("builtin")) => builtin(loader, entry, table),
             (None, Some("command")) => command(loader, entry, table, file),
+            (None, Some("http")) => super::http::tool(loader, entry, table, file),
             (None, Some("mcp")) => {
                 servers::read(loader, entry, table, file, &mut all);
                 None
@@ -51,7 +56,7 @@ pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str) -> BTreeMap
             (None, Some(_)) => None,
             (None, None) => {
                 let message = format!("the tool `{}` has neither `use` nor `kind`", entry.key);
-                let help = "write `use = \"files.write\"` for a builtin, or `kind = \"command\"`";
+                let help = "write `use = \"files.write\"` for a builtin, `kind = \"command\"` or `kind = \"http\"`";
                 loader.report(Problem::error("E0106", &entry.key_at, message).help(help));
                 None
             }
@@ -77,7 +82,8 @@ fn builtin(loader: &mut Loader<'_>, entry: &Entry, table: &Table) -> Option<Tool
     meaningless(loader, table, &spec.name);
     let mut folders = |key: &str| paths(loader, table, key);
     let (read, write, from, to) = (folders("read"), folders("write"), folders("from"), folders("to"));
-    let source = ToolSource::Builtin { name: spec.name.clone(), places: ToolPlaces { read, write, from, to } };
+    let places = ToolPlaces { read, write, from, to, net: super::http::net(loader, table) };
+    let source = ToolSource::Builtin { name: spec.name.clone(), places };
     let own = ToolSpec { name: entry.key.clone(), ..limits(table, spec) };
     let arguments = Schema::new(own.parameters.clone()).ok()?;
     let (max_calls, approval) = (table.int("max_calls"), approval::read(loader, table, &source));
@@ -103,20 +109,37 @@ pub(super) fn limits(table: &Table, spec: ToolSpec) -> ToolSpec {
     }
 }
 
+/// Keys of another kind of tool: their author believes that they say something.
+fn strangers(loader: &mut Loader<'_>, table: &Table) {
+    let request: &[&str] = &["url", "method", "headers", "query", "body", "result", "allow"];
+    let program: &[&str] = &["command", "args", "env", "isolation"];
+    let (foreign, of): (Vec<&str>, _) = match (table.text("use"), table.text("kind")) {
+        (Some(_), None) | (None, Some("builtin")) => ([request, program, &["schema"]].concat(), "a builtin"),
+        (None, Some("command")) => ([request, &["net"]].concat(), "a command"),
+        (None, Some("http")) => ([program, &["allow", "read", "write", "from", "to"]].concat(), "a request"),
+        (Some(_) | None, Some(_)) | (None, None) => return,
+    };
+    for entry in foreign.into_iter().filter_map(|key| table.entry(key)) {
+        let problem = Problem::error("E0203", &entry.key_at, format!("`{}` means nothing to {of}", entry.key));
+        loader.report(problem.help("leave it out"));
+    }
+}
+
 /// Folders that a builtin has no use for: its author believes that they limit something.
 fn meaningless(loader: &mut Loader<'_>, table: &Table, builtin: &str) {
     let uses: &[&str] = match builtin {
         "files.read" | "files.list" | "files.search" | "text.stats" | "data.query" => &["read"],
         "files.write" | "files.append" => &["write"],
         "files.move" => &["write", "from", "to"],
+        "web.fetch" => &["net"],
         // What the host program brings along has no folders of ours.
         _ => &[],
     };
-    for key in ["read", "write", "from", "to"].into_iter().filter(|key| !uses.contains(key)) {
+    for key in ["read", "write", "from", "to", "net"].into_iter().filter(|key| !uses.contains(key)) {
         let Some(entry) = table.entry(key) else { continue };
         let help = match uses {
             [] => format!("`{builtin}` takes no folders: leave it out"),
-            uses => format!("folders of `{builtin}` are: {}", uses.join(", ")),
+            uses => format!("what limits `{builtin}`: {}", uses.join(", ")),
         };
         let problem = Problem::error("E0203", &entry.key_at, format!("`{key}` limits nothing of `{builtin}`"));
         loader.report(problem.help(help));

@@ -109,12 +109,34 @@ pub fn unmark<'a>(json: &'a str, inputs: &SecretInputs) -> Cow<'a, str> {
     Cow::Owned(out)
 }
 
+/// A value as it is, as it stands in JSON (and in JSON within JSON: arguments of tools), and as addresses
+/// and forms spell it.
+pub fn spellings(value: &str) -> [String; 7] {
+    let [path, path_low] = [true, false].map(|upper| percent(value, false, upper));
+    let [form, form_low] = [true, false].map(|upper| percent(value, true, upper));
+    let json = escaped(value);
+    [value.to_owned(), escaped(&json), json, path, path_low, form, form_low]
+}
+
+/// As it stands in an address, or in a form: there a space is `+`.
+fn percent(value: &str, form: bool, upper: bool) -> String {
+    let code = |byte: u8| match byte {
+        b' ' if form => "+".to_owned(),
+        b'~' if form => if upper { "%7E" } else { "%7e" }.to_owned(),
+        b'*' if !form => if upper { "%2A" } else { "%2a" }.to_owned(),
+        byte if byte.is_ascii_alphanumeric() || b"-._~*".contains(&byte) => char::from(byte).to_string(),
+        byte if upper => format!("%{byte:02X}"),
+        byte => format!("%{byte:02x}"),
+    };
+    value.bytes().map(code).collect()
+}
+
 fn escaped(value: &str) -> String {
     let quoted = serde_json::Value::from(value).to_string();
     quoted[1..quoted.len() - 1].to_owned()
 }
 
-/// `text` without any of `values` (as they are, or as JSON escapes them) and without what follows `Bearer`.
+/// `text` without any of `values` (as they are, as JSON escapes them, or as addresses do) and without what follows `Bearer`.
 pub fn redact<'a>(text: &str, values: impl Iterator<Item = &'a SecretString>) -> String {
     const GONE: &str = "[redacted]";
     let mut out = text.to_owned();
@@ -124,7 +146,7 @@ pub fn redact<'a>(text: &str, values: impl Iterator<Item = &'a SecretString>) ->
     for value in values {
         // An empty value is in every text; there is nothing to hide.
         if !value.is_empty() {
-            out = out.replace(value, GONE).replace(&escaped(value), GONE);
+            out = spellings(value).iter().fold(out, |out, spelling| out.replace(spelling, GONE));
         }
     }
     for scheme in ["Bearer ", "bearer ", "Basic ", "basic "] {

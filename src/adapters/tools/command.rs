@@ -5,7 +5,6 @@
 //! Isolation is the crew file's business: it must have said `isolation = "none"` before a spec gets here.
 
 mod pipes;
-mod template;
 #[cfg(test)]
 mod tests;
 
@@ -17,11 +16,11 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Child;
 
 use super::ansi::plain;
+use super::template::Template;
 use crate::core::chat::{Effect, ToolSpec};
 use crate::ports::BoxFuture;
 use crate::ports::tool::{Tool, ToolCall, ToolOutcome};
 use pipes::Pipes;
-use template::Template;
 
 /// Bytes of standard output that are kept.
 const OUTPUT_MOST: usize = 1 << 20;
@@ -56,6 +55,10 @@ pub(super) struct Command {
     cwd: PathBuf,
 }
 
+fn element(text: &str) -> Result<Template, String> {
+    Template::parse(text).map_err(|why| format!("command element {why}"))
+}
+
 impl Command {
     /// Checks that every placeholder is an argument of the schema.
     pub(super) fn new(from: CommandSpec) -> Result<Command, String> {
@@ -63,10 +66,10 @@ impl Command {
         let Some((program, rest)) = argv.split_first().filter(|(program, _)| !program.is_empty()) else {
             return Err("`command` is empty; its first element is the program to run".to_owned());
         };
-        let program = Template::parse(program)?.constant().ok_or_else(|| {
+        let program = element(program)?.constant().ok_or_else(|| {
             format!("the program `{program}` holds a placeholder; the program is fixed, only arguments vary")
         })?;
-        let arguments = rest.iter().map(|text| Template::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let arguments = rest.iter().map(|text| element(text)).collect::<Result<Vec<_>, _>>()?;
         let known = spec.parameters.get("properties").and_then(|all| all.as_object());
         for name in arguments.iter().flat_map(Template::names) {
             if !known.is_some_and(|known| known.contains_key(name)) {

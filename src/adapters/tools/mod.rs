@@ -6,14 +6,18 @@ mod ask;
 mod builtin;
 mod command;
 mod data;
+mod fetch;
 mod files;
+mod http;
 mod stats;
+mod template;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::adapters::files::open_folder;
+use crate::adapters::web::{Listed, Web};
 use crate::core::chat::ToolSpec;
 use crate::core::crew::ToolPlaces;
 use crate::ports::tool::{Tool, Tools};
@@ -22,14 +26,15 @@ pub use command::CommandSpec;
 pub use files::Grant;
 use files::Places;
 pub(crate) use files::walk::Glob;
+pub use http::{HttpSpec, Wrong, placeholders, problems};
 
 /// What a model is told about each builtin, with the builtin's own limits. Pure data.
 pub fn builtin_specs() -> Vec<ToolSpec> {
-    BUILTINS.iter().map(Builtin::spec).collect()
+    BUILTINS.iter().map(Builtin::spec).chain([fetch::spec()]).collect()
 }
 
 /// A `[tools.N]` table, decoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Declared {
     /// `use = "files.write"`: the builtin of that name under the table's name, at its own places.
     Use {
@@ -41,6 +46,7 @@ pub enum Declared {
         places: ToolPlaces,
     },
     Command(CommandSpec),
+    Http(HttpSpec),
 }
 
 /// The tools of one run.
@@ -54,6 +60,7 @@ impl ToolBox {
     pub fn new(root: &Path, grants: Vec<Grant>, declared: Vec<Declared>) -> Result<ToolBox, Vec<String>> {
         let root = Arc::new(open_folder(root).map_err(|why| vec![why])?);
         let grants: Arc<[Grant]> = grants.into();
+        let web = Arc::new(Web::default());
         let places = |of: &ToolPlaces| {
             let all = Places::new(Arc::clone(&root), &of.read, &of.write, Arc::clone(&grants))?;
             all.moving(&of.from, &of.to)
@@ -66,10 +73,18 @@ impl ToolBox {
                 Err(why) => problems.push(format!("tool {}: {why}", builtin.name)),
             }
         }
+        let fetch = fetch::Fetch { spec: fetch::spec(), web: Arc::clone(&web), listed: Listed::default() };
+        tools.insert(fetch::NAME.to_owned(), Arc::new(fetch) as Arc<dyn Tool>);
         for table in declared {
             let name = table.name().to_owned();
             let made = match table {
                 Declared::Command(spec) => command::Command::new(spec).map(|tool| Arc::new(tool) as Arc<dyn Tool>),
+                Declared::Http(spec) => {
+                    http::Http::new(spec, Arc::clone(&web)).map(|tool| Arc::new(tool) as Arc<dyn Tool>)
+                }
+                Declared::Use { builtin, spec, places: own } if builtin == fetch::NAME => {
+                    use_fetch(spec, &own, Arc::clone(&web))
+                }
                 Declared::Use { builtin, spec, places: own } => {
                     places(&own).and_then(|places| use_builtin(&builtin, spec, places))
                 }
@@ -91,12 +106,18 @@ impl Declared {
         match self {
             Declared::Use { spec, .. } => &spec.name,
             Declared::Command(command) => &command.spec.name,
+            Declared::Http(http) => &http.spec.name,
         }
     }
 }
 
+fn use_fetch(spec: ToolSpec, own: &ToolPlaces, web: Arc<Web>) -> Result<Arc<dyn Tool>, String> {
+    let spec = ToolSpec { parameters: fetch::spec().parameters, ..spec };
+    Ok(Arc::new(fetch::Fetch { spec, web, listed: Listed::parse(&own.net)? }))
+}
+
 fn use_builtin(name: &str, spec: ToolSpec, places: Places) -> Result<Arc<dyn Tool>, String> {
-    let known = || BUILTINS.iter().map(|builtin| builtin.name).collect::<Vec<_>>().join(", ");
+    let known = || builtin_specs().into_iter().map(|spec| spec.name).collect::<Vec<_>>().join(", ");
     let builtin = BUILTINS.iter().find(|builtin| builtin.name == name);
     let builtin = builtin.ok_or_else(|| format!("use = \"{name}\" names no builtin; there are {}", known()))?;
     let spec = ToolSpec { parameters: builtin.spec().parameters, ..spec };

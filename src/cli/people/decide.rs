@@ -122,6 +122,8 @@ pub fn decide(
     let (ruling, at) = (Ruling { id: id.clone(), verdict }, now_ms());
     still(&*store, run)?.rule(&ruling, by, at).map_err(refused)?;
     let payload = serde_json::to_string(&ruling).map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
+    // What a person typed becomes part of the journal.
+    let payload = project.secrets.hide(&payload);
     let Some(row) = store.inbox_put_once(run, &kind(&asked.one), &payload, by, at)? else {
         let first = store.inbox(run)?.into_iter().find(|row| row.kind == kind(&asked.one));
         let who = first.map_or_else(String::new, |row| format!(" by {}", clean(&row.by)));

@@ -5,32 +5,60 @@ use std::path::Path;
 
 use super::Ready;
 use super::servers::Servers;
-use crate::adapters::tools::{CommandSpec, Declared, Grant, ToolBox, ToolBoxes};
+use crate::adapters::models::secrets::Env;
+use crate::adapters::tools::{CommandSpec, Declared, Grant, HttpSpec, ToolBox, ToolBoxes};
 use crate::cli::failure::{Exit, Failure};
 use crate::core::crew::{Crew, InputKind, ToolDef, ToolPlaces, ToolSource};
 
-/// The tools of a run's crews.
-pub(super) fn of_run(root: &Path, ready: &Ready, servers: &Servers) -> Result<ToolBoxes, Failure> {
+/// The tools of a run's crews. What a request needs of the environment is there before anything is sent,
+/// unless every model is a stand-in.
+pub(super) fn of_run(
+    root: &Path,
+    ready: &Ready,
+    env: &Env,
+    stand_ins: bool,
+    servers: &Servers,
+) -> Result<ToolBoxes, Failure> {
     let mut boxes = ToolBoxes::default();
     let mut open = vec![ready.crew.clone()];
     while let Some(crew) = open.pop() {
         if boxes.0.contains_key(&crew.file) {
             continue;
         }
-        boxes.0.insert(crew.file.clone(), made(root, grants(root, ready)?, Some(&crew), servers)?);
+        if !stand_ins {
+            keys_are_set(&crew, env)?;
+        }
+        boxes.0.insert(crew.file.clone(), made(root, grants(root, ready)?, Some(&crew), env, servers)?);
         open.extend(crew.crews.values().map(|sub| sub.crew.clone()));
     }
     Ok(boxes)
 }
 
-/// The builtins, and the tools of a crew's own file; no path is granted.
-pub fn toolbox(root: &Path, crew: Option<&Crew>, servers: &Servers) -> Result<ToolBox, Failure> {
-    made(root, Vec::new(), crew, servers)
+fn keys_are_set(crew: &Crew, env: &Env) -> Result<(), Failure> {
+    for (name, def) in &crew.tools {
+        let ToolSource::Http(call) = &def.source else { continue };
+        if let Some(missing) = call.variables().find(|variable| !env.contains_key(*variable)) {
+            let message = format!("tool `{name}`: the environment variable {missing} is not set");
+            return Err(Failure::new(Exit::Credentials, message).hint("nothing was sent"));
+        }
+    }
+    Ok(())
 }
 
-fn made(root: &Path, grants: Vec<Grant>, crew: Option<&Crew>, servers: &Servers) -> Result<ToolBox, Failure> {
+/// The builtins, and the tools of a crew's own file; no path is granted.
+pub fn toolbox(root: &Path, crew: Option<&Crew>, env: &Env, servers: &Servers) -> Result<ToolBox, Failure> {
+    made(root, Vec::new(), crew, env, servers)
+}
+
+fn made(
+    root: &Path,
+    grants: Vec<Grant>,
+    crew: Option<&Crew>,
+    env: &Env,
+    servers: &Servers,
+) -> Result<ToolBox, Failure> {
     let tables = crew.into_iter().flat_map(|crew| &crew.tools);
-    let declared = tables.filter_map(|(name, def)| declared(root, name, def)).collect();
+    let declared = tables.filter_map(|(name, def)| declared(root, name, def, env)).collect();
     let made = ToolBox::new(root, grants, declared);
     let mut made = made.map_err(|problems| Failure::new(Exit::Crew, problems.join("\n")))?;
     for (name, def) in crew.into_iter().flat_map(|crew| &crew.tools) {
@@ -43,7 +71,7 @@ fn made(root: &Path, grants: Vec<Grant>, crew: Option<&Crew>, servers: &Servers)
     Ok(made)
 }
 
-fn declared(root: &Path, name: &str, def: &ToolDef) -> Option<Declared> {
+fn declared(root: &Path, name: &str, def: &ToolDef, env: &Env) -> Option<Declared> {
     match &def.source {
         // Builtins that a crew only names are in every box.
         ToolSource::Builtin { name: builtin, places } if builtin == name && *places == ToolPlaces::default() => None,
@@ -58,6 +86,10 @@ fn declared(root: &Path, name: &str, def: &ToolDef) -> Option<Declared> {
             env: env.clone(),
             cwd: root.to_owned(),
         })),
+        ToolSource::Http(call) => {
+            let set = call.variables().filter_map(|name| Some((name.to_owned(), env.get(name)?.trim().into())));
+            Some(Declared::Http(HttpSpec { spec: def.spec.clone(), call: (**call).clone(), keys: set.collect() }))
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use crate::adapters::crewfile::Loaded;
 use crate::adapters::files::RootFiles;
 use crate::adapters::models::secrets::Env;
 use crate::adapters::models::{ProviderKind, ProviderSpec, Registry, Surroundings};
+use crate::adapters::redaction::{RedactedModels, RedactedTools, Redactor};
 use crate::adapters::sizes::O200k;
 use crate::core::builtin;
 use crate::core::chat::{Blob, FailureClass};
@@ -37,6 +38,7 @@ use crate::ports::clock::Clock;
 use crate::ports::store::{Epoch, InboxRow, NewRun, Row, Store, StoreError};
 
 mod boxes;
+mod hidden;
 mod hosted;
 mod inputs;
 mod providers;
@@ -67,6 +69,7 @@ pub struct Engine {
     pub drill: Option<String>,
     sizes: Arc<O200k>,
     hosted: Hosted,
+    secrets: Redactor,
     /// MCP servers, shared by all runs.
     servers: Servers,
     /// Ports of the crew that was started last.
@@ -108,6 +111,7 @@ impl Engine {
             env: env.clone(),
             sizes: Arc::new(O200k::new()),
             hosted: project.hosted.clone(),
+            secrets: project.secrets.clone(),
             servers: Servers::new(project, env.clone()),
             shared: Mutex::default(),
         }
@@ -134,9 +138,11 @@ impl Engine {
         let specs = own.map(|(name, table)| providers::of_run(name, table, &ready.loaded, &self.root));
         let specs: Vec<ProviderSpec> = specs.collect::<Result<_, _>>()?;
         let names: Vec<Name> = specs.iter().map(|spec| spec.name.clone()).collect();
+        let inputs = Arc::new(ready.secret_inputs());
+        let hide = hidden::of_run(&self.secrets, ready, &specs, &self.env);
         let around = Surroundings {
             env: self.env.clone(),
-            secrets: Arc::new(ready.secret_inputs()),
+            secrets: inputs.clone(),
             offline_delay: self.offline_delay,
             count_file: self.count_file.clone(),
         };
@@ -147,11 +153,12 @@ impl Engine {
                 Failure::new(exit, failure.message).hint("nothing was sent")
             })?;
         }
+        let boxes = boxes::of_run(&self.root, ready, &self.env, all_stand_ins(&ready.loaded), &self.servers)?;
         let files = RootFiles::open(&self.root).map_err(|why| Failure::new(Exit::Crew, why))?;
         Ok(Ports {
             store: self.store.clone(),
-            models: self.hosted.models_over(registry),
-            tools: self.hosted.tools_over(boxes::of_run(&self.root, ready, &self.servers)?),
+            models: Arc::new(RedactedModels(self.hosted.models_over(registry), hide.clone())),
+            tools: Arc::new(RedactedTools { tools: self.hosted.tools_over(boxes), hide, inputs }),
             files: Arc::new(files),
             clock: Arc::new(SystemClock),
             sizes: self.sizes.clone(),

@@ -31,7 +31,7 @@ impl ToolDef {
     pub fn is_question(&self) -> bool {
         match &self.source {
             ToolSource::Builtin { name, .. } => name == ASK_HUMAN,
-            ToolSource::Command { .. } | ToolSource::Mcp { .. } => false,
+            ToolSource::Command { .. } | ToolSource::Http(_) | ToolSource::Mcp { .. } => false,
         }
     }
     /// May a run wait for a person because of it?

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::approval::Approval;
+use super::http::HttpCall;
 use super::server::Server;
 use crate::core::chat::ToolSpec;
 use crate::core::money::NanoUsd;
@@ -29,14 +30,26 @@ pub struct ToolPlaces {
     /// Of `files.move`; empty: what it may write.
     pub from: Vec<String>,
     pub to: Vec<String>,
+    /// Of `web.fetch`: hosts with ports that it may reach although they are not public.
+    pub net: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToolSource {
     /// A builtin with folders of its own; empty lists mean the builtin's defaults.
-    Builtin { name: String, places: ToolPlaces },
+    Builtin {
+        name: String,
+        places: ToolPlaces,
+    },
     /// No shell: an argument vector with `{placeholders}`.
-    Command { argv: Vec<String>, env: Vec<String> },
+    Command {
+        argv: Vec<String>,
+        env: Vec<String>,
+    },
+    Http(Box<HttpCall>),
     /// A tool of a server, by the name it has there.
-    Mcp { server: Arc<Server>, tool: String },
+    Mcp {
+        server: Arc<Server>,
+        tool: String,
+    },
 }

@@ -26,7 +26,7 @@ fn tools_are_listed_with_effect_and_origin() {
     let names: Vec<&str> = list.out.lines().skip(1).map(|line| line.split_whitespace().next().unwrap()).collect();
     let builtins = ["read", "list", "search", "write", "append", "move"].map(|name| format!("files.{name}"));
     assert_eq!(names[..6], builtins);
-    assert_eq!(names[6..], ["text.stats", "data.query", "ask.human"]);
+    assert_eq!(names[6..], ["text.stats", "data.query", "ask.human", "web.fetch"]);
     let own = place.run(&["tools", "list", "crew.toml"]).out;
     assert!(own.contains("file_it       once        -           files.move, [tools.file_it] in crew.toml"), "{own}");
     let json = place.run(&["tools", "list", "crew.toml", "--json"]).out;
