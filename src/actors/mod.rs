@@ -10,7 +10,8 @@
 //!          |- journal.rs      single writer: order, hash chain, fan-out by subject; calls nobody
 //!          |- ledger.rs       decides holds
 //!          '- coordinator.rs  decides assignments; supervises
-//!              |- agent.rs        one per agent that works (`writer`, `writer~2`)
+//!              |- agent.rs        one per agent that works (`writer`, `writer~2`); tools run beside it, and
+//!              |                  what their servers ask goes through questions.rs and the inbox
 //!              '- coordinator.rs  one per sub-crew at work
 //! ```
 
@@ -23,6 +24,8 @@ pub mod inbox;
 pub mod journal;
 mod keeper;
 pub mod ledger;
+mod patience;
+mod questions;
 pub mod run;
 pub mod service;
 pub mod shell;
@@ -50,6 +53,8 @@ pub struct Ports {
     pub files: Arc<dyn Files>,
     pub clock: Arc<dyn Clock>,
     pub sizes: Arc<dyn Sizes>,
+    /// Somebody sits before this process: a server's question may wait for them as long as the crew says.
+    pub attended: bool,
     /// Where a debug build dies when it is told to.
     pub crash: crash::CrashPoints,
 }

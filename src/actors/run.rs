@@ -18,6 +18,7 @@ use super::durable::Durable;
 use super::journal::{Journal, JournalArgs, JournalHandle};
 use super::keeper::Rationed;
 use super::ledger::LedgerMsg;
+use super::questions::{Claim, Questions, Taken};
 use super::shell::Fatal;
 use super::streams::Streams;
 use super::texts::TextCache;
@@ -176,6 +177,7 @@ impl Actor for Root {
             streams,
             flights: flights.clone(),
             interrupts: run.interrupts.clone(),
+            questions: Questions::default(),
             span,
         });
         let _ = ready.send((journal.clone(), flights.clone()));
@@ -264,7 +266,10 @@ impl RootState {
         };
         match event {
             RunEvent::Started(_) | RunEvent::Resumed { .. } => {}
-            RunEvent::PauseAsked { .. } => self.context.flights.await_empty(),
+            RunEvent::PauseAsked { .. } => {
+                self.context.questions.stop("the pause");
+                self.context.flights.await_empty();
+            }
             RunEvent::CancelAsked { .. } => {
                 let _ = self.drop_calls().await;
             }
@@ -307,6 +312,14 @@ impl RootState {
     }
 
     async fn take(&self, decided: Decided, reply: oneshot::Sender<()>) -> Result<(), Fatal> {
+        let taken = match self.context.questions.claim(&decided) {
+            Claim::Void => {
+                let _ = reply.send(());
+                return Ok(());
+            }
+            Claim::Other => None,
+            Claim::Taken(taken) => Some(taken),
+        };
         let (booked, at) = oneshot::channel();
         match decided.events.first() {
             Some(event @ Event::Call(_)) => {
@@ -322,6 +335,7 @@ impl RootState {
             if let Ok(seq) = at.await
                 && durable.wait(seq).await.is_ok()
             {
+                taken.into_iter().for_each(Taken::hand_over);
                 // Whoever does not wait any more looks again.
                 let _ = reply.send(());
             }

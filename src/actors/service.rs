@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use crate::core::crew::Server;
 use crate::core::definition::Definition;
 use crate::ports::service::{News, Reply, Service, ServiceCall, Session};
+use crate::ports::tool::People;
 mod tool;
 pub use tool::{ServiceTool, quarantine};
 
@@ -38,6 +39,7 @@ enum Ask {
         call: ServiceCall,
         server: Arc<Server>,
         sent: Arc<AtomicBool>,
+        people: Arc<dyn People>,
         reply: oneshot::Sender<Reply>,
     },
     Definitions {
@@ -234,8 +236,8 @@ impl State {
 }
 
 fn serve(up: &Up, ask: Ask) {
-    let (call, server, sent, mut reply) = match ask {
-        Ask::Call { call, server, sent, reply } => (call, server, sent, reply),
+    let (call, server, sent, people, mut reply) = match ask {
+        Ask::Call { call, server, sent, people, reply } => (call, server, sent, people, reply),
         Ask::Definitions { reply } => return drop(reply.send(Ok(up.definitions.clone()))),
     };
     let none = BTreeMap::new();
@@ -246,7 +248,7 @@ fn serve(up: &Up, ask: Ask) {
     sent.store(true, Ordering::SeqCst);
     tokio::spawn(async move {
         tokio::select! {
-            answer = session.call(&call) => drop(reply.send(answer)),
+            answer = session.call(&call, people) => drop(reply.send(answer)),
             // Dropped with the call that nobody waits for: the server is told.
             () = reply.closed() => {}
         }

@@ -19,6 +19,7 @@ use super::Ports;
 use super::crash::crash_point;
 use super::durable::Broken;
 use super::journal::JournalHandle;
+use super::questions::Questions;
 use super::streams::{Stream, Streams};
 use super::texts::TextCache;
 use super::throttle::{Ask, Outcome, Permit, Throttle, TooLong};
@@ -44,6 +45,8 @@ pub struct Context {
     pub flights: Arc<Flights>,
     /// What people had been asked when this process took the run up: their time runs on from then.
     pub interrupts: Interrupts,
+    /// What servers ask in the middle of calls.
+    pub questions: Questions,
     /// The run's span: those of its tasks, attempts and calls stand below it.
     pub span: Span,
 }

@@ -181,6 +181,8 @@ impl Tally {
                 if let Some(row) = self.steps.get_mut(&call.step) {
                     row.tool = None;
                 }
+                // What it asked has ended with it.
+                self.decided(&call.step);
             }
             Event::Tool(ToolEvent::Refused { .. }) => {}
             Event::Interrupt(InterruptEvent::Raised(raised)) => {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure, Outcome};
 use super::open::{Project, now_ms};
+use super::people::near;
 use super::screen::{Side, Table, clean, wrap};
 use super::wiring::{Servers, toolbox};
 use super::{Context, approve, crew, drive};
@@ -15,7 +16,8 @@ use crate::adapters::crewfile::{self, Loaded};
 use crate::adapters::sizes::O200k;
 use crate::adapters::tools::builtin_specs;
 use crate::core::chat::{Effect, ToolSpec};
-use crate::core::crew::{Overrides, ToolDef, ToolPlaces, ToolSource};
+use crate::core::crew::{ASK_HUMAN, Approval, Overrides, ToolDef, ToolPlaces, ToolSource};
+use crate::core::interrupt::words;
 use crate::core::machine::Sizes;
 use crate::core::money::{NanoUsd, grouped};
 use crate::core::nearest::nearest;
@@ -102,6 +104,7 @@ struct Known {
     places: ToolPlaces,
     max_calls: Option<u64>,
     cost: NanoUsd,
+    approval: Approval,
 }
 
 fn open(context: &Context, path: Option<&Path>) -> Result<Shop, Failure> {
@@ -157,7 +160,14 @@ fn own(def: &ToolDef) -> bool {
 }
 
 fn plain(spec: ToolSpec) -> Known {
-    Known { spec, from: "builtin".to_owned(), places: ToolPlaces::default(), max_calls: None, cost: NanoUsd::ZERO }
+    Known {
+        spec,
+        from: "builtin".to_owned(),
+        places: ToolPlaces::default(),
+        max_calls: None,
+        cost: NanoUsd::ZERO,
+        approval: Approval::default(),
+    }
 }
 
 fn stated(def: &ToolDef, file: &str) -> Known {
@@ -177,7 +187,8 @@ fn stated(def: &ToolDef, file: &str) -> Known {
         }
     };
     let from = format!("{what}, [tools.{table}] in {file}");
-    Known { spec: def.spec.clone(), from, places, max_calls: def.max_calls, cost: def.cost_per_call }
+    let (spec, approval) = (def.spec.clone(), def.approval.clone());
+    Known { spec, from, places, max_calls: def.max_calls, cost: def.cost_per_call, approval }
 }
 
 fn effect(effect: Effect) -> &'static str {
@@ -189,6 +200,15 @@ fn effect(effect: Effect) -> &'static str {
 }
 
 impl Known {
+    /// Which of its calls need a person.
+    fn asks(&self) -> Option<String> {
+        let when = self.approval.when.as_ref().map(|when| format!("when {}", when.0));
+        match self.spec.name.as_str() {
+            ASK_HUMAN => Some("a question".to_owned()),
+            _ if self.approval.always => Some("always".to_owned()),
+            _ => when,
+        }
+    }
     fn folders(&self) -> Vec<(&'static str, &[String])> {
         let of = &self.places;
         let all = [("read", &of.read), ("write", &of.write), ("from", &of.from), ("to", &of.to), ("net", &of.net)];
@@ -204,6 +224,7 @@ impl Known {
             "max_result": self.spec.max_result,
             "max_calls": self.max_calls,
             "cost_per_call": self.cost.to_string(),
+            "approval": self.asks(),
             "folders": self.folders().into_iter().map(|(key, list)| (key.to_owned(), json!(list))).collect::<serde_json::Map<_, _>>(),
             "parameters": self.spec.parameters,
         })
@@ -216,10 +237,12 @@ fn list(context: &Context, shop: &Shop, json: bool) -> Outcome {
         all.iter().for_each(|known| context.out.line(&known.json().to_string()));
         return Ok(Exit::Done);
     }
-    let heads = [("NAME", Side::Left, 0), ("EFFECT", Side::Left, 0), ("FROM", Side::Left, 1)];
+    let heads =
+        [("NAME", Side::Left, 0), ("EFFECT", Side::Left, 0), ("APPROVAL", Side::Left, 2), ("FROM", Side::Left, 1)];
     let mut table = Table::new(&heads);
     for known in all {
-        table.row(vec![clean(&known.spec.name), effect(known.spec.effect).to_owned(), clean(&known.from)]);
+        let asks = known.asks().map_or_else(|| "-".to_owned(), |asks| clean(&asks));
+        table.row(vec![clean(&known.spec.name), effect(known.spec.effect).to_owned(), asks, clean(&known.from)]);
     }
     context.table(&table);
     Ok(Exit::Done)
@@ -247,6 +270,8 @@ fn show(context: &Context, shop: &Shop, name: &str, json: bool) -> Outcome {
     };
     field("effect", means);
     field("from", &known.from);
+    let open = known.approval.expires_ms.map(|ms| format!(", open for {}", words(ms))).unwrap_or_default();
+    known.asks().into_iter().for_each(|asks| field("approval", &format!("{asks}{open}")));
     let calls = known.max_calls.map(|most| format!(", {} per run", grouped(most))).unwrap_or_default();
     let cost = if known.cost == NanoUsd::ZERO { String::new() } else { format!(", ${} per call", known.cost) };
     let (time, most) = (known.spec.timeout_ms, grouped(known.spec.max_result));
@@ -289,7 +314,7 @@ fn call(context: &Context, shop: &Shop, name: &str, args: &str, yes: bool, json:
     let outcome = drive::block_on(async {
         // A tool that is dropped stops what it has started; a process that just died would not.
         let outcome = tokio::select! {
-            outcome = tool.call(ToolCall { arguments, idempotency_key: key }) => Ok(outcome),
+            outcome = tool.call_near(ToolCall { arguments, idempotency_key: key }, near(context)) => Ok(outcome),
             _ = tokio::signal::ctrl_c() => {
                 Err(Failure::new(Exit::Interrupted, format!("{shown} was stopped; it may have happened in part")))
             }

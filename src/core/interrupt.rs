@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::chat::Message;
-use super::event::{Decision, Event, InterruptEvent, InterruptKind, Msg, Raised, RunEvent, TaskEvent};
-use super::ids::{InterruptId, Seq, Step};
+use super::event::{Decision, Event, InterruptEvent, InterruptKind, Msg, Raised, RunEvent, TaskEvent, ToolEvent};
+use super::ids::{InterruptId, Seq};
 use super::machine::Decided;
 use super::run::Entry;
 
@@ -64,7 +64,16 @@ pub struct Ruling {
 /// Inbox rows about interrupts begin so; the id follows: one row for each.
 pub const RULING: &str = "decide:";
 /// Kinds of entries that [`Interrupts::apply`] looks at.
-const KINDS: [&str; 5] = ["interrupt.raised", "interrupt.decided", "task.finished", "run.cancel_asked", "run.finished"];
+const KINDS: [&str; 8] = [
+    "interrupt.raised",
+    "interrupt.decided",
+    "task.finished",
+    "tool.returned",
+    "run.cancel_asked",
+    "run.finished",
+    "run.parked",
+    "run.resumed",
+];
 
 /// Why a decision changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -112,17 +121,27 @@ impl Interrupts {
                     one.stand = Stand::Decided { decision: decision.clone(), by: by.clone(), at_ms: entry.at_ms };
                 }
             }
-            Event::Task(TaskEvent::Finished { step, .. }) => self.void("its task has ended", |of| of == step),
+            Event::Task(TaskEvent::Finished { step, .. }) => self.void("its task has ended", |of| of.step == *step),
             Event::Run(RunEvent::CancelAsked { .. }) => self.void("its run was cancelled", |_| true),
             Event::Run(RunEvent::Finished { .. }) => self.void("its run is over", |_| true),
+            Event::Tool(ToolEvent::Returned { call, index, .. }) => self
+                .void("the call that asked it has ended", |of| {
+                    of.server().is_some() && of.call.as_ref() == Some(call) && of.index == *index
+                }),
+            Event::Run(RunEvent::Parked { .. } | RunEvent::Resumed { .. }) => self.process_ended(),
             Event::Run(_) | Event::Task(_) | Event::Call(_) | Event::Tool(_) | Event::Ledger(_) => {}
         }
     }
 
-    fn void(&mut self, why: &'static str, of: impl Fn(&Step) -> bool) {
-        for one in self.all.values_mut().filter(|one| one.is_open() && of(&one.raised.step)) {
+    fn void(&mut self, why: &'static str, of: impl Fn(&Raised) -> bool) {
+        for one in self.all.values_mut().filter(|one| one.is_open() && of(&one.raised)) {
             one.stand = Stand::Void(why);
         }
+    }
+
+    /// The process that ran the calls under way is gone.
+    pub fn process_ended(&mut self) {
+        self.void("the process whose call asked it has ended", |of| of.server().is_some());
     }
 
     pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Interrupts {

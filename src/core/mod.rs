@@ -20,6 +20,7 @@ pub mod money;
 pub mod nearest;
 pub mod place;
 pub mod plan;
+pub mod question;
 pub mod rates;
 pub mod rules;
 pub mod run;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::BoxFuture;
+use super::tool::People;
 use crate::core::definition::Definition;
 
 /// A server before it is reached.
@@ -49,8 +50,8 @@ pub enum News {
 pub trait Session: Send + Sync {
     /// All of its tools, as it defines them now.
     fn definitions(&self) -> BoxFuture<'_, Result<Vec<Definition>, String>>;
-    /// Dropped, the server is told that nobody waits any more.
-    fn call<'a>(&'a self, call: &'a ServiceCall) -> BoxFuture<'a, Reply>;
+    /// Dropped, the server is told that nobody waits any more. What the server asks meanwhile goes to `people`.
+    fn call<'a>(&'a self, call: &'a ServiceCall, people: Arc<dyn People>) -> BoxFuture<'a, Reply>;
     /// The next news; for one listener.
     fn news(&self) -> BoxFuture<'_, News>;
 }

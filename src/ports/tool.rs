@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::BoxFuture;
 use crate::core::chat::ToolSpec;
+use crate::core::question::Question;
 
 /// One call of a tool.
 #[derive(Clone, Debug)]
@@ -25,10 +26,40 @@ pub enum ToolOutcome {
     Unknown(String),
 }
 
+/// What became of a question.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// It fits the question's schema.
+    Given(serde_json::Value),
+    Declined,
+    /// Nobody has said anything, for this reason.
+    Nobody(String),
+}
+
+/// Whoever a tool may ask in the middle of a call.
+pub trait People: Send + Sync {
+    /// Ends by itself. Dropped, the question is withdrawn.
+    fn ask(&self, question: Question) -> BoxFuture<'_, Answer>;
+}
+
+/// No person is near: every question is declined.
+pub struct Nobody;
+
+impl People for Nobody {
+    fn ask(&self, _: Question) -> BoxFuture<'_, Answer> {
+        Box::pin(async { Answer::Declined })
+    }
+}
+
 pub trait Tool: Send + Sync {
     fn spec(&self) -> &ToolSpec;
     /// The future may be dropped: whatever it started is stopped with it.
     fn call(&self, call: ToolCall) -> BoxFuture<'_, ToolOutcome>;
+    /// The same, of a tool that may ask a person while it runs.
+    fn call_near(&self, call: ToolCall, people: Arc<dyn People>) -> BoxFuture<'_, ToolOutcome> {
+        drop(people);
+        self.call(call)
+    }
 }
 
 /// The tools of a run by name (`files.read`, or the name of a `[tools.N]` table).

@@ -806,6 +806,7 @@ fn a_clock_that_runs_backwards_changes_no_decision() {
     let mut boxes = ToolBoxes::default();
     boxes.0.insert(crew.file.clone(), ToolBox::new(folder.path(), Vec::new(), Vec::new()).unwrap());
     let ports = Ports {
+        attended: false,
         store: store.clone(),
         models: Arc::new(One(Arc::new(Says))),
         tools: Arc::new(boxes),

@@ -2,6 +2,7 @@
 //! is left behind.
 
 mod conformance;
+mod elicit;
 mod http;
 mod pinned;
 pub mod server;

@@ -54,8 +54,8 @@ impl Session for FakeSession {
     fn definitions(&self) -> BoxFuture<'_, Result<Vec<Definition>, String>> {
         Box::pin(async { Ok(vec![tool(self.described.load(Ordering::SeqCst))]) })
     }
-    fn call<'a>(&'a self, call: &'a ServiceCall) -> BoxFuture<'a, Reply> {
-        Box::pin(async {
+    fn call<'a>(&'a self, call: &'a ServiceCall, _: Arc<dyn People>) -> BoxFuture<'a, Reply> {
+        Box::pin(async move {
             match call.arguments.get("do").and_then(|text| text.as_str()) {
                 Some("hang") => std::future::pending().await,
                 Some("panic") => panic!("as it was asked"),

@@ -9,13 +9,14 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{Ask, ServiceMsg, Services};
+use crate::actors::patience::{Late, Patience};
 use crate::core::chat::{Effect, ToolSpec};
 use crate::core::crew::Server;
 use crate::core::definition::{Definition, differences};
 use crate::core::ids::BlobId;
 use crate::ports::BoxFuture;
 use crate::ports::service::{Reply, Service, ServiceCall};
-use crate::ports::tool::{Tool, ToolCall, ToolOutcome};
+use crate::ports::tool::{Nobody, People, Tool, ToolCall, ToolOutcome};
 
 /// Why a server is not called, where it says other than what was pinned.
 pub fn quarantine(server: &Server, pins: &BTreeMap<String, BlobId>, found: &[Definition]) -> Option<String> {
@@ -44,7 +45,7 @@ pub struct ServiceTool {
 }
 
 impl ServiceTool {
-    async fn ask(&self, call: ToolCall, sent: Arc<AtomicBool>) -> Reply {
+    async fn ask(&self, call: ToolCall, sent: Arc<AtomicBool>, people: Arc<dyn People>) -> Reply {
         let call = ServiceCall { tool: self.tool.clone(), arguments: call.arguments, key: call.idempotency_key };
         let deadline = Duration::from_millis(self.server.timeout_ms);
         let actor = match self.services.actor(&self.service, deadline).await {
@@ -52,7 +53,7 @@ impl ServiceTool {
             Err(why) => return Reply::Refused(why),
         };
         let (reply, answer) = oneshot::channel();
-        let ask = Ask::Call { call, server: self.server.clone(), sent, reply };
+        let ask = Ask::Call { call, server: self.server.clone(), sent, people, reply };
         if actor.cast(ServiceMsg::Ask(ask)).is_err() {
             return Reply::Refused(format!("the actor of the server {} ended", self.server.name));
         }
@@ -74,18 +75,22 @@ impl Tool for ServiceTool {
         &self.spec
     }
     fn call(&self, call: ToolCall) -> BoxFuture<'_, ToolOutcome> {
+        self.call_near(call, Arc::new(Nobody))
+    }
+    fn call_near(&self, call: ToolCall, people: Arc<dyn People>) -> BoxFuture<'_, ToolOutcome> {
         Box::pin(async move {
+            let people = Arc::new(Patience::with(people));
             let time = Duration::from_millis(self.spec.timeout_ms);
             let sent = Arc::new(AtomicBool::new(false));
-            match tokio::time::timeout(time, self.ask(call, sent.clone())).await {
+            match people.within(time, self.ask(call, sent.clone(), people.clone())).await {
                 Ok(Reply::Done(text)) => ToolOutcome::Ok(text),
                 Ok(Reply::Refused(why)) => ToolOutcome::Error(why),
                 Ok(Reply::Lost(why)) => self.lost(why),
-                Err(_) if !sent.load(Ordering::SeqCst) => ToolOutcome::Error(format!(
+                Err(Late) if !sent.load(Ordering::SeqCst) => ToolOutcome::Error(format!(
                     "the server {} was not ready in time; nothing was called",
                     self.server.name
                 )),
-                Err(_) => self.lost(format!("{} did not answer within {} ms", self.spec.name, time.as_millis())),
+                Err(Late) => self.lost(format!("{} did not answer within {} ms", self.spec.name, time.as_millis())),
             }
         })
     }

@@ -8,6 +8,8 @@ use tracing::Instrument;
 
 use super::{Context, Work, millis};
 use crate::actors::crash::crash_point;
+use crate::actors::patience::{Late, Patience};
+use crate::actors::questions::Asker;
 use crate::core::chat::{Effect, Message};
 use crate::core::event::{Event, Msg, Outcome, TaskEvent, ToolEvent};
 use crate::core::ids::{AgentRef, BlobId, CallId, Seq, Step};
@@ -40,8 +42,11 @@ pub fn start_tool(context: &Arc<Context>, run: ToolRun) {
         if shared.journal.durable.wait(run.seq).await.is_ok() {
             let started = Instant::now();
             let span = shared.call_span(&run.call, None);
-            let (outcome, max_result) = run_tool(&shared, &run).instrument(span).await;
-            let decided = returned(&*shared.ports.sizes, run, outcome, max_result, millis(started.elapsed()));
+            let people = Arc::new(Patience::with(Arc::new(asker(&shared, &run))));
+            let (outcome, max_result) = run_tool(&shared, &run, &people).instrument(span).await;
+            // What a person took to answer is nobody's running time.
+            let elapsed_ms = millis(started.elapsed().saturating_sub(people.waited()));
+            let decided = returned(&*shared.ports.sizes, run, outcome, max_result, elapsed_ms);
             if shared.flights.claim(&key) {
                 shared.journal.record(decided).await;
                 crash_point!(shared.ports.crash, "tool_recorded");
@@ -51,7 +56,12 @@ pub fn start_tool(context: &Arc<Context>, run: ToolRun) {
     });
 }
 
-async fn run_tool(context: &Context, run: &ToolRun) -> (ToolOutcome, u64) {
+fn asker(context: &Arc<Context>, run: &ToolRun) -> Asker {
+    let (context, call, index, agent) = (context.clone(), run.call.clone(), run.index, run.agent.clone());
+    Asker { context, call, index, agent, tool: run.tool.clone(), ask: run.ask.clone() }
+}
+
+async fn run_tool(context: &Context, run: &ToolRun, people: &Arc<Patience>) -> (ToolOutcome, u64) {
     let Some(tool) = context.ports.tools.tool(&run.crew, &run.tool) else {
         return (ToolOutcome::Error(format!("the tool {} cannot be reached", run.tool)), u64::MAX);
     };
@@ -64,25 +74,25 @@ async fn run_tool(context: &Context, run: &ToolRun) -> (ToolOutcome, u64) {
     let max_result = tool.spec().max_result;
     let limit = run.time.min(Duration::from_millis(tool.spec().timeout_ms).saturating_add(Duration::from_secs(1)));
     crash_point!(context.ports.crash, "tool_run");
-    let outcome = tokio::time::timeout(limit, try_tool(&*tool, call)).await;
+    let outcome = people.within(limit, try_tool(&*tool, call, people)).await;
     crash_point!(context.ports.crash, "tool_ran");
     match outcome {
         Ok(outcome) => (outcome, max_result),
-        Err(_) if tool.spec().effect == Effect::Once => {
+        Err(Late) if tool.spec().effect == Effect::Once => {
             (ToolOutcome::Unknown(format!("{} did not end in {} s", run.tool, limit.as_secs())), max_result)
         }
-        Err(_) => (ToolOutcome::Error(format!("{} did not end in {} s", run.tool, limit.as_secs())), max_result),
+        Err(Late) => (ToolOutcome::Error(format!("{} did not end in {} s", run.tool, limit.as_secs())), max_result),
     }
 }
 
-async fn try_tool(tool: &dyn Tool, call: ToolCall) -> ToolOutcome {
+async fn try_tool(tool: &dyn Tool, call: ToolCall, people: &Arc<Patience>) -> ToolOutcome {
     let tries = if tool.spec().effect == Effect::Idempotent { IDEMPOTENT_TRIES } else { 1 };
-    let mut outcome = tool.call(call.clone()).await;
+    let mut outcome = tool.call_near(call.clone(), people.clone()).await;
     for _ in 1..tries {
         if matches!(outcome, ToolOutcome::Ok(_)) {
             break;
         }
-        outcome = tool.call(call.clone()).await;
+        outcome = tool.call_near(call.clone(), people.clone()).await;
     }
     outcome
 }

@@ -26,7 +26,9 @@ pub(super) fn read(loader: &mut Loader<'_>, table: &Table, source: &ToolSource) 
         loader.report(problem.help("leave it out: a person sees every question"));
     }
     let asks = question || always || table.get("approve_when").is_some();
-    if let (Some(entry), false) = (table.entry("expires"), asks) {
+    // A server may ask a person in the middle of a call.
+    let server = matches!(source, ToolSource::Mcp { .. });
+    if let (Some(entry), false) = (table.entry("expires"), asks || server) {
         let problem = Problem::error("E0203", &entry.key_at, "`expires` ends nothing: this tool asks nobody");
         loader.report(problem.help("write `approval = \"always\"` or `approve_when` beside it, or leave it out"));
     }

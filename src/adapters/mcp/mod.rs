@@ -5,6 +5,7 @@
 //! lines over standard streams, sizes and what a result reads like are here: the crate's own child processes inherit
 //! the environment, leave grandchildren behind, and a reply that is too large leaves its call waiting for ever.
 
+mod callers;
 mod child;
 mod handler;
 mod http;
@@ -90,7 +91,7 @@ impl Mcp {
 
     async fn begin(&self, mode: ClientLifecycleMode) -> Result<Arc<dyn Session>, NotBegun> {
         let (said, news) = mpsc::unbounded_channel();
-        let handler = Handler::new(&self.name, said.clone(), info());
+        let handler = Handler::new(&self.name, said.clone(), info(), self.redact.clone());
         let (running, child) = match &self.reach {
             Reach::Program(program) => {
                 let (lines, child) = program.start(&self.name)?;

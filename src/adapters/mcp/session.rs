@@ -11,12 +11,14 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::AbortHandle;
 
+use super::callers::CALLER;
 use super::child::{Child, Redact};
 use super::handler::Handler;
 use super::reply;
 use crate::core::definition::Definition;
 use crate::ports::BoxFuture;
 use crate::ports::service::{News, Reply, ServiceCall, Session};
+use crate::ports::tool::People;
 use std::sync::Arc;
 
 /// Tools of one server, and pages of its list, that are read.
@@ -75,6 +77,17 @@ impl McpSession {
         Err(format!("its list of tools does not end within {PAGES_MOST} pages"))
     }
 
+    async fn near(&self, call: &ServiceCall, people: Arc<dyn People>) -> Reply {
+        let (caller, _here) = self.running.service().callers().enter(people);
+        let reply = CALLER.scope(caller.clone(), self.ask(call)).await;
+        let with = |text: String| caller.notes().into_iter().fold(text, |text, note| format!("{text}\n[{note}]"));
+        match reply {
+            Reply::Done(text) => Reply::Done(with(text)),
+            Reply::Refused(text) => Reply::Refused(with(text)),
+            Reply::Lost(text) => Reply::Lost(with(text)),
+        }
+    }
+
     async fn ask(&self, call: &ServiceCall) -> Reply {
         let mut params = CallToolRequestParams::new(call.tool.clone()).with_arguments(call.arguments.clone());
         let mut meta = rmcp::model::RequestMetaObject::new();
@@ -121,8 +134,8 @@ impl Session for McpSession {
     fn definitions(&self) -> BoxFuture<'_, Result<Vec<Definition>, String>> {
         Box::pin(self.list())
     }
-    fn call<'a>(&'a self, call: &'a ServiceCall) -> BoxFuture<'a, Reply> {
-        Box::pin(self.ask(call))
+    fn call<'a>(&'a self, call: &'a ServiceCall, people: Arc<dyn People>) -> BoxFuture<'a, Reply> {
+        Box::pin(self.near(call, people))
     }
     fn news(&self) -> BoxFuture<'_, News> {
         Box::pin(async {

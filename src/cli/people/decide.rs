@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::{Asked, find, interrupts, kind};
+use super::{Asked, find, kind, still};
 use crate::cli::Context;
 use crate::cli::crew as crews;
 use crate::cli::failure::{Exit, Failure, Outcome};
@@ -15,6 +15,7 @@ use crate::cli::screen::clean;
 use crate::core::agent::{Spec, usable};
 use crate::core::event::InterruptKind;
 use crate::core::interrupt::{NotOpen, Ruling, Stand, Verdict};
+use crate::core::question::Question;
 use crate::ports::store::Store;
 
 #[derive(Clone, Debug, Args)]
@@ -43,16 +44,16 @@ pub struct ApproveArgs {
 pub struct RejectArgs {
     #[command(flatten)]
     pub which: Which,
-    /// What the agent reads as the tool's result
+    /// What the agent reads as the tool's result; a server's question is declined without one
     #[arg(long, value_name = "WHY")]
-    pub reason: String,
+    pub reason: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct AnswerArgs {
     #[command(flatten)]
     pub which: Which,
-    /// What the agent reads as the answer
+    /// What the agent reads as the answer; the fields of a server's question as a JSON object
     #[arg(value_name = "TEXT")]
     pub text: String,
 }
@@ -66,17 +67,22 @@ pub fn approve(context: &Context, args: ApproveArgs) -> Outcome {
         }
         (None, None) => None,
     };
-    by_hand(context, &args.which, Verdict::Approve { arguments })
+    by_hand(context, &args.which, |_| Ok(Verdict::Approve { arguments: arguments.clone() }))
 }
 
 pub fn reject(context: &Context, args: RejectArgs) -> Outcome {
-    said(&args.reason, "--reason")?;
-    by_hand(context, &args.which, Verdict::Reject { reason: args.reason })
+    args.reason.as_deref().map_or(Ok(()), |reason| said(reason, "--reason"))?;
+    by_hand(context, &args.which, |asked| {
+        let plain = asked.one.raised.server().map(|_| "declined".to_owned());
+        let reason = args.reason.clone().or(plain);
+        let missing = || Failure::usage("--reason is missing: expected what the agent is to read");
+        Ok(Verdict::Reject { reason: reason.ok_or_else(missing)? })
+    })
 }
 
 pub fn answer(context: &Context, args: AnswerArgs) -> Outcome {
     said(&args.text, "the answer")?;
-    by_hand(context, &args.which, Verdict::Answer { text: args.text })
+    by_hand(context, &args.which, |_| Ok(Verdict::Answer { text: args.text.clone() }))
 }
 
 fn said(text: &str, what: &str) -> Result<(), Failure> {
@@ -86,11 +92,11 @@ fn said(text: &str, what: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn by_hand(context: &Context, which: &Which, verdict: Verdict) -> Outcome {
+fn by_hand(context: &Context, which: &Which, verdict: impl Fn(&Asked) -> Result<Verdict, Failure>) -> Outcome {
     let project = Project::here(context)?;
     let store = project.store_of(&which.id)?;
     let asked = find(&*store, &which.id, which.run.as_deref())?;
-    decide(&project, store.clone(), &asked, verdict, &whoami(&context.env))?;
+    decide(&project, store.clone(), &asked, verdict(&asked)?, &whoami(&context.env))?;
     let (id, short) = (&asked.one.raised.id, asked.row.run.short());
     let after = match store.owner(&asked.row.run) {
         Some(owner) => format!("run {short} in process {} on {} goes on with it", owner.pid, owner.host),
@@ -114,7 +120,7 @@ pub fn decide(
     let (run, id) = (&asked.row.run, &asked.one.raised.id);
     let verdict = fitting(project, &*store, asked, verdict)?;
     let (ruling, at) = (Ruling { id: id.clone(), verdict }, now_ms());
-    interrupts(&*store, run)?.rule(&ruling, by, at).map_err(refused)?;
+    still(&*store, run)?.rule(&ruling, by, at).map_err(refused)?;
     let payload = serde_json::to_string(&ruling).map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
     // What a person typed becomes part of the journal.
     let payload = project.secrets.hide(&payload);
@@ -125,7 +131,7 @@ pub fn decide(
             .hint(format!("it takes effect with: bosun resume {}", run.short())));
     };
     // Another one may have been taken between the look and the row: the journal says which counts.
-    let other = match interrupts(&*store, run)?.get(id).map(|one| one.stand.clone()) {
+    let other = match still(&*store, run)?.get(id).map(|one| one.stand.clone()) {
         Some(Stand::Decided { by: first, decision, .. }) if first != by => {
             Some(NotOpen::Decided { id: id.clone(), what: decision.as_str(), by: first })
         }
@@ -147,7 +153,11 @@ fn refused(why: NotOpen) -> Failure {
 
 /// What a person put in place of the arguments must fit what the arguments must fit.
 fn fitting(project: &Project, store: &dyn Store, asked: &Asked, verdict: Verdict) -> Result<Verdict, Failure> {
-    let Verdict::Approve { arguments: Some(text) } = verdict else { return Ok(verdict) };
+    let text = match verdict {
+        Verdict::Approve { arguments: Some(text) } => text,
+        Verdict::Answer { text } if asked.one.raised.server().is_some() => return filled(store, asked, &text),
+        Verdict::Approve { arguments: None } | Verdict::Answer { .. } | Verdict::Reject { .. } => return Ok(verdict),
+    };
     let raised = &asked.one.raised;
     let wrong = |why: String| Failure::usage(format!("nothing was changed: {why}"));
     let journal = open::read_run(store, asked.row.clone())?;
@@ -171,4 +181,18 @@ fn fitting(project: &Project, store: &dyn Store, asked: &Asked, verdict: Verdict
         InterruptKind::Before | InterruptKind::Question => text,
     };
     Ok(Verdict::Approve { arguments: Some(arguments) })
+}
+
+/// An answer as the server that asks is given it.
+fn filled(store: &dyn Store, asked: &Asked, answer: &str) -> Result<Verdict, Failure> {
+    let question = Question::read(&super::text(store, &asked.one.raised.arguments)?);
+    let gone = || Failure::new(Exit::Audit, "the question cannot be read from the journal");
+    let question = question.ok_or_else(gone)?;
+    let fields = question.fill(answer).map_err(|why| {
+        let (id, schema) = (&asked.one.raised.id, clean(&question.schema().to_string()));
+        Failure::usage(format!("nothing was changed: the answer does not fit: {}", clean(&why)))
+            .hint(format!("it must fit {schema}"))
+            .hint(format!("bosun answer {id} '{}'", clean(&question.example())))
+    })?;
+    Ok(Verdict::Answer { text: fields.to_string() })
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::view::lines;
-use super::{Asked, decide, interrupts, kind, open_of};
+use super::{Asked, decide, kind, open_of, still};
 use crate::cli::Context;
 use crate::cli::drive;
 use crate::cli::failure::{Exit, Failure, Outcome};
@@ -134,7 +134,7 @@ fn about(context: &Context, project: &Project, store: &Arc<dyn Store>, asked: &A
 fn still_open(store: &dyn Store, asked: &Asked) -> Result<bool, Failure> {
     let run = &asked.row.run;
     let coming = store.inbox(run)?.iter().any(|row| row.kind == kind(&asked.one));
-    let all = interrupts(store, run)?;
+    let all = still(store, run)?;
     Ok(!coming && all.get(&asked.one.raised.id).is_some_and(|one| one.is_open() && !one.is_late(now_ms())))
 }
 

@@ -4,6 +4,7 @@
 
 mod decide;
 mod inline;
+mod near;
 mod view;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use clap::{Args, Subcommand};
 
 pub use decide::{AnswerArgs, ApproveArgs, RejectArgs, answer, approve, reject};
 pub use inline::stay;
+pub use near::near;
 
 use super::failure::{Exit, Failure, Outcome};
 use super::open::{Project, now_ms};
@@ -19,10 +21,10 @@ use super::screen::{Side, Table, clean, excerpt, span, usd};
 use super::tally::Tally;
 use super::{Context, open};
 use crate::actors::inbox::interrupts;
-use crate::core::ids::BlobId;
+use crate::core::ids::{BlobId, RunId};
 use crate::core::interrupt::{Interrupt, Interrupts, RULING};
 use crate::core::money::NanoUsd;
-use crate::ports::store::{InboxRow, RunFilter, RunRow, Store};
+use crate::ports::store::{InboxRow, RunFilter, RunRow, Store, StoreError};
 
 /// Characters of arguments that a list shows.
 const ARGUMENTS: usize = 60;
@@ -168,7 +170,7 @@ fn open_of(store: &dyn Store, rows: Vec<RunRow>) -> Result<Vec<Asked>, Failure> 
     let mut out = Vec::new();
     for row in rows.into_iter().filter(|row| !row.state.is_final()) {
         if ever_asked(store, &row)? {
-            out.extend(asked(store, &row, &interrupts(store, &row.run)?, Interrupt::is_open)?);
+            out.extend(asked(store, &row, &still(store, &row.run)?, Interrupt::is_open)?);
         }
     }
     Ok(out)
@@ -187,6 +189,15 @@ fn asked(
     Ok(found.into_iter().map(|one| Asked { row: row.clone(), coming: coming(one), one: one.clone() }).collect())
 }
 
+/// What is open on disk: a server's question is so only while the process is there that runs its call.
+fn still(store: &dyn Store, run: &RunId) -> Result<Interrupts, StoreError> {
+    let mut all = interrupts(store, run)?;
+    if store.owner(run).is_none() {
+        all.process_ended();
+    }
+    Ok(all)
+}
+
 /// The kind of the one inbox row that may be about it.
 fn kind(one: &Interrupt) -> String {
     format!("{RULING}{}", one.raised.id)
@@ -203,7 +214,7 @@ pub fn find(store: &dyn Store, text: &str, run: Option<&str>) -> Result<Asked, F
     let mut found = Vec::new();
     for row in store.runs(&RunFilter::default())? {
         if ever_asked(store, &row)? {
-            let all = interrupts(store, &row.run)?;
+            let all = still(store, &row.run)?;
             found.extend(asked(store, &row, &all, |one| one.raised.id.as_str().starts_with(&prefix))?);
         }
     }

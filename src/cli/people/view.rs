@@ -19,6 +19,7 @@ use crate::core::agent::Spec;
 use crate::core::crew::ToolSource;
 use crate::core::event::{InterruptKind, Why};
 use crate::core::interrupt::{Interrupt, Stand};
+use crate::core::question::Question;
 use crate::ports::store::Store;
 
 /// Lines of context around a change.
@@ -32,6 +33,7 @@ pub(super) fn why(why: &Why) -> String {
         Why::Tainted(from) => format!("not to be trusted: {}", clean(from)),
         Why::Task => "the task says `approval`".to_owned(),
         Why::Question => "the agent asks".to_owned(),
+        Why::Server(name) => format!("the server {} asks", clean(name)),
     }
 }
 
@@ -103,6 +105,8 @@ fn body(project: &Project, store: &dyn Store, asked: &Asked) -> Result<Vec<Strin
             out.extend(safe(value["question"].as_str().unwrap_or_default()));
             let choices = value["choices"].as_array().into_iter().flatten().filter_map(Value::as_str);
             out.extend(choices.map(|choice| format!("- {}", safe(choice).join(" "))));
+            let fields = raised.server().and_then(|_| Question::read(&whole)).map(|asked| asked.fields());
+            out.extend(fields.into_iter().flatten().map(|field| format!("- {}", safe(&field).join(" "))));
         }
         (InterruptKind::Approval, Some(value)) => {
             out.push(String::new());
@@ -180,9 +184,10 @@ fn commands(asked: &Asked) -> Vec<String> {
         return Vec::new();
     }
     let all = match asked.one.raised.kind {
-        InterruptKind::Question => {
-            vec![format!("bosun answer {id} TEXT"), format!("bosun reject {id} --reason WHY")]
-        }
+        InterruptKind::Question => match asked.one.raised.server() {
+            Some(_) => vec![format!("bosun answer {id} '{{\"FIELD\": VALUE, …}}'"), format!("bosun reject {id}")],
+            None => vec![format!("bosun answer {id} TEXT"), format!("bosun reject {id} --reason WHY")],
+        },
         InterruptKind::Before => vec![format!("bosun approve {id}"), format!("bosun reject {id} --reason WHY")],
         InterruptKind::Approval | InterruptKind::After => vec![
             format!("bosun approve {id}"),

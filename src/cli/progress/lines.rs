@@ -332,7 +332,13 @@ pub fn asks(raised: &Raised) -> String {
     let Raised { id, step, tool, .. } = raised;
     match raised.kind {
         InterruptKind::Approval => format!("{step} wants {}: bosun approvals show {id}", clean(tool)),
-        InterruptKind::Question => format!("{step} asks a question: bosun approvals show {id}"),
+        InterruptKind::Question => match raised.server() {
+            Some(server) => {
+                let server = clean(server);
+                format!("the server {server} asks while {step} runs: bosun approvals show {id}, bosun answer {id} …")
+            }
+            None => format!("{step} asks a question: bosun approvals show {id}"),
+        },
         InterruptKind::Before => format!("{step} may begin after a yes: bosun approvals show {id}"),
         InterruptKind::After => format!("{step} has a result to look at: bosun approvals show {id}"),
     }

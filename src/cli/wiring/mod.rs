@@ -2,6 +2,7 @@
 //! before anything of it starts, and what it runs is what its journal pins.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -161,6 +162,7 @@ impl Engine {
             files: Arc::new(files),
             clock: Arc::new(SystemClock),
             sizes: self.sizes.clone(),
+            attended: std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
             crash: CrashPoints::told(self.env.get("BOSUN_CRASH_AT"), std::process::abort).map_err(Failure::usage)?,
         })
     }

@@ -262,6 +262,8 @@ impl Agent {
 
     pub(super) fn apply_interrupt(&mut self, event: &InterruptEvent) {
         match event {
+            // The call that asks is under way and takes the answer: its turn waits for that call as for any.
+            InterruptEvent::Raised(raised) if raised.server().is_some() => {}
             InterruptEvent::Raised(raised) => self.raised(raised),
             InterruptEvent::Decided { id, decision, .. } => self.said(id, decision),
         }

@@ -9,7 +9,7 @@ use crate::core::ids::{AgentRef, BlobId, CallId, InterruptId, Step};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum InterruptEvent {
-    /// A person is asked; what was asked for waits.
+    /// A person is asked; what was asked for waits. Outside where a server asks ([`Raised::server`]).
     #[serde(rename = "interrupt.raised")]
     Raised(Box<Raised>),
     /// Outside: what a person said, or that nobody did in time.
@@ -70,6 +70,8 @@ pub enum Why {
     Task,
     /// The agent asks.
     Question,
+    /// This server asks, in the middle of a call of one of its tools.
+    Server(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -87,6 +89,15 @@ pub enum Decision {
         content: Msg,
     },
     Expired,
+}
+
+impl Raised {
+    /// The server that asks, where it is the world that does and no machine: nothing of the run waits but the
+    /// call that is under way, which takes the answer.
+    pub fn server(&self) -> Option<&str> {
+        let [Why::Server(name)] = self.why.as_slice() else { return None };
+        self.kind.is_question().then_some(name)
+    }
 }
 
 impl InterruptKind {

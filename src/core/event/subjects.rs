@@ -195,7 +195,7 @@ impl Event {
             },
             Event::Interrupt(event) => match event {
                 InterruptEvent::Decided { .. } => true,
-                InterruptEvent::Raised(_) => false,
+                InterruptEvent::Raised(raised) => raised.server().is_some(),
             },
             Event::Ledger(event) => match event {
                 LedgerEvent::Raised { .. } | LedgerEvent::Day { .. } => true,

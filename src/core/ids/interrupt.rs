@@ -27,6 +27,11 @@ impl InterruptId {
     pub fn of_call(run: &RunId, call: &CallId, index: u32, arguments: &str) -> InterruptId {
         InterruptId::of(&format!("call {run} {call} {index} {}", BlobId::of(arguments.as_bytes())))
     }
+    /// Of a question that comes from outside in the middle of a call: never the same twice, as a call that is
+    /// repeated asks anew. `mark` is random.
+    pub fn of_question(run: &RunId, call: &CallId, index: u32, question: &str, mark: u64) -> InterruptId {
+        InterruptId::of(&format!("question {run} {call} {index} {mark} {}", BlobId::of(question.as_bytes())))
+    }
     /// Of a task that has not begun.
     pub fn of_task(run: &RunId, step: &Step) -> InterruptId {
         InterruptId::of(&format!("before {run} {step}"))

@@ -60,6 +60,8 @@ impl Plan {
 
     pub(super) fn apply_interrupt(&mut self, event: &InterruptEvent) {
         match event {
+            // Its call is under way: nothing stands still.
+            InterruptEvent::Raised(raised) if raised.server().is_some() => {}
             InterruptEvent::Raised(raised) => {
                 let address = raised.step.with_round(None);
                 let Some(unit) = self.state.units.get_mut(&address).filter(|unit| !unit.is_over()) else { return };

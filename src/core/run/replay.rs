@@ -102,6 +102,7 @@ impl<'a> Replay<'a> {
             },
             Event::Interrupt(event) => match event {
                 InterruptEvent::Raised(raised) => match &raised.agent {
+                    _ if raised.server().is_some() => Err(outside()),
                     Some(agent) => self.run.decide_agent(world, agent),
                     None => plan(&raised.step, PlanStep::Start(raised.step.with_round(None))),
                 },

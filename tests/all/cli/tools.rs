@@ -28,12 +28,18 @@ fn tools_are_listed_with_effect_and_origin() {
     assert_eq!(names[..6], builtins);
     assert_eq!(names[6..], ["text.stats", "data.query", "ask.human", "web.fetch"]);
     let own = place.run(&["tools", "list", "crew.toml"]).out;
-    assert!(own.contains("file_it       once        files.move, [tools.file_it] in crew.toml"), "{own}");
+    assert!(own.contains("file_it       once        -           files.move, [tools.file_it] in crew.toml"), "{own}");
     let json = place.run(&["tools", "list", "crew.toml", "--json"]).out;
     let all: Vec<serde_json::Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let moving = all.iter().find(|tool| tool["name"] == "file_it").unwrap();
     assert_eq!(moving["folders"], serde_json::json!({ "from": ["inbox"], "to": ["archive"] }));
     assert_eq!((moving["effect"].as_str(), moving["max_calls"].as_u64()), (Some("once"), Some(3)));
+    assert_eq!((&moving["approval"], &all[0]["approval"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+    place.write("crew.toml", &CREW.replace("max_calls = 3", "max_calls = 3\napproval = 'always'\nexpires = '2h'"));
+    let own = place.run(&["tools", "list", "crew.toml"]).out;
+    assert!(own.contains("file_it       once        always      files.move"), "{own}");
+    let shown = place.run(&["tools", "show", "file_it", "crew.toml"]).out;
+    assert!(shown.contains("\napproval always, open for 2h\n"), "{shown}");
     let broken = place.run(&["tools", "list", "none.toml"]);
     assert_eq!(broken.code, 3, "{}", broken.err);
 }

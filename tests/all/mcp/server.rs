@@ -3,12 +3,15 @@
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+
+use crate::support::until;
 
 /// Variables it reads: the list of its tools, where it notes what it heard, and which protocol it speaks.
 pub const VARIABLES: [&str; 3] = ["MCP_TOOLS", "MCP_LOG", "MCP_ERA"];
@@ -84,7 +87,7 @@ fn serve() {
     if std::env::var("MCP_LOG").is_err() {
         return;
     }
-    let modern = std::env::var("MCP_ERA").is_ok_and(|era| era == "modern");
+    let modern = modern();
     let out = Out(Arc::new(Mutex::new(std::io::stdout())));
     note(&format!("pid {}", std::process::id()));
     let listener = Arc::new(Mutex::new(Value::Null));
@@ -123,7 +126,7 @@ fn serve() {
                 let answers = answers.clone();
                 std::thread::spawn(move || call(&out, &id, &params, &listener, &answers));
             }
-            "" => answered.send(message["result"]["action"].clone()).unwrap(),
+            "" => answered.send(message["result"].clone()).unwrap(),
             _ if !id.is_null() => {
                 out.line(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "no such method"}}));
             }
@@ -131,6 +134,30 @@ fn serve() {
         }
     }
     std::process::exit(0);
+}
+
+fn modern() -> bool {
+    std::env::var("MCP_ERA").is_ok_and(|era| era == "modern")
+}
+
+/// What a person is asked, by the tool's argument.
+fn asks(text: &str) -> Value {
+    let name = json!({"type": "string", "description": "As in the \u{1b}[2Kpassport"});
+    let schema = |properties: Value| json!({"type": "object", "properties": properties, "required": ["name"]});
+    match text {
+        "url" => json!({"mode": "url", "message": "Log in", "url": "http://127.0.0.1/", "elicitationId": "e"}),
+        "more" => json!({"mode": "form", "message": "Who?", "requestedSchema": schema(json!({"name": name,
+            "age": {"type": "integer", "minimum": 1, "default": 40},
+            "tone": {"type": "string", "enum": ["red", "blue"], "default": "blue"}}))}),
+        _ => json!({"mode": "form", "message": "Your \u{1b}[31mname\u{7}?",
+            "requestedSchema": schema(json!({"name": name}))}),
+    }
+}
+
+/// An answer as the tool tells it.
+fn told(answer: &Value) -> String {
+    let content = answer.get("content").map(|content| format!(" {content}")).unwrap_or_default();
+    format!("asked: {}{content}", answer["action"].as_str().unwrap_or("nothing"))
 }
 
 fn call(out: &Out, id: &Value, params: &Value, listener: &Value, answers: &Mutex<Receiver<Value>>) {
@@ -178,12 +205,34 @@ fn call(out: &Out, id: &Value, params: &Value, listener: &Value, answers: &Mutex
             out.says(id, &names.join(" "));
         }
         "meta" => out.says(id, &params["_meta"].to_string()),
+        "ask" if modern() => match &params["inputResponses"]["q"] {
+            Value::Null => out.reply(
+                id,
+                json!({"resultType": "input_required", "requestState": "once",
+                    "inputRequests": {"q": {"method": "elicitation/create", "params": asks(&text)}}}),
+            ),
+            answer => out.says(id, &told(answer)),
+        },
         "ask" => {
-            out.line(&json!({"jsonrpc": "2.0", "id": "q1", "method": "elicitation/create", "params": {
-                "mode": "form", "message": "Your name?",
-                "requestedSchema": {"type": "object", "properties": {"name": {"type": "string"}}}}}));
+            let number = format!("q{id}");
+            out.line(&json!({"jsonrpc": "2.0", "id": number, "method": "elicitation/create", "params": asks(&text)}));
+            note("asks");
+            if text == "takes back" {
+                let told_to = |name: &str| {
+                    let path = std::env::var("MCP_TOOLS").unwrap();
+                    until("told to", || Path::new(&path).with_file_name(name).exists());
+                };
+                told_to("take it back");
+                let params = json!({"requestId": number});
+                out.line(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}));
+                told_to("go on");
+                return out.says(id, "taken back");
+            }
             let answer = answers.lock().unwrap().recv().unwrap();
-            out.says(id, &format!("asked: {}", answer.as_str().unwrap_or_default()));
+            if text == "then hangs" {
+                std::thread::sleep(Duration::from_secs(60));
+            }
+            out.says(id, &told(&answer));
         }
         "fail" => out.reply(
             id,

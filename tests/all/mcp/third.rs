@@ -167,7 +167,7 @@ impl Talk {
     }
 }
 
-fn script(folder: &Path, server: &str) -> String {
+pub fn script(folder: &Path, server: &str) -> String {
     folder.join("@modelcontextprotocol").join(server).join("dist/index.js").display().to_string()
 }
 
@@ -193,7 +193,7 @@ fn everything(mut talk: Talk) {
     talk.says("toggle-subscriber-updates", json!({}), "resource");
     // Its steps are seen as progress, and its end as the result.
     talk.says("trigger-long-running-operation", json!({"duration": 1, "steps": 3}), "completed");
-    // It asks a person, who is not there yet: declined.
+    // It asks a person, who is not there: declined.
     talk.says("trigger-elicitation-request", json!({}), "declined");
     // A tool that only runs as a task of the protocol: refused in words.
     match talk.call("simulate-research-query", json!({"topic": "tea"})) {
