@@ -62,6 +62,7 @@ impl Told {
             version: "0.1.0".into(),
             tools: None,
             rules: 1,
+            tainted: None,
         }))));
         told
     }
@@ -78,7 +79,13 @@ impl Told {
     }
     fn start(&mut self, at: &str, who: &str) -> &mut Told {
         let work = Box::new(Work::Prompt { system: msg(), user: msg(), carries: false, retry: Vec::new() });
-        self.event(Event::Task(TaskEvent::Assigned { step: step(at), agent: agent(who), work, degraded: 0 }))
+        self.event(Event::Task(TaskEvent::Assigned {
+            step: step(at),
+            agent: agent(who),
+            work,
+            degraded: 0,
+            tainted: None,
+        }))
     }
     fn hold(&mut self, id: &str, who: &str, usd: &str) -> &mut Told {
         let held = Held {
@@ -121,7 +128,7 @@ impl Told {
         self.event(Event::Call(CallEvent::Answered(Box::new(answered))))
     }
     fn finish(&mut self, at: &str, who: &str, spent: Amount) -> &mut Told {
-        let result = TaskResult { status: TaskStatus::Done, text: None, typed: true, error: None, spent };
+        let result = TaskResult::done(None, true, spent);
         self.event(Event::Task(TaskEvent::Finished { step: step(at), agent: Some(agent(who)), result }))
     }
     fn rows(&self, columns: usize) -> String {
