@@ -139,7 +139,8 @@ struct Place {
 
 impl Place {
     fn new(channel: Channel, more: &str) -> Place {
-        let folder = Folder::new("");
+        let mut folder = Folder::new("");
+        folder.env("MCP_LOG", folder.path().join("log").display().to_string().as_str());
         let page = Page::of(&folder);
         let place = Place { folder, channel, page };
         place.folder.file("crew.toml", &format!("{HEAD}{}{STAMP}{more}", place.tables()));
@@ -160,7 +161,7 @@ impl Place {
                  net = [\"127.0.0.1:{port}\"]\n"
             ),
             Channel::Mcp => format!(
-                "{}[tools.source]\nkind = \"mcp\"\ncommand = {}\nisolation = \"none\"\neffect = \"read\"\nallow = [\"echo\"]\n",
+                "{}[tools.source]\nkind = \"mcp\"\ncommand = {}\nenv = [\"MCP_LOG\"]\nisolation = \"none\"\neffect = \"read\"\nallow = [\"echo\"]\n",
                 CLERK.replace("\"source\"", "\"source.echo\""),
                 json!(server::argv())
             ),
