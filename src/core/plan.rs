@@ -139,7 +139,6 @@ pub struct Child {
     pub expected: Option<BlobId>,
     pub inputs: BTreeMap<Name, serde_json::Value>,
     ask: String,
-    /// What whoever asked had read that is not to be trusted.
     tainted: Option<String>,
 }
 

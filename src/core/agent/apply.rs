@@ -72,13 +72,7 @@ impl Agent {
                 self.job.iter_mut().for_each(|job| job.sum_up(*turns, *ask, *max_output));
             }
             TaskEvent::Summarised { dropped, with, .. } => self.summed_up(*dropped, *with),
-            TaskEvent::Concluding { note, .. } => {
-                self.memory.push(*note);
-                if let Some(job) = &mut self.job {
-                    job.concluding = true;
-                    job.ease();
-                }
-            }
+            TaskEvent::Concluding { note, .. } => self.concludes(*note),
             TaskEvent::DelegationRefused { from, index, content, tainted, .. } => {
                 self.reads(tainted.as_deref());
                 self.returned(from, *index, *content);
@@ -98,6 +92,14 @@ impl Agent {
             TaskEvent::FileWritten { .. } | TaskEvent::FileFailed { .. } | TaskEvent::Crashed { .. } => {}
         }
         Ok(())
+    }
+
+    fn concludes(&mut self, note: Msg) {
+        self.memory.push(note);
+        if let Some(job) = &mut self.job {
+            job.concluding = true;
+            job.ease();
+        }
     }
 
     fn job_of(&mut self, step: &Step) -> Option<&mut Job> {

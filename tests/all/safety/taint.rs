@@ -255,7 +255,7 @@ fn a_model_that_obeys_every_payload_changes_nothing_without_a_yes() {
 }
 
 #[test]
-#[ignore = "a minute: the whole campaign"]
+#[ignore = "minutes: the whole campaign"]
 fn three_hundred_and_sixty_runs_of_a_model_that_obeys_and_no_effect() {
     campaign(60);
 }

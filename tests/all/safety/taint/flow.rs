@@ -1,5 +1,8 @@
 //! Whither taint goes. Invariant: it follows the words from agent to agent, and stops where no word goes.
 
+use boatswain::cli::crew as crews;
+use boatswain::core::event::{RunEvent, Started};
+
 use super::*;
 
 const SOURCE: &str = r#"
@@ -179,4 +182,23 @@ fn nobody_vouches_for_the_whole_web() {
     place.file("crew.toml", &format!("{HEAD}{}[tools.source]\nuse = \"web.fetch\"\nuntrusted = false\n{STAMP}", CLERK));
     let said = place.bosun(&["check"]).expect(3);
     assert!(said.out.contains("nobody can vouch for every page"), "{}{}", said.out, said.err);
+}
+
+#[test]
+fn a_run_of_before_there_was_taint_goes_on_without_it() {
+    let place = folder(ONE_AND_TWO, &script(""));
+    place.bosun(&["run", "crew.toml", "-q"]).expect(0);
+    let mut started = place.events().into_iter().find_map(|event| match event {
+        Event::Run(RunEvent::Started(started)) => Some(*started),
+        _ => None,
+    });
+    let started = started.as_mut().unwrap();
+    let taints = |started: &Started| {
+        let (crew, _) = crews::pinned(&place.project(), &*place.store(), started).unwrap();
+        let (source, stamp) = (&crew.tools["source"], &crew.tools["stamp"]);
+        (source.taints, stamp.taints, stamp.approval.expires_ms.is_some())
+    };
+    assert_eq!(taints(started), (true, true, true));
+    started.rules = 1;
+    assert_eq!(taints(started), (false, false, false));
 }
