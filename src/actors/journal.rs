@@ -37,6 +37,9 @@ pub enum JournalMsg {
     /// Entries of `subject` after `since` go to `deliver`. Replies `false`, and nothing goes there, if some
     /// of them are no longer at hand.
     Subscribe { subject: Subject, since: Seq, deliver: Deliver, reply: oneshot::Sender<bool> },
+    /// The same for a subject that begins: only what concerns everybody can be of before, and that is always
+    /// at hand.
+    SubscribeFresh { subject: Subject, since: Seq, deliver: Deliver },
     /// The plan and the agents of this scope and those below it hear of nothing any more.
     Unsubscribe(Step),
     /// What has waited for company goes to the store.
@@ -89,13 +92,12 @@ impl JournalHandle {
         let subscribed = self.ask(|reply| JournalMsg::Subscribe { subject, since, deliver, reply }).await;
         subscribed.filter(|at_hand| *at_hand).map(drop)
     }
-    /// For a subject that no entry has named yet: what else it hears is always at hand, so its actor does
-    /// not wait to be told. Whatever its parent appends after this reaches it. (A person's message that its
-    /// parent has not folded refuses that append, and the actor is raised again from the journal.)
+    /// For an actor that begins: it does not wait to be told. Whatever its parent appends after this reaches
+    /// it. (A person's message that its parent has not folded refuses that append, and the actor is raised
+    /// again from the journal.)
     pub fn subscribe_fresh(&self, subject: Subject, since: Seq, deliver: Deliver) {
-        let (reply, _) = oneshot::channel();
         // If the journal has ended, the parent's next append says so.
-        let _ = self.actor.cast(JournalMsg::Subscribe { subject, since, deliver, reply });
+        let _ = self.actor.cast(JournalMsg::SubscribeFresh { subject, since, deliver });
     }
     pub fn unsubscribe(&self, scope: Step) {
         // A journal that has ended has no subscribers either.
@@ -200,6 +202,10 @@ impl Actor for Journal {
                     state.subscribers.insert(subject, deliver);
                 }
                 let _ = reply.send(at_hand);
+            }
+            JournalMsg::SubscribeFresh { subject, since, deliver } => {
+                state.recent.whole(since).for_each(|entry| deliver(entry.clone()));
+                state.subscribers.insert(subject, deliver);
             }
             JournalMsg::Unsubscribe(scope) => state.subscribers.retain(|subject, _| !belongs(subject, &scope)),
             JournalMsg::Flush => state.flush(),

@@ -54,7 +54,7 @@ pub fn tell(context: &Context, args: TellArgs) -> Outcome {
     for hearer in &hearers {
         fits(&run, hearer, &text)?;
     }
-    let telling = Telling { to: args.agent, text };
+    let telling = Telling { to: args.agent, text: project.secrets.hide(&text).into_owned() };
     let payload = serde_json::to_string(&telling)
         .map_err(|why| Failure::new(Exit::Internal, format!("the message cannot be written: {why}")))?;
     let id = store.inbox_put(&row.run, "tell", &payload, &whoami(&context.env), now_ms())?;

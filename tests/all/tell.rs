@@ -169,6 +169,25 @@ fn parked_and_dead_runs_take_it_before_their_first_call() {
 }
 
 /// While another works: an agent that was never up, and one that is idle and remembers.
+/// What a person pastes is no safer than what a tool says.
+#[test]
+fn a_key_in_a_message_is_in_no_inbox_and_no_journal() {
+    const KEY: &str = "sk-live-1234567890abcdef";
+    let provider = Provider::start();
+    slow_first(&provider);
+    let mut folder = folder(&provider, TWO.replace("MEMORY", "").as_str());
+    folder.env("HOUSE_API_KEY", KEY);
+    let child = in_first_call(&folder, &provider, &["run", "crew.toml", "-q"]);
+    folder.bosun(&["pause"]).expect(0);
+    wait(child).expect(130);
+    folder.bosun(&["tell", "latest", "editor", &format!("The key is {KEY}.")]).expect(0);
+    folder.bosun(&["resume", "-q"]).expect(0);
+    let said = provider.seen().iter().flat_map(messages).map(|(_, text)| text).collect::<String>();
+    assert!(said.contains("The key is ") && !said.contains(KEY), "{said}");
+    assert!(!String::from_utf8_lossy(&std::fs::read(folder.state().join("journal.db")).unwrap()).contains(KEY));
+    folder.verify();
+}
+
 #[test]
 fn an_idle_agent_keeps_it_for_its_next_task() {
     for memory in ["task", "run"] {

@@ -39,8 +39,12 @@ impl Recent {
             let late = late.filter(|(_, subjects)| subjects.contains(subject) || subjects.contains(&Subject::All));
             return Some(late.map(|(entry, _)| entry.clone()).collect());
         }
-        let whole = || self.whole.iter().filter(|entry| entry.seq > since).cloned().collect();
-        (own <= since).then(whole)
+        (own <= since).then(|| self.whole(since).cloned().collect())
+    }
+
+    /// Entries for everybody after `since`.
+    pub fn whole(&self, since: Seq) -> impl Iterator<Item = &Arc<Entry>> {
+        self.whole.iter().filter(move |entry| entry.seq > since)
     }
 }
 

@@ -590,7 +590,8 @@ impl Sim {
         let role = Spec::of(&self.crew, &job.step, who).and_then(|spec| spec.role.clone());
         let spent = self.kinds().contains(&"call.exhausted");
         let turns = role.is_none_or(|role| job.turns + 1 >= role.max_turns);
-        let accepted = matches!(job.phase, Phase::Accepted { .. });
+        // What a person took for the result stands.
+        let accepted = matches!(job.phase, Phase::Accepted { .. } | Phase::Asked { .. });
         assert!(turns || spent || accepted, "{who} was told and not heard\n{}", self.tail());
     }
 
