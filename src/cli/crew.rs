@@ -118,6 +118,7 @@ fn from_disk(
         limits_from: from,
         refuses: None,
         pinned: false,
+        rules: rules::RULES,
     };
     read(&source, &options)
 }
@@ -204,6 +205,7 @@ pub fn load_pinned(project: &Project, store: &dyn Store, started: &Started) -> R
         limits_from: "",
         refuses: Some(&started.refuses),
         pinned: true,
+        rules: started.rules,
     };
     Ok(crewfile::load(&PinnedSource(files), &started.file, &options))
 }

@@ -258,7 +258,7 @@ impl Tally {
                 let row = self.step(step, None, at);
                 row.ended_ms = Some(at);
                 row.failures.extend(upstream.then(|| because.clone()));
-                let result = TaskResult { status, text: None, typed: false, error: None, spent: Amount::default() };
+                let result = TaskResult { status, ..TaskResult::done(None, false, Amount::default()) };
                 row.state = StepState::Ended(result);
             }
             TaskEvent::AttemptFailed { step, agent, attempt, message, .. } => {

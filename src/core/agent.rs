@@ -36,6 +36,7 @@ mod memory;
 mod request;
 mod spec;
 mod summary;
+mod taint;
 mod told;
 mod turn;
 mod vary;
@@ -58,6 +59,8 @@ pub struct Agent {
     known: Option<Known>,
     /// Steps of `degrade` that the run has given up.
     degraded: u32,
+    /// The first thing in its context that is not to be trusted: where it came from.
+    taint: Option<String>,
     control: Control,
 }
 
@@ -90,6 +93,8 @@ pub struct Job {
     /// The call that a tool task is, whatever phase it is in.
     tool: Option<(String, BlobId)>,
     pub variation: Variation,
+    /// What the task itself brought with it that is not to be trusted.
+    brought: Option<String>,
     /// The task's own user message, and what later attempts are told instead.
     user: Option<Msg>,
     retold: Vec<Retold>,
@@ -207,6 +212,7 @@ pub enum ToolTask {
     Running {
         call: CallId,
         key: String,
+        tainted: Option<String>,
     },
     Returned(Outcome, Msg),
 }
@@ -229,6 +235,7 @@ pub enum Ask {
         ask: String,
         arguments: BlobId,
         key: String,
+        tainted: Option<String>,
     },
     Done(Msg),
 }
@@ -260,7 +267,8 @@ pub enum AgentStep {
 impl Agent {
     /// An agent with nothing to do, in a run that is `control`.
     pub fn begun(who: AgentRef, control: Control) -> Agent {
-        Agent { who, memory: Vec::new(), job: None, told: Vec::new(), known: None, degraded: 0, control }
+        let (memory, told) = (Vec::new(), Vec::new());
+        Agent { who, memory, job: None, told, known: None, degraded: 0, taint: None, control }
     }
 
     pub fn next(&self) -> Vec<AgentStep> {

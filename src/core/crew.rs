@@ -23,6 +23,7 @@ mod place;
 mod repeat;
 mod retry;
 mod server;
+mod taint;
 mod tool;
 mod trigger;
 pub use approval::{ASK_HUMAN, Approval, TaskApproval};
@@ -33,8 +34,9 @@ pub use place::Place;
 pub use repeat::{Loop, OnLimit, Over, Repeat, Row};
 pub use retry::{Retry, retries};
 pub use server::{Link, Server};
+pub use taint::Exposed;
 pub use tool::{ToolDef, ToolPlaces, ToolSource};
-pub use trigger::{Notify, Overlap, Trigger, TriggerSource};
+pub use trigger::{EVENT, Notify, Overlap, Trigger, TriggerSource};
 
 /// Budget a crew has where nobody states one.
 pub const DEFAULT_CAPS: Caps =

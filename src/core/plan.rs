@@ -35,6 +35,7 @@ mod park;
 mod people;
 mod prompt;
 mod start;
+mod taint;
 
 /// Panics of one unit's agent after which its task fails.
 pub const MAX_CRASHES: u32 = 3;
@@ -51,6 +52,8 @@ pub struct Plan {
 pub struct State {
     pub scope: Step,
     pub inputs: BTreeMap<Name, serde_json::Value>,
+    /// What the inputs come from that is not to be trusted.
+    tainted: Option<String>,
     pub units: BTreeMap<Step, Unit>,
     /// Loops by the unit of their judge.
     loops: BTreeMap<Step, LoopRun>,
@@ -136,6 +139,7 @@ pub struct Child {
     pub expected: Option<BlobId>,
     pub inputs: BTreeMap<Name, serde_json::Value>,
     ask: String,
+    tainted: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -176,6 +180,7 @@ struct Asked {
     agent: AgentRef,
     arguments: BlobId,
     ask: String,
+    tainted: Option<String>,
 }
 
 /// What the coordinator must do now.
@@ -210,6 +215,7 @@ impl Plan {
         let state = State {
             scope,
             inputs: BTreeMap::new(),
+            tainted: None,
             units: BTreeMap::new(),
             loops: BTreeMap::new(),
             ready: BTreeSet::new(),

@@ -75,6 +75,7 @@ fn with<T>(overrides: &Overrides, run: impl FnOnce(&LoadOptions<'_>) -> T) -> T 
         limits_from: "",
         refuses: None,
         pinned: false,
+        rules: boatswain::core::rules::RULES,
     })
 }
 

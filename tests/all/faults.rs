@@ -785,6 +785,7 @@ fn a_clock_that_runs_backwards_changes_no_decision() {
         version: "0".into(),
         tools: None,
         rules: 1,
+        tainted: None,
     };
     let (event, at_ms) = (Event::Run(RunEvent::Started(Box::new(started))), clock.now_ms());
     let (kind, payload) = (event.kind(), event.encode());

@@ -143,17 +143,17 @@ fn a_run_of_rules_that_nobody_here_knows_is_refused_by_name() {
     let journal = rusqlite::Connection::open(folder.state().join("journal.db")).unwrap();
     let changed = journal
         .execute(
-            "UPDATE events SET payload = replace(payload, '\"rules\":1', '\"rules\":2') WHERE id & 4294967295 = 1",
+            "UPDATE events SET payload = replace(payload, '\"rules\":2', '\"rules\":3') WHERE id & 4294967295 = 1",
             [],
         )
         .unwrap();
     assert_eq!(changed, 1);
     let ran = folder.bosun(&["replay"]).expect(6);
-    assert!(ran.err.contains("rules 2") && ran.err.contains("knows rules 1 to 1"), "{}", ran.err);
+    assert!(ran.err.contains("rules 3") && ran.err.contains("knows rules 1 to 2"), "{}", ran.err);
     assert!(ran.err.contains("newer bosun"), "{}", ran.err);
     folder.bosun(&["show"]).expect(0);
     // Before the number there was one table.
-    journal.execute("UPDATE events SET payload = replace(payload, ',\"rules\":2', '')", []).unwrap();
+    journal.execute("UPDATE events SET payload = replace(payload, ',\"rules\":3', '')", []).unwrap();
     folder.bosun(&["replay"]).expect(0);
 }
 

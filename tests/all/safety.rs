@@ -7,6 +7,7 @@
 mod agency;
 mod output;
 mod secrets;
+mod taint;
 
 use super::stand_in;
 use super::support;

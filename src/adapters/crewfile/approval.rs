@@ -10,22 +10,31 @@ use super::make::Making;
 use super::problem::Problem;
 use super::prompts::{Site, report};
 use super::values::time;
+use crate::core::chat::{Effect, ToolSpec};
 use crate::core::crew::{ASK_HUMAN, Approval, ToolSource};
 use crate::core::template::{Ty, Typing};
 
 /// How long a person has where the crew does not say.
 const EXPIRES_MS: u64 = 24 * 3_600_000;
 
+/// Of a builtin without a table.
+pub(super) fn unstated(loader: &Loader<'_>, spec: &ToolSpec) -> Approval {
+    let if_tainted = spec.effect != Effect::Read && loader.taints();
+    Approval { expires_ms: if_tainted.then_some(EXPIRES_MS), ..Approval::default() }
+}
+
 /// What a table says; its condition is compiled by [`conditions`].
-pub(super) fn read(loader: &mut Loader<'_>, table: &Table, source: &ToolSource) -> Approval {
+pub(super) fn read(loader: &mut Loader<'_>, table: &Table, source: &ToolSource, effect: Effect) -> Approval {
     let always = table.text("approval") == Some("always");
+    let never = table.text("approval") == Some("never");
     let question = matches!(source, ToolSource::Builtin { name, .. } if name == ASK_HUMAN);
     for key in ["approval", "approve_when"].into_iter().filter(|_| question) {
         let Some(entry) = table.entry(key) else { continue };
         let problem = Problem::error("E0203", &entry.key_at, format!("`{key}` says nothing of a question to a person"));
         loader.report(problem.help("leave it out: a person sees every question"));
     }
-    let asks = question || always || table.get("approve_when").is_some();
+    let if_tainted = effect != Effect::Read && !never && loader.taints();
+    let asks = question || always || if_tainted || table.get("approve_when").is_some();
     // A server may ask a person in the middle of a call.
     let server = matches!(source, ToolSource::Mcp { .. });
     if let (Some(entry), false) = (table.entry("expires"), asks || server) {
@@ -33,7 +42,7 @@ pub(super) fn read(loader: &mut Loader<'_>, table: &Table, source: &ToolSource) 
         loader.report(problem.help("write `approval = \"always\"` or `approve_when` beside it, or leave it out"));
     }
     let stated = table.text("expires").and_then(|text| time(text).ok());
-    Approval { always, when: None, expires_ms: stated.or(asks.then_some(EXPIRES_MS)) }
+    Approval { always, never, when: None, expires_ms: stated.or(asks.then_some(EXPIRES_MS)) }
 }
 
 /// `approve_when` of every tool, over its arguments.

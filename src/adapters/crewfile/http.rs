@@ -67,8 +67,9 @@ pub(super) fn tool(loader: &mut Loader<'_>, entry: &Entry, table: &Table, file: 
     let spec = limits(table, spec);
     let (max_calls, cost_per_call) = (table.int("max_calls"), cost(table));
     let source = ToolSource::Http(Box::new(call));
-    let approval = super::approval::read(loader, table, &source);
-    Some(ToolDef { spec, arguments: schema, max_calls, cost_per_call, approval, source })
+    let approval = super::approval::read(loader, table, &source, spec.effect);
+    let taints = super::tools::untrusted(loader, table, &source);
+    Some(ToolDef { spec, arguments: schema, max_calls, cost_per_call, approval, taints, source })
 }
 
 fn report(loader: &mut Loader<'_>, entry: &Entry, table: &Table, wrong: &Wrong) {

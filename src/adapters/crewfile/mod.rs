@@ -44,6 +44,7 @@ use crate::core::crew::{Crew, Overrides, Pricing, Server, Tokenizer};
 use crate::core::failure::Refuses;
 use crate::core::ids::Name;
 use crate::core::money::{Caps, Price};
+use crate::core::rules;
 
 pub use keys::{
     AGENT, BUDGET, CREW, DEBATE, DEGRADE, FRONT, GUARDRAIL, INPUT, Key, Kind, MODEL, NODE_BUDGET, NOTIFY, PRICE,
@@ -109,6 +110,8 @@ pub struct LoadOptions<'a> {
     /// What a run was started with is read again: it was checked then, and a provider that is in no
     /// settings any more is stood for by one of the kind [`GONE`], which sends nothing.
     pub pinned: bool,
+    /// The rules in force: of a run that is read again, its own.
+    pub rules: u32,
 }
 
 /// Kind of a provider that a pinned crew names and that no settings have any more.
@@ -211,6 +214,11 @@ impl<'a> Loader<'a> {
         !self.options.pinned || self.files.exists("prompts/builtin/summary.md")
     }
 
+    /// Under the rules in force, is what tools bring in from outside not trusted?
+    fn taints(&self) -> bool {
+        rules::table(self.options.rules).is_some_and(|table| table.taint)
+    }
+
     fn report(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
@@ -225,6 +233,7 @@ impl<'a> Loader<'a> {
         self.problems
             .dedup_by(|b, a| a == b || scope(a.code) && a.code == b.code && a.file == b.file && a.span == b.span);
         let failed = self.problems.iter().any(|problem| problem.severity == Severity::Error);
+        self.notes.extend(crew.iter().flat_map(|crew| crew.exposed()).map(|exposed| exposed.to_string()));
         Loaded {
             crew: crew.filter(|_| !failed),
             problems: self.problems,

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::doc::{Entry, Table};
 use super::make::Making;
 use super::problem::{At, Problem};
-use super::tools::{LATER, cost, limits};
+use super::tools::{LATER, cost, limits, untrusted};
 use super::{Loader, approval};
 use crate::adapters::lockfile::Lock;
 use crate::adapters::models::secrets::is_variable;
@@ -111,8 +111,9 @@ fn def(
     tool: &str,
 ) -> ToolDef {
     let source = ToolSource::Mcp { server: server.clone(), tool: tool.to_owned() };
-    let (max_calls, approval) = (table.int("max_calls"), approval::read(loader, table, &source));
-    ToolDef { spec, arguments, max_calls, cost_per_call: cost(table), approval, source }
+    let (max_calls, approval) = (table.int("max_calls"), approval::read(loader, table, &source, spec.effect));
+    let taints = untrusted(loader, table, &source);
+    ToolDef { spec, arguments, max_calls, cost_per_call: cost(table), approval, taints, source }
 }
 
 /// What a table that says nothing says.
@@ -252,6 +253,6 @@ pub(super) fn stand_in(making: &mut Making<'_>, known: &Known, name: &str) {
     let source = ToolSource::Mcp { server: known.server.clone(), tool: tool.to_owned() };
     let cost_per_call = crate::core::money::NanoUsd::ZERO;
     let approval = Approval::default();
-    let def = ToolDef { spec, arguments, max_calls: None, cost_per_call, approval, source };
+    let def = ToolDef { spec, arguments, max_calls: None, cost_per_call, approval, taints: true, source };
     making.tools.insert(name.to_owned(), Arc::new(def));
 }

@@ -13,10 +13,12 @@ use super::problem::{At, Problem};
 use super::values::time;
 use super::{Loader, approval, budget, servers};
 use crate::core::chat::{Effect, ToolSpec};
-use crate::core::crew::{Approval, ToolDef, ToolPlaces, ToolSource};
+use crate::core::crew::{ToolDef, ToolPlaces, ToolSource};
 use crate::core::money::NanoUsd;
 use crate::core::schema::{Schema, expand, is_json_schema};
 
+/// The builtin whose words always come from outside.
+const WEB: &str = "web.fetch";
 /// Builtins that are known and not built yet.
 pub(super) const LATER: &[&str] = &["shell.run", "code.python", "memory.save", "memory.search", "knowledge.search"];
 
@@ -26,9 +28,10 @@ pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str) -> BTreeMap
     for spec in loader.options.builtin_tools {
         let source = ToolSource::Builtin { name: spec.name.clone(), places: ToolPlaces::default() };
         if let Ok(arguments) = Schema::new(spec.parameters.clone()) {
-            let (spec, approval) = (spec.clone(), Approval::default());
+            let (spec, approval) = (spec.clone(), approval::unstated(loader, spec));
             let cost_per_call = NanoUsd::ZERO;
-            let def = ToolDef { spec, arguments, max_calls: None, cost_per_call, approval, source };
+            let taints = loader.taints() && spec.name == WEB;
+            let def = ToolDef { spec, arguments, max_calls: None, cost_per_call, approval, taints, source };
             all.insert(def.spec.name.clone(), Arc::new(def));
         }
     }
@@ -86,8 +89,25 @@ fn builtin(loader: &mut Loader<'_>, entry: &Entry, table: &Table) -> Option<Tool
     let source = ToolSource::Builtin { name: spec.name.clone(), places };
     let own = ToolSpec { name: entry.key.clone(), ..limits(table, spec) };
     let arguments = Schema::new(own.parameters.clone()).ok()?;
-    let (max_calls, approval) = (table.int("max_calls"), approval::read(loader, table, &source));
-    Some(ToolDef { spec: own, arguments, max_calls, cost_per_call: cost(table), approval, source })
+    let (max_calls, approval) = (table.int("max_calls"), approval::read(loader, table, &source, own.effect));
+    let taints = untrusted(loader, table, &source);
+    Some(ToolDef { spec: own, arguments, max_calls, cost_per_call: cost(table), approval, taints, source })
+}
+
+/// Is what a tool says not to be trusted? Its table may say otherwise: a builtin's that its files come from
+/// outside, another's that its owner vouches for what it says.
+pub(super) fn untrusted(loader: &mut Loader<'_>, table: &Table, source: &ToolSource) -> bool {
+    let (usual, web) = match source {
+        ToolSource::Builtin { name, .. } => (name == WEB, name == WEB),
+        ToolSource::Command { .. } | ToolSource::Http(_) | ToolSource::Mcp { .. } => (true, false),
+    };
+    let stated = table.flag("untrusted");
+    if let (Some(entry), true, Some(false)) = (table.entry("untrusted"), web, stated) {
+        let problem =
+            Problem::error("E0203", &entry.key_at, "nobody can vouch for every page that `web.fetch` may read");
+        loader.report(problem.help("leave it out; for one service that you trust write a tool of `kind = \"http\"`"));
+    }
+    loader.taints() && stated.unwrap_or(usual)
 }
 
 pub(super) fn cost(table: &Table) -> NanoUsd {
@@ -213,8 +233,9 @@ fn command(loader: &mut Loader<'_>, entry: &Entry, table: &Table, file: &str) ->
     let env = table.texts("env").into_iter().map(|(name, _)| name.to_owned()).collect();
     let source = ToolSource::Command { argv, env };
     let spec = limits(table, spec);
-    let (max_calls, approval) = (table.int("max_calls"), approval::read(loader, table, &source));
-    Some(ToolDef { spec, arguments: schema, max_calls, cost_per_call: cost(table), approval, source })
+    let (max_calls, approval) = (table.int("max_calls"), approval::read(loader, table, &source, spec.effect));
+    let taints = untrusted(loader, table, &source);
+    Some(ToolDef { spec, arguments: schema, max_calls, cost_per_call: cost(table), approval, taints, source })
 }
 
 /// A program and its arguments.

@@ -2,7 +2,7 @@
 //! anything runs.
 
 use crate::cli::screen::clean;
-use crate::core::crew::{Crew, TaskApproval, ToolDef, Who};
+use crate::core::crew::{Crew, Exposed, TaskApproval, ToolDef, Who};
 
 /// Each place in words: `before draft`, `file_it in filing (each call)`.
 pub(super) fn places(crew: &Crew) -> Vec<String> {
@@ -37,6 +37,15 @@ pub(super) fn places(crew: &Crew) -> Vec<String> {
     out
 }
 
+/// Whoever may read what is not to be trusted, and what it then asks for.
+fn tainted(crew: &Crew) -> Vec<String> {
+    let exposed = crew.exposed();
+    let line = |one: &Exposed| {
+        format!("{} by {} (once it has read what is not to be trusted: {})", one.tools.join(", "), one.who, one.from)
+    };
+    exposed.iter().map(|one| clean(&line(one))).collect()
+}
+
 fn when(def: &ToolDef) -> String {
     match &def.approval.when {
         _ if def.is_question() => "a question".to_owned(),
@@ -48,7 +57,8 @@ fn when(def: &ToolDef) -> String {
 
 /// All of them in one line.
 pub(super) fn line(crew: &Crew) -> Option<String> {
-    let places = places(crew);
+    let mut places = places(crew);
+    places.extend(tainted(crew));
     let all = places.join("; ");
     (!places.is_empty()).then(|| format!("waits for a person (exit 12 without a terminal): {all}"))
 }

@@ -4,8 +4,7 @@ use super::*;
 use crate::core::chat::{CallFailure, FailureClass, Finish, Settings};
 use crate::core::crew::Overrides;
 use crate::core::event::{
-    Answered, CallEvent, Held, LostCause, Msg, ParkCause, PauseCause, RunEnd, RunEvent, Started, TaskResult,
-    TaskStatus, Work,
+    Answered, CallEvent, Held, LostCause, Msg, ParkCause, PauseCause, RunEnd, RunEvent, Started, TaskResult, Work,
 };
 use crate::core::ids::{AgentRef, CallId, Step};
 use crate::core::ledger::NodeId;
@@ -62,6 +61,7 @@ impl Told {
             version: "0.1.0".into(),
             tools: None,
             rules: 1,
+            tainted: None,
         }))));
         told
     }
@@ -78,7 +78,13 @@ impl Told {
     }
     fn start(&mut self, at: &str, who: &str) -> &mut Told {
         let work = Box::new(Work::Prompt { system: msg(), user: msg(), carries: false, retry: Vec::new() });
-        self.event(Event::Task(TaskEvent::Assigned { step: step(at), agent: agent(who), work, degraded: 0 }))
+        self.event(Event::Task(TaskEvent::Assigned {
+            step: step(at),
+            agent: agent(who),
+            work,
+            degraded: 0,
+            tainted: None,
+        }))
     }
     fn hold(&mut self, id: &str, who: &str, usd: &str) -> &mut Told {
         let held = Held {
@@ -121,7 +127,7 @@ impl Told {
         self.event(Event::Call(CallEvent::Answered(Box::new(answered))))
     }
     fn finish(&mut self, at: &str, who: &str, spent: Amount) -> &mut Told {
-        let result = TaskResult { status: TaskStatus::Done, text: None, typed: true, error: None, spent };
+        let result = TaskResult::done(None, true, spent);
         self.event(Event::Task(TaskEvent::Finished { step: step(at), agent: Some(agent(who)), result }))
     }
     fn rows(&self, columns: usize) -> String {

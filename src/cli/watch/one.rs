@@ -19,7 +19,7 @@ use crate::cli::screen::rfc3339;
 use crate::cli::tally::Tally;
 use crate::cli::wiring::{self, Engine, Ready};
 use crate::cli::{crew as crews, fit};
-use crate::core::crew::{Crew, InputKind, Trigger};
+use crate::core::crew::{Crew, EVENT, InputKind, Trigger};
 use crate::core::event::{Event, PauseCause, RunEvent};
 use crate::core::ids::RunId;
 use crate::core::machine::Texts;
@@ -161,12 +161,19 @@ impl Hands {
     /// The crew with the inputs that the event comes to.
     fn ready(&self, served: &Served, trigger: &Trigger, item: &Item<What>) -> Result<Ready, Failure> {
         let mut scope = Scope::default();
-        scope.json("event", event(trigger, &item.what));
+        scope.json(EVENT, event(trigger, &item.what));
         let crew = &served.crew;
         let mut texts = BTreeMap::new();
+        let mut tainted = None;
         for input in &crew.inputs {
             let text = match trigger.inputs.get(&input.name) {
                 Some(template) => {
+                    // Whoever put the file there chose its name and its words.
+                    let of_file =
+                        matches!(item.what, What::File { .. }) && crew.templates.names(template).contains(EVENT);
+                    if of_file {
+                        tainted.get_or_insert_with(|| trigger.brings());
+                    }
                     let text = crew.templates.render(template, &scope);
                     Some(text.map_err(|why| Failure::usage(format!("input `{}`: {why}", input.name)))?)
                 }
@@ -185,7 +192,7 @@ impl Hands {
         let (root, loaded, file) = (&self.project.root, served.loaded.clone(), served.file.clone());
         let overrides = served.overrides.clone();
         let mut ready = wiring::bind(root, root, loaded, file, &texts, &BTreeMap::new(), overrides)?;
-        ready.key = Some(item.key.clone());
+        (ready.key, ready.tainted) = (Some(item.key.clone()), tainted);
         Ok(ready)
     }
 

@@ -28,6 +28,8 @@ pub struct Ready {
     pub secrets: BTreeMap<Name, String>,
     pub overrides: Overrides,
     pub key: Option<String>,
+    /// What the inputs come from that is not to be trusted, in words.
+    pub tainted: Option<String>,
     /// Running time that a resume adds to the deadline.
     pub more_time: Duration,
     /// The run exists: its journal says what it is.
@@ -110,7 +112,18 @@ pub fn bind(
         let text = crewfile::shown(&loaded, &wrong, false);
         return Err(Failure::new(Exit::Crew, text.trim_end()).hint("nothing was sent"));
     }
-    Ok(Ready { crew, loaded, file, inputs, secrets, overrides, key: None, more_time: Duration::ZERO, taken_up: false })
+    Ok(Ready {
+        crew,
+        loaded,
+        file,
+        inputs,
+        secrets,
+        overrides,
+        key: None,
+        tainted: None,
+        more_time: Duration::ZERO,
+        taken_up: false,
+    })
 }
 
 /// A path as the run knows it: relative to the root if it is inside, else absolute. The same on resume,
@@ -143,6 +156,7 @@ pub fn pinned(project: &Project, store: &dyn Store, started: &Started, env: &Env
         overrides: started.overrides.clone(),
         key: started.key.clone(),
         more_time: Duration::ZERO,
+        tainted: None,
         taken_up: true,
     })
 }

@@ -332,6 +332,7 @@ fn started(id: &RunId, ready: &Ready) -> Started {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         tools: Some(tools(&ready.loaded).id),
         rules: rules::RULES,
+        tainted: ready.tainted.clone(),
     }
 }
 

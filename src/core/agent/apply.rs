@@ -28,12 +28,12 @@ impl Agent {
 
     fn apply_task(&mut self, event: &Event, task: &TaskEvent) -> Result<(), IllegalEvent> {
         match task {
-            TaskEvent::Assigned { step, work, degraded, .. } => {
+            TaskEvent::Assigned { step, work, degraded, tainted, .. } => {
                 if self.job.is_some() {
                     return Err(self.illegal(event, "it already has a task"));
                 }
                 self.degraded = *degraded;
-                self.begin(step.clone(), work);
+                self.begin(step.clone(), work, tainted.clone());
             }
             TaskEvent::AttemptFailed { step, variation, .. } => {
                 let Some(job) = self.job.as_mut().filter(|job| &job.step == step) else {
@@ -72,15 +72,13 @@ impl Agent {
                 self.job.iter_mut().for_each(|job| job.sum_up(*turns, *ask, *max_output));
             }
             TaskEvent::Summarised { dropped, with, .. } => self.summed_up(*dropped, *with),
-            TaskEvent::Concluding { note, .. } => {
-                self.memory.push(*note);
-                if let Some(job) = &mut self.job {
-                    job.concluding = true;
-                    job.ease();
-                }
+            TaskEvent::Concluding { note, .. } => self.concludes(*note),
+            TaskEvent::DelegationRefused { from, index, content, tainted, .. } => {
+                self.reads(tainted.as_deref());
+                self.returned(from, *index, *content);
             }
-            TaskEvent::DelegationRefused { from, index, content, .. } => self.returned(from, *index, *content),
-            TaskEvent::Returned { from, index, content, spent, .. } => {
+            TaskEvent::Returned { from, index, content, spent, tainted, .. } => {
+                self.reads(tainted.as_deref());
                 if let Some(job) = &mut self.job {
                     job.spent = job.spent.plus(*spent);
                 }
@@ -94,6 +92,14 @@ impl Agent {
             TaskEvent::FileWritten { .. } | TaskEvent::FileFailed { .. } | TaskEvent::Crashed { .. } => {}
         }
         Ok(())
+    }
+
+    fn concludes(&mut self, note: Msg) {
+        self.memory.push(note);
+        if let Some(job) = &mut self.job {
+            job.concluding = true;
+            job.ease();
+        }
     }
 
     fn job_of(&mut self, step: &Step) -> Option<&mut Job> {
@@ -118,7 +124,8 @@ impl Agent {
 
     /// Starts a task. `carries` keeps the turns of the last round; a clean start forgets them, unless
     /// the agent's memory is the run's.
-    fn begin(&mut self, step: Step, work: &Work) {
+    fn begin(&mut self, step: Step, work: &Work, brought: Option<String>) {
+        self.begins_with(work, brought.as_deref());
         let mut once = None;
         let (mut told, mut retold) = (None, Vec::new());
         let phase = match work {
@@ -141,7 +148,8 @@ impl Agent {
             }
         };
         let base = self.memory.len().saturating_sub(1);
-        self.job = Some(Job::begun(step, phase, base, (once, told, retold)));
+        let job = Job::begun(step, phase, base, (once, told, retold));
+        self.job = Some(Job { brought, ..job });
     }
 
     fn apply_call(&mut self, event: &Event, call: &CallEvent) -> Result<(), IllegalEvent> {
@@ -211,11 +219,10 @@ impl Agent {
     fn apply_tool(&mut self, event: &ToolEvent) {
         let Some(job) = &mut self.job else { return };
         match event {
-            ToolEvent::Started { call, index, of, tool, ask, arguments, key, .. } if call.step == job.step => {
-                let running =
-                    Ask::Running { tool: tool.clone(), ask: ask.clone(), arguments: *arguments, key: key.clone() };
+            ToolEvent::Started { call, index, of, tool, ask, arguments, key, tainted, .. } if call.step == job.step => {
+                let (key, tainted) = (key.clone(), tainted.clone());
                 if let Phase::ToolTask { state, arguments: given, .. } = &mut job.phase {
-                    *state = ToolTask::Running { call: call.clone(), key: key.clone() };
+                    *state = ToolTask::Running { call: call.clone(), key, tainted };
                     // A person may have changed them.
                     *given = *arguments;
                     job.calls = call.number;
@@ -225,7 +232,8 @@ impl Agent {
                 if !job.awaits(call, *index) {
                     *job.seen.entry(same(tool, arguments)).or_default() += 1;
                 }
-                job.ask(call, *index, *of, running);
+                let (tool, ask) = (tool.clone(), ask.clone());
+                job.ask(call, *index, *of, Ask::Running { tool, ask, arguments: *arguments, key, tainted });
             }
             ToolEvent::Refused { call, index, of, refusal, content, .. } if call.step == job.step => {
                 match refusal {
@@ -240,13 +248,15 @@ impl Agent {
             }
             ToolEvent::Returned { call, index, content, outcome, elapsed_ms, .. } if call.step == job.step => {
                 job.turn_ms = job.turn_ms.max(*elapsed_ms);
+                let tainted = job.taint_of_result(call, *index);
                 if let Phase::ToolTask { state, .. } = &mut job.phase {
                     *state = ToolTask::Returned(*outcome, *content);
-                    return;
+                    return self.reads(tainted.as_deref());
                 }
                 if *outcome == Outcome::Unknown {
                     job.unknown_effect = true;
                 }
+                self.reads(tainted.as_deref());
                 self.returned(call, *index, *content);
             }
             ToolEvent::Started { .. } | ToolEvent::Refused { .. } | ToolEvent::Returned { .. } => {}

@@ -43,6 +43,7 @@ impl Agent {
                 why.push(Why::Condition(condition.0.to_string()));
             }
         }
+        why.extend(self.taint().filter(|_| def.asks_if_tainted()).map(|from| Why::Tainted(from.to_owned())));
         why
     }
 
@@ -58,7 +59,7 @@ impl Agent {
     ) -> Event {
         let why = self.needs_yes(job, spec, asked.tool, &arguments);
         if why.is_empty() {
-            return self.started(world, asked, arguments, decided);
+            return self.started(world, spec, asked, arguments, decided);
         }
         let Asked { call, index, of, tool, ask } = *asked;
         let def = spec.crew.tools.get(tool);
@@ -81,7 +82,14 @@ impl Agent {
         Event::Interrupt(InterruptEvent::Raised(Box::new(raised)))
     }
 
-    fn started(&self, world: World<'_>, asked: &Asked<'_>, arguments: String, decided: &mut Decided) -> Event {
+    fn started(
+        &self,
+        world: World<'_>,
+        spec: &Spec,
+        asked: &Asked<'_>,
+        arguments: String,
+        decided: &mut Decided,
+    ) -> Event {
         let key = idempotency_key(world.run, asked.call, asked.index, &arguments);
         Event::Tool(ToolEvent::Started {
             call: asked.call.clone(),
@@ -92,6 +100,7 @@ impl Agent {
             ask: asked.ask.to_owned(),
             arguments: decided.keep(arguments),
             key,
+            tainted: self.taint_from(spec, asked.tool, asked.call),
         })
     }
 
@@ -117,7 +126,7 @@ impl Agent {
         let mut decided = Decided::default();
         match self.agreed(world, job, spec, &asked, &waiting.arguments, waiting.expires_ms, said)? {
             Ok(arguments) => {
-                let event = self.started(world, &asked, arguments, &mut decided);
+                let event = self.started(world, spec, &asked, arguments, &mut decided);
                 decided.events.push(event);
             }
             Err((refusal, content)) => {
@@ -184,7 +193,7 @@ impl Agent {
         let mut decided = Decided::default();
         match self.agreed(world, job, spec, asked, arguments, expires_ms, said)? {
             Ok(arguments) => {
-                let event = self.started(world, asked, arguments, &mut decided);
+                let event = self.started(world, spec, asked, arguments, &mut decided);
                 decided.events.push(event);
                 Ok(decided)
             }
@@ -202,7 +211,7 @@ impl Agent {
         let mut decided = Decided::default();
         if !spec.asks_after {
             let text = Some(decided.keep(text));
-            let result = TaskResult { status: TaskStatus::Done, text, typed, error: None, spent: job.spent };
+            let result = TaskResult::done(text, typed, job.spent);
             decided.events.push(self.finished(job, result));
             return decided;
         }
@@ -231,9 +240,7 @@ impl Agent {
         let waits = || Refusal::NotDue("it waits for a person".into());
         let Phase::Asked { answer, text, typed, said, .. } = &job.phase else { return Err(waits()) };
         let done = |text: BlobId, typed: bool| {
-            let result =
-                TaskResult { status: TaskStatus::Done, text: Some(text), typed, error: None, spent: job.spent };
-            Decided::one(self.finished(job, result))
+            Decided::one(self.finished(job, TaskResult::done(Some(text), typed, job.spent)))
         };
         match said.as_ref().ok_or_else(waits)? {
             Said::Approved { arguments: None } => Ok(done(*text, *typed)),

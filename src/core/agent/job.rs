@@ -20,6 +20,7 @@ impl Job {
             phase,
             tool,
             variation: Variation::default(),
+            brought: None,
             user,
             retold,
             fallen: None,

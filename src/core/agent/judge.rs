@@ -92,6 +92,7 @@ impl Agent {
     }
 
     pub(super) fn finished(&self, job: &Job, result: TaskResult) -> Event {
+        let result = TaskResult { tainted: self.taint().map(str::to_owned), ..result };
         Event::Task(TaskEvent::Finished { step: job.step.clone(), agent: Some(self.who.clone()), result })
     }
 
@@ -191,7 +192,7 @@ impl Agent {
             Ok((text, typed)) => {
                 let mut decided = Decided::default();
                 let text = Some(decided.keep(text));
-                let result = TaskResult { status: TaskStatus::Done, text, typed, error: None, spent: job.spent };
+                let result = TaskResult::done(text, typed, job.spent);
                 decided.events.push(self.finished(job, result));
                 decided
             }

@@ -26,6 +26,7 @@ impl Agent {
             }
         }
         self.known = None;
+        self.forgets();
     }
 
     /// What must change before the prompt fits `context_tokens`; `None` if it fits as it is.

@@ -9,7 +9,7 @@
 
 use super::*;
 use crate::core::chat::Message;
-use crate::core::event::{TaskResult, TaskStatus};
+use crate::core::event::TaskResult;
 use crate::core::machine::{Decided, Refusal, World};
 use crate::core::template::Scope;
 
@@ -72,7 +72,7 @@ impl Agent {
         let Ok((text, typed)) = self.accept(spec, &content) else { return Ok(None) };
         let mut decided = Decided::default();
         let text = Some(decided.keep(text));
-        let result = TaskResult { status: TaskStatus::Done, text, typed, error: None, spent: job.spent };
+        let result = TaskResult::done(text, typed, job.spent);
         decided.events.push(self.finished(job, result));
         Ok(Some(decided))
     }

@@ -180,10 +180,10 @@ impl Agent {
         let job = self.job.as_ref()?;
         match &job.phase {
             Phase::Tools { call: open, asks, .. } if open == call => match asks.get(&index)? {
-                Ask::Running { tool, arguments, key, ask } => Some((tool, *arguments, key, ask)),
+                Ask::Running { tool, arguments, key, ask, .. } => Some((tool, *arguments, key, ask)),
                 Ask::Waiting(_) | Ask::Done(_) => None,
             },
-            Phase::ToolTask { tool, arguments, state: ToolTask::Running { call: open, key } } if open == call => {
+            Phase::ToolTask { tool, arguments, state: ToolTask::Running { call: open, key, .. } } if open == call => {
                 Some((tool, *arguments, key, ""))
             }
             Phase::ToolTask { .. } | Phase::Tools { .. } | Phase::Ready | Phase::Queued => None,

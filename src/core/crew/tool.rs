@@ -18,6 +18,8 @@ pub struct ToolDef {
     pub max_calls: Option<u64>,
     pub cost_per_call: NanoUsd,
     pub approval: Approval,
+    /// What it says comes from outside and is not to be trusted.
+    pub taints: bool,
     /// How it is plugged in: adapters build the tool from this.
     pub source: ToolSource,
 }

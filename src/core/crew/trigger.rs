@@ -52,6 +52,16 @@ pub enum Overlap {
     Parallel,
 }
 
+/// The name under which its templates see what happened.
+pub const EVENT: &str = "event";
+
+impl Trigger {
+    /// What a run of it has read from the beginning, where it is given anything of a file.
+    pub fn brings(&self) -> String {
+        format!("the file of the trigger {}", self.name)
+    }
+}
+
 impl fmt::Display for Trigger {
     /// `scan: files inbox/*.pdf, unchanged for 2000 ms, one after the other`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -99,7 +99,7 @@ fn request(crew: &Arc<Crew>, texts: &Made, event: &Event, degraded: u32) -> Opti
     }
     let mut machine = Agent::begun(agent.clone(), Control::default());
     let (step, agent, work) = (step.clone(), agent.clone(), work.clone());
-    machine.apply(&Event::Task(TaskEvent::Assigned { step, agent, work, degraded })).ok()?;
+    machine.apply(&Event::Task(TaskEvent::Assigned { step, agent, work, degraded, tainted: None })).ok()?;
     let run = RunId::from_random(0);
     match machine.decide(World { run: &run, crew, texts, sizes: &Quarter }).ok()? {
         Decision::Ask(request) => Some(request),

@@ -138,6 +138,9 @@ pub enum ToolEvent {
         ask: String,
         arguments: BlobId,
         key: String,
+        /// What comes of it is not to be trusted: where it comes from, in words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tainted: Option<String>,
     },
     /// Not run: unknown tool, bad arguments, too many calls, a repeat, a person's no. `content` is what the model reads.
     #[serde(rename = "tool.refused")]

@@ -81,6 +81,9 @@ pub struct Started {
     /// Number of the constants in force ([`rules`]).
     #[serde(default = "rules::first")]
     pub rules: u32,
+    /// What its inputs come from that is not to be trusted, in words: the file of a trigger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tainted: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

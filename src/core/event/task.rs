@@ -24,6 +24,9 @@ pub enum TaskEvent {
         /// Steps of `degrade` that the run had given up: an agent begins with what it is told here.
         #[serde(default, skip_serializing_if = "is_none")]
         degraded: u32,
+        /// What its words come from that is not to be trusted: the first source.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tainted: Option<String>,
     },
     /// A sub-crew begins below `step`.
     #[serde(rename = "task.crew_started")]
@@ -33,6 +36,9 @@ pub enum TaskEvent {
         /// Steps of `degrade` that the run had given up.
         #[serde(default, skip_serializing_if = "is_none")]
         degraded: u32,
+        /// What its inputs come from that is not to be trusted: the first source.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tainted: Option<String>,
     },
     #[serde(rename = "task.skipped")]
     Skipped {
@@ -72,10 +78,28 @@ pub enum TaskEvent {
         inputs: BTreeMap<Name, serde_json::Value>,
     },
     #[serde(rename = "task.delegation_refused")]
-    DelegationRefused { from: CallId, index: u32, agent: AgentRef, content: Msg },
+    DelegationRefused {
+        from: CallId,
+        index: u32,
+        agent: AgentRef,
+        content: Msg,
+        /// Of a result that was paid for before: see [`TaskResult::tainted`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tainted: Option<String>,
+    },
     /// A child's result goes back to the agent that asked.
     #[serde(rename = "task.returned")]
-    Returned { step: Step, from: CallId, index: u32, agent: AgentRef, content: Msg, spent: Amount },
+    Returned {
+        step: Step,
+        from: CallId,
+        index: u32,
+        agent: AgentRef,
+        content: Msg,
+        spent: Amount,
+        /// Of the child's result: see [`TaskResult::tainted`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tainted: Option<String>,
+    },
     /// Nothing below this sub-crew's task can go on in this process.
     #[serde(rename = "task.parked")]
     Parked { step: Step, causes: Vec<ParkCause> },
@@ -284,11 +308,17 @@ pub struct TaskResult {
     pub error: Option<TaskError>,
     /// Settled by the task and everything below it.
     pub spent: Amount,
+    /// It was made by whoever had read what is not to be trusted; the first source, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tainted: Option<String>,
 }
 
 impl TaskResult {
+    pub fn done(text: Option<BlobId>, typed: bool, spent: Amount) -> TaskResult {
+        TaskResult { status: TaskStatus::Done, text, typed, error: None, spent, tainted: None }
+    }
     pub fn failed(status: TaskStatus, error: TaskError, spent: Amount) -> TaskResult {
-        TaskResult { status, text: None, typed: false, error: Some(error), spent }
+        TaskResult { status, text: None, typed: false, error: Some(error), spent, tainted: None }
     }
 }
 

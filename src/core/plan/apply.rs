@@ -20,8 +20,9 @@ impl Plan {
             Event::Run(run) => self.apply_run(run),
             Event::Task(task) => return self.apply_task(event, task),
             Event::Call(call) => self.apply_call(call),
-            Event::Tool(ToolEvent::Started { call, index, agent, ask, arguments, .. }) => {
-                let asked = Asked { agent: agent.clone(), arguments: *arguments, ask: ask.clone() };
+            Event::Tool(ToolEvent::Started { call, index, agent, ask, arguments, tainted, .. }) => {
+                let (ask, tainted) = (ask.clone(), tainted.clone());
+                let asked = Asked { agent: agent.clone(), arguments: *arguments, ask, tainted };
                 self.state.asked.insert((call.clone(), *index), asked);
             }
             Event::Interrupt(interrupt) => self.apply_interrupt(interrupt),
@@ -41,7 +42,10 @@ impl Plan {
     fn apply_run(&mut self, event: &RunEvent) {
         self.state.control.apply(event);
         match event {
-            RunEvent::Started(started) if self.state.scope.is_root() => self.begin(started.inputs.clone()),
+            RunEvent::Started(started) if self.state.scope.is_root() => {
+                self.state.tainted = started.tainted.clone();
+                self.begin(started.inputs.clone());
+            }
             RunEvent::Resumed { .. } => {
                 let addresses: Vec<Step> = self.state.units.keys().cloned().collect();
                 for address in addresses {
@@ -93,7 +97,8 @@ impl Plan {
 
     fn apply_task(&mut self, event: &Event, task: &TaskEvent) -> Result<(), IllegalEvent> {
         match task {
-            TaskEvent::CrewStarted { step, inputs, degraded } if *step == self.state.scope => {
+            TaskEvent::CrewStarted { step, inputs, degraded, tainted } if *step == self.state.scope => {
+                self.state.tainted = tainted.clone();
                 self.state.degraded = *degraded;
                 self.begin(inputs.clone());
             }

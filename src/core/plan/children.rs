@@ -42,7 +42,11 @@ impl Plan {
                 let mut decided = Decided::default();
                 let content = decided.message(&Message::Tool { tool_call_id: asked.ask.clone(), content });
                 let (from, agent) = (call.clone(), asked.agent.clone());
-                decided.events.push(Event::Task(TaskEvent::DelegationRefused { from, index, agent, content }));
+                // It may be told a result that there is.
+                let known = Delegation::read(&arguments).and_then(|again| self.known_child(call, &again));
+                let known = known.and_then(|child| self.unit(child)?.result.as_ref());
+                let tainted = known.and_then(|result| result.tainted.clone());
+                decided.events.push(Event::Task(TaskEvent::DelegationRefused { from, index, agent, content, tainted }));
                 Ok(decided)
             }
         }
@@ -68,8 +72,7 @@ impl Plan {
         if children >= role.max_children {
             return Err(format!("not done: {children} pieces of work were given out, the limit (`max_children`)"));
         }
-        let mark = repeat_mark(&call.step, &delegation.to, &BlobId::of(delegation.task.as_bytes()));
-        if let Some(child) = self.state.delegated.get(&mark) {
+        if let Some(child) = self.known_child(call, delegation) {
             // An attempt that asks what an earlier one asked gets the answer that was paid for.
             let known = self.result_of(world, child).map_err(|missing| missing.to_string())?;
             let busy = || format!("not done: {} was already given this very task and is at work on it", delegation.to);
@@ -88,6 +91,12 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// The child that was given the very same task by the same step.
+    fn known_child(&self, call: &CallId, delegation: &Delegation) -> Option<&Step> {
+        let mark = repeat_mark(&call.step, &delegation.to, &BlobId::of(delegation.task.as_bytes()));
+        self.state.delegated.get(&mark)
     }
 
     /// Is the one who asks the only actor that the role may have?
@@ -142,11 +151,12 @@ impl Plan {
         let Some(last) = step.last() else { return };
         *self.state.children.entry(from.step.child(&Segment::task(last.name.clone()))).or_default() += 1;
         self.state.delegated.insert(repeat_mark(&from.step, &last.name, &task), step.clone());
-        let child = Child { from: from.clone(), index, parent: parent.clone(), task, expected, inputs, ask: asked.ask };
+        let (from, parent, Asked { ask, tainted, .. }) = (from.clone(), parent.clone(), asked);
+        let above = from.step.with_round(None);
+        let child = Child { from, index, parent, task, expected, inputs, ask, tainted };
         self.state.units.insert(step.clone(), Unit::new(None, Kind::Child(child)));
         self.state.open += 1;
         self.set(step, Phase::Ready);
-        let above = from.step.with_round(None);
         if let Some(unit) = self.state.units.get_mut(&above) {
             unit.open_children += 1;
             if unit.phase == Phase::Running {
@@ -203,6 +213,7 @@ impl Plan {
             agent: child.parent.clone(),
             content,
             spent: result.spent,
+            tainted: result.tainted.clone(),
         }));
         Ok(decided)
     }

@@ -33,7 +33,7 @@ impl Plan {
     }
 
     /// What a speaker said last.
-    fn spoken(&self, speaker: usize) -> Option<&TaskResult> {
+    pub(super) fn spoken(&self, speaker: usize) -> Option<&TaskResult> {
         let unit = self.unit(&self.address(speaker, None))?;
         unit.result.as_ref().or(unit.previous.as_ref())
     }

@@ -81,7 +81,7 @@ impl Plan {
                 let arguments = decided.keep(arguments.to_string());
                 let work = Box::new(Work::Tool { tool: tool.clone(), arguments });
                 let agent = self.free_agent(&task.name, unit);
-                decided.events.push(self.assigned(step, agent, work));
+                decided.events.push(self.assigned(step, unit, agent, work));
                 Ok(decided)
             }
         }
@@ -103,7 +103,7 @@ impl Plan {
         let mut decided = Decided::default();
         let work = Box::new(self.prompt(world, unit, role, &mut decided)?);
         let agent = self.free_agent(name, unit);
-        decided.events.push(self.assigned(step, agent, work));
+        decided.events.push(self.assigned(step, unit, agent, work));
         Ok(decided)
     }
 
@@ -113,8 +113,7 @@ impl Plan {
         match &unit.kind {
             Kind::Child(child) if self.crew.crews.contains_key(&name) => {
                 let inputs = child.inputs.clone();
-                let (step, degraded) = (address.clone(), self.state.degraded);
-                Ok(Decided::one(Event::Task(TaskEvent::CrewStarted { step, inputs, degraded })))
+                Ok(self.crew_started(address.clone(), unit, inputs))
             }
             Kind::Child(_) => self.assign(world, address.clone(), unit, &name),
             Kind::Single | Kind::List { .. } | Kind::Item { .. } => Err(wrong()),
@@ -132,8 +131,7 @@ impl Plan {
                 inputs.insert(input.name.clone(), value);
             }
         }
-        let degraded = self.state.degraded;
-        Ok(Decided::one(Event::Task(TaskEvent::CrewStarted { step, inputs, degraded })))
+        Ok(self.crew_started(step, unit, inputs))
     }
 
     fn start_list(&self, world: World<'_>, step: Step, unit: &Unit, repeat: &Repeat) -> Result<Decided, NoPrompt> {
@@ -196,7 +194,9 @@ impl Plan {
             return self.to_review(step, ErrorClass::Template, message);
         }
         let error = TaskError { class: ErrorClass::Template, message, attempts: 0 };
-        let result = TaskResult::failed(TaskStatus::Failed, error, Amount::default());
+        let failed = TaskResult::failed(TaskStatus::Failed, error, Amount::default());
+        // The words may be those of a value.
+        let result = TaskResult { tainted: self.taint_of(unit), ..failed };
         Decided::one(Event::Task(TaskEvent::Finished { step, agent: None, result }))
     }
 
@@ -210,11 +210,12 @@ impl Plan {
         let unit = self.unit(list).filter(|_| self.state.full.contains(list)).ok_or_else(due)?;
         let (Kind::List { keys, .. }, Some(task)) = (&unit.kind, unit.task) else { return Err(due()) };
         let (mut good, mut spent, mut texts) = (0, Amount::default(), Vec::new());
-        let mut first_error = None;
+        let (mut first_error, mut tainted) = (None, None);
         for key in keys {
             let item = self.unit(&self.address(task as usize, Some(key)));
             let Some(result) = item.and_then(|unit| unit.result.as_ref()) else { continue };
             spent = spent.plus(result.spent);
+            tainted = tainted.or_else(|| result.tainted.clone());
             if let Some(text) = result.text.filter(|_| result.status.has_result()) {
                 good += 1;
                 texts.push(format!("{key}\n\n{}", world.texts.text(&text)?));
@@ -225,9 +226,11 @@ impl Plan {
         let mut decided = Decided::default();
         let text = Some(decided.keep(texts.join("\n\n")));
         let result = match first_error {
-            None => TaskResult { status: TaskStatus::Done, text, typed: false, error: None, spent },
-            Some(error) if good > 0 => TaskResult { status: TaskStatus::Partial, text, typed: false, error, spent },
-            Some(error) => TaskResult { status: TaskStatus::Failed, text: None, typed: false, error, spent },
+            None => TaskResult { tainted, ..TaskResult::done(text, false, spent) },
+            Some(error) => {
+                let (status, text) = if good > 0 { (TaskStatus::Partial, text) } else { (TaskStatus::Failed, None) };
+                TaskResult { status, text, typed: false, error, spent, tainted }
+            }
         };
         decided.events.push(Event::Task(TaskEvent::Finished { step: list.clone(), agent: None, result }));
         Ok(decided)
@@ -328,6 +331,7 @@ impl Plan {
                 typed: false,
                 error: result.error.or_else(|| failed(ErrorClass::Upstream, "a task of the crew failed").error),
                 spent,
+                tainted: result.tainted,
             },
             None => failed(ErrorClass::Upstream, "the crew has no result"),
         };

@@ -163,7 +163,7 @@ impl Plan {
         Ok(())
     }
 
-    fn judge_of(&self, unit: &Unit) -> Option<&Unit> {
+    pub(super) fn judge_of(&self, unit: &Unit) -> Option<&Unit> {
         let index = unit.task? as usize;
         let looped = &self.crew.loops[self.crew.tasks[index].in_loop?];
         self.dependency(unit, index, looped.judge)

@@ -51,8 +51,9 @@ impl Plan {
         skipped.then(|| Event::Task(TaskEvent::Skipped { step: step.clone(), because, upstream: false }))
     }
 
-    pub(super) fn assigned(&self, step: Step, agent: AgentRef, work: Box<Work>) -> Event {
-        Event::Task(TaskEvent::Assigned { step, agent, work, degraded: self.state.degraded })
+    pub(super) fn assigned(&self, step: Step, unit: &Unit, agent: AgentRef, work: Box<Work>) -> Event {
+        let (degraded, tainted) = (self.state.degraded, self.taint_of(unit));
+        Event::Task(TaskEvent::Assigned { step, agent, work, degraded, tainted })
     }
 
     /// The actor of a unit: the one of its last round, else the next of its role.

@@ -104,6 +104,7 @@ impl Mini {
             version: "0.1.0".into(),
             tools: None,
             rules: 1,
+            tainted: None,
         };
         mini.push(Event::Run(RunEvent::Started(Box::new(started))));
         mini

@@ -270,6 +270,7 @@ impl World {
             version: "test".into(),
             tools: None,
             rules: 1,
+            tainted: None,
         })));
         self.add(&mut node, started)?;
         Ok(node)

@@ -68,6 +68,7 @@ pub fn crew(files: &[(&str, &str)]) -> Arc<Crew> {
         limits_from: "",
         refuses: None,
         pinned: false,
+        rules: boatswain::core::rules::RULES,
     };
     let loaded = load(&source, files[0].0, &options);
     let problems = &loaded.problems;

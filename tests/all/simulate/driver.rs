@@ -127,6 +127,7 @@ impl Sim {
             version: "test".into(),
             tools: None,
             rules: 1,
+            tainted: None,
         }))));
         sim
     }
