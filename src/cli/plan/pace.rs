@@ -25,7 +25,7 @@ pub(super) fn paces(made: &Estimate, tables: &BTreeMap<Name, ProviderTable>, roo
         let tier = tiers::tier(&spec, id, env);
         let label = if tier.class.is_empty() { provider.to_owned() } else { format!("{provider}/{}", tier.class) };
         let (key, at_once) = (format!("{}/{}", tier.key, tier.class), u64::from(tier.max_concurrency));
-        tier.rates.any().then(|| Under { key, label, rates: tier.rates, at_once })
+        tier.rates.any().then_some(Under { key, label, rates: tier.rates, at_once })
     };
     estimate::paces(made, &under)
 }
