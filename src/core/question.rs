@@ -155,7 +155,7 @@ mod tests {
             let said = asked.fill(answer).unwrap_err();
             assert!(said.contains(why), "{answer}: {said}");
         }
-        assert_eq!(asked.fields()[0], "age (integer, required); minimum 1");
+        assert_eq!(asked.fields()[1], "age (integer, required); minimum 1");
         assert_eq!(asked.fields()[2], "tone (string, optional); one of \"red\", \"blue\"; default \"blue\"");
         assert!(asked.fill(&asked.example()).is_ok(), "{}", asked.example());
     }
