@@ -4,8 +4,7 @@ use super::*;
 use crate::core::chat::{CallFailure, FailureClass, Finish, Settings};
 use crate::core::crew::Overrides;
 use crate::core::event::{
-    Answered, CallEvent, Held, LostCause, Msg, ParkCause, PauseCause, RunEnd, RunEvent, Started, TaskResult,
-    TaskStatus, Work,
+    Answered, CallEvent, Held, LostCause, Msg, ParkCause, PauseCause, RunEnd, RunEvent, Started, TaskResult, Work,
 };
 use crate::core::ids::{AgentRef, CallId, Step};
 use crate::core::ledger::NodeId;

@@ -39,6 +39,8 @@ fn follows(body: &str, more: &str, files: &[(&str, &str)], from: &str) {
     assert_eq!(ran.code, Some(12), "{}{}", ran.out, ran.err);
     assert_eq!(asked(&place), [(vec![Why::Tainted(from.to_owned())], false)]);
     place.verify();
+    let said = place.bosun(&["check", "crew.toml"]).expect(0).out;
+    assert!(said.contains("may read what is not to be trusted"), "nobody was told before: {said}");
     let vouched = |text: &str| text.replace("[tools.source]\n", "[tools.source]\nuntrusted = false\n");
     let place = folder("", &script(more));
     place.file("crew.toml", &vouched(&format!("{HEAD}{SOURCE}{STAMP}{body}")));
@@ -73,6 +75,14 @@ fn a_task_that_is_one_tool_call_is_told_like_an_agent() {
 }
 
 #[test]
+fn what_a_task_without_a_model_reads_taints_its_result() {
+    let body = "[agents.a]\nmodel = \"m\"\ntools = [\"stamp\"]\n[tasks.one]\ntool = \"source\"\n\
+                [tasks.two]\nagent = \"a\"\ncontext = [\"one\"]\ndescription = \"Now\"\n";
+    let more = "[[reply]]\nstep = \"two\"\ntool_calls = [{ name = \"stamp\", arguments = { text = \"x\" } }]\n";
+    follows(body, more, &[], "source at one.1");
+}
+
+#[test]
 fn a_child_has_its_task_from_whoever_asked() {
     let body = "[agents.lead]\nmodel = \"m\"\ntools = [\"source\"]\ndelegates = [\"clerk\"]\n\
                 [agents.clerk]\nmodel = \"m\"\ntools = [\"stamp\"]\n[tasks.t]\nagent = \"lead\"\ndescription = \"Lead\"\n";
@@ -94,10 +104,8 @@ fn a_childs_result_is_read_by_whoever_asked() {
 
 #[test]
 fn a_sub_crew_is_given_it_and_gives_it_back() {
-    let inner = format!(
-        "schema = 1\n[inputs]\nx = {{ default = \"\" }}\n[models.m]\nid = \"s/m\"\nprice = {{ input = 1, output = 1 }}\n\
-         [providers.s]\nkind = \"scripted\"\nfile = \"script.toml\"\n"
-    );
+    let inner = "schema = 1\n[inputs]\nx = { default = \"\" }\n[models.m]\nid = \"s/m\"\nprice = { input = 1, output = 1 }\n\
+         [providers.s]\nkind = \"scripted\"\nfile = \"script.toml\"\n";
     let down = format!(
         "{inner}{STAMP}[agents.clerk]\nmodel = \"m\"\ntools = [\"stamp\"]\n[tasks.in]\nagent = \"clerk\"\ndescription = \"<stamp> {{{{ x }}}}\"\n"
     );
