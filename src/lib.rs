@@ -60,7 +60,9 @@
 //!    recorded.
 //!    What needs a person (`approval`, `approve_when`, `ask.human`) is raised as an interrupt instead of
 //!    started; the decision is a row in the run's inbox, from any process, and becomes an event if the
-//!    interrupt is still open. A run that only waits for people parks.
+//!    interrupt is still open. A run that only waits for people parks. What tools bring in from outside
+//!    taints the agent that reads it, its results and whoever is told them, by the fold alone; a tool with
+//!    effect needs a yes then (`core/agent/taint.rs`, `core/plan/taint.rs`).
 //! 7. An agent that panics is started again from the fold, its siblings untouched, its call still
 //!    running. A process that dies leaves open holds: on resume they are in doubt, at their worst case.
 //! 8. Nothing is left to do: `run.finished`. Result to stdout, figures to stderr, an exit code.

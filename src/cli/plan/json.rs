@@ -36,7 +36,7 @@ pub fn plan(planned: &Planned) -> Value {
         "rates": pace::json(&planned.paces),
         "triggers": crew.triggers.iter().map(trigger).collect::<Vec<_>>(),
         "inputs_missing": lacking,
-        "people": people::places(crew),
+        "people": people::all(crew),
         "notes": planned.notes,
         "sent": false,
     })

@@ -5,7 +5,7 @@ use crate::cli::screen::clean;
 use crate::core::crew::{Crew, Exposed, TaskApproval, ToolDef, Who};
 
 /// Each place in words: `before draft`, `file_it in filing (each call)`.
-pub(super) fn places(crew: &Crew) -> Vec<String> {
+fn places(crew: &Crew) -> Vec<String> {
     let mut out = Vec::new();
     for task in &crew.tasks {
         match task.approval {
@@ -37,6 +37,11 @@ pub(super) fn places(crew: &Crew) -> Vec<String> {
     out
 }
 
+/// Each place in words, and whom taint may stop.
+pub(super) fn all(crew: &Crew) -> Vec<String> {
+    places(crew).into_iter().chain(tainted(crew)).collect()
+}
+
 /// Whoever may read what is not to be trusted, and what it then asks for.
 fn tainted(crew: &Crew) -> Vec<String> {
     let exposed = crew.exposed();
@@ -57,8 +62,7 @@ fn when(def: &ToolDef) -> String {
 
 /// All of them in one line.
 pub(super) fn line(crew: &Crew) -> Option<String> {
-    let mut places = places(crew);
-    places.extend(tainted(crew));
+    let places = all(crew);
     let all = places.join("; ");
     (!places.is_empty()).then(|| format!("waits for a person (exit 12 without a terminal): {all}"))
 }

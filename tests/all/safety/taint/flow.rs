@@ -39,6 +39,8 @@ fn follows(body: &str, more: &str, files: &[(&str, &str)], from: &str) {
     assert_eq!(ran.code, Some(12), "{}{}", ran.out, ran.err);
     assert_eq!(asked(&place), [(vec![Why::Tainted(from.to_owned())], false)]);
     place.verify();
+    let said = place.bosun(&["check", "crew.toml"]).expect(0).out;
+    assert!(said.contains("may read what is not to be trusted"), "nobody was told before: {said}");
     let vouched = |text: &str| text.replace("[tools.source]\n", "[tools.source]\nuntrusted = false\n");
     let place = folder("", &script(more));
     place.file("crew.toml", &vouched(&format!("{HEAD}{SOURCE}{STAMP}{body}")));
@@ -70,6 +72,14 @@ fn a_task_that_is_one_tool_call_is_told_like_an_agent() {
     let body = "[agents.a]\nmodel = \"m\"\ntools = [\"source\"]\n[tasks.one]\nagent = \"a\"\ndescription = \"<read>\"\n\
                 [tasks.two]\ntool = \"stamp\"\nargs = { text = \"x{{ one | replace('Done.', '') }}\" }\ncontext = [\"one\"]\n";
     follows(body, "", &[], "source at one.1");
+}
+
+#[test]
+fn what_a_task_without_a_model_reads_taints_its_result() {
+    let body = "[agents.a]\nmodel = \"m\"\ntools = [\"stamp\"]\n[tasks.one]\ntool = \"source\"\n\
+                [tasks.two]\nagent = \"a\"\ncontext = [\"one\"]\ndescription = \"Now\"\n";
+    let more = "[[reply]]\nstep = \"two\"\ntool_calls = [{ name = \"stamp\", arguments = { text = \"x\" } }]\n";
+    follows(body, more, &[], "source at one.1");
 }
 
 #[test]
