@@ -131,8 +131,9 @@ fn a_server_sees_the_variables_it_was_given_and_no_other() {
 
 #[test]
 fn a_call_ends_whatever_the_server_does() {
-    let place = Place::new("timeout = '3s'");
-    place.approve();
+    // What answers has time to, on a machine that is busy; what never does is not waited for.
+    let (place, short) = (Place::new("timeout = '60s'"), Place::new("timeout = '3s'"));
+    [&place, &short].into_iter().for_each(Place::approve);
     for (tool, code, says) in [
         ("garbage", 0, "after garbage"),
         ("crash", 10, "s.crash: the server s was lost in mid-call: Transport closed; it may have happened"),
@@ -145,13 +146,14 @@ fn a_call_ends_whatever_the_server_does() {
         ("steps", 10, "s.steps did not answer within 3000 ms"),
     ] {
         let begun = Instant::now();
+        let place = if says.contains("3000 ms") { &short } else { &place };
         let ran = place.call(tool, json!({})).expect(code);
         assert!(ran.out.contains(says) || ran.err.contains(says), "{tool}: {} {}", ran.out, ran.err);
-        assert!(begun.elapsed() < Duration::from_secs(20), "{tool} took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(40), "{tool} took {:?}", begun.elapsed());
     }
-    let log = place.folder.bosun(&["-v", "tools", "call", "s.steps", "crew.toml", "--yes"]).expect(10).err;
+    let log = short.folder.bosun(&["-v", "tools", "call", "s.steps", "crew.toml", "--yes"]).expect(10).err;
     assert!(log.contains("progress of a call") && log.contains("step 7"), "progress is seen: {log}");
-    place.no_orphans();
+    [&place, &short].into_iter().for_each(Place::no_orphans);
 }
 
 #[test]
