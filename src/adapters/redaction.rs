@@ -14,9 +14,10 @@ use serde_json::value::RawValue;
 use crate::adapters::models::secrets::{Env, SecretInputs, spellings, unmark};
 use crate::core::chat::{CallFailure, ModelAnswer, ModelRequest, ToolSpec};
 use crate::core::ids::Name;
+use crate::core::question::Question;
 use crate::ports::BoxFuture;
 use crate::ports::model::{Model, Models, Tier, Watch};
-use crate::ports::tool::{Tool, ToolCall, ToolOutcome, Tools};
+use crate::ports::tool::{Answer, Nobody, People, Tool, ToolCall, ToolOutcome, Tools};
 
 /// Characters of the shortest value that is looked for: a shorter one is in half of all texts.
 const SHORTEST: usize = 4;
@@ -200,7 +201,11 @@ impl Tool for RedactedTool {
     fn spec(&self) -> &ToolSpec {
         self.tool.spec()
     }
-    fn call(&self, mut call: ToolCall) -> BoxFuture<'_, ToolOutcome> {
+    fn call(&self, call: ToolCall) -> BoxFuture<'_, ToolOutcome> {
+        self.call_near(call, Arc::new(Nobody))
+    }
+    fn call_near(&self, mut call: ToolCall, people: Arc<dyn People>) -> BoxFuture<'_, ToolOutcome> {
+        let people = Arc::new(RedactedPeople { people, hide: self.hide.clone() });
         Box::pin(async move {
             if !self.inputs.is_empty()
                 && let Ok(text) = serde_json::to_string(&call.arguments)
@@ -209,12 +214,27 @@ impl Tool for RedactedTool {
             {
                 call.arguments = arguments;
             }
-            match self.tool.call(call).await {
+            match self.tool.call_near(call, people).await {
                 ToolOutcome::Ok(text) => ToolOutcome::Ok(self.hide.own(text)),
                 ToolOutcome::Error(text) => ToolOutcome::Error(self.hide.own(text)),
                 ToolOutcome::Unknown(text) => ToolOutcome::Unknown(self.hide.own(text)),
             }
         })
+    }
+}
+
+/// A server may repeat in a question what it was given.
+struct RedactedPeople {
+    people: Arc<dyn People>,
+    hide: Redactor,
+}
+
+impl People for RedactedPeople {
+    fn ask(&self, question: Question) -> BoxFuture<'_, Answer> {
+        match Question::read(&self.hide.own(question.text())) {
+            Some(question) => self.people.ask(question),
+            None => Box::pin(async { Answer::Nobody("it holds a secret where none can be taken out".to_owned()) }),
+        }
     }
 }
 
