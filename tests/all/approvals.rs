@@ -218,9 +218,9 @@ fn time_is_up_and_a_word_in_time_counts_later() {
     assert_eq!(resume(&folder, 0, 0), "Told: too late.");
     refused(&folder, &["approve", &late], "expired by time");
 
-    let folder = one("expires = \"2s\"\n");
+    let folder = one("expires = \"5s\"\n");
     folder.bosun(&["approve", &id(&folder)]).expect(0);
-    std::thread::sleep(Duration::from_millis(2100));
+    std::thread::sleep(Duration::from_millis(5100));
     assert_eq!(resume(&folder, 0, 1), "Done.");
 }
 
