@@ -112,7 +112,7 @@ pub fn cpu_of_children() -> u64 {
 
 pub fn verdict(what: &str, found: f64, most: f64, unit: &str) {
     let word = if found <= most { "ok" } else { "OVER" };
-    println!("  {word:4} {what}: {found:.1} {unit} (asked: at most {most:.0} {unit})");
+    println!("  {word:4} {what}: {found:.2} {unit} (asked: at most {most} {unit})");
 }
 
 fn main() {

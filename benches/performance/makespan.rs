@@ -88,10 +88,11 @@ async fn runs(port: u16) -> Duration {
     begun.elapsed()
 }
 
-/// The best of three: wall milliseconds, kilobytes.
+/// The best of seven: wall milliseconds, kilobytes. (Of 200 connections that are opened at once some may be
+/// late, which doubles the bare loop's time in one run of two.)
 fn measure(what: &str, port: u16) -> (f64, f64) {
     let mut best = (f64::MAX, f64::MAX);
-    for _ in 0..3 {
+    for _ in 0..7 {
         let out = this(&["--makespan", what, &port.to_string()]).output().unwrap();
         assert!(out.status.success(), "{what}: {}", String::from_utf8_lossy(&out.stderr));
         let text = String::from_utf8(out.stdout).unwrap();

@@ -4,7 +4,7 @@
 mod short;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::chat::OutputSchema;
 use super::template::Ty;
@@ -18,14 +18,18 @@ const MESSAGE_MAX: usize = 300;
 #[derive(Clone)]
 pub struct Schema {
     json: Arc<serde_json::Value>,
-    validator: Arc<jsonschema::Validator>,
+    validator: Arc<OnceLock<Result<jsonschema::Validator, String>>>,
 }
 
 impl Schema {
     /// Compiles a JSON Schema. The error is the validator's, in words.
     pub fn new(json: serde_json::Value) -> Result<Schema, String> {
-        let validator = jsonschema::validator_for(&json).map_err(|error| error.to_string())?;
-        Ok(Schema { json: Arc::new(json), validator: Arc::new(validator) })
+        let validator = Ok(compiled(&json)?);
+        Ok(Schema { json: Arc::new(json), validator: Arc::new(validator.into()) })
+    }
+    /// One that compiles, as a test has shown: a crew that never uses it does not pay for it.
+    pub fn known(json: serde_json::Value) -> Schema {
+        Schema { json: Arc::new(json), validator: Arc::default() }
     }
     pub fn json(&self) -> &serde_json::Value {
         &self.json
@@ -40,7 +44,8 @@ impl Schema {
     }
     /// Every mismatch as `place: what is wrong`, at most ten.
     pub fn check(&self, value: &serde_json::Value) -> Result<(), String> {
-        let mut problems = self.validator.iter_errors(value).take(10).map(|error| {
+        let validator = self.validator.get_or_init(|| compiled(&self.json)).as_ref().map_err(Clone::clone)?;
+        let mut problems = validator.iter_errors(value).take(10).map(|error| {
             let place = error.instance_path().to_string();
             let place = if place.is_empty() { "the value".to_owned() } else { place };
             let message = error.to_string();
@@ -51,6 +56,10 @@ impl Schema {
         let Some(first) = problems.next() else { return Ok(()) };
         Err(problems.fold(first, |all, next| format!("{all}; {next}")))
     }
+}
+
+fn compiled(json: &serde_json::Value) -> Result<jsonschema::Validator, String> {
+    jsonschema::validator_for(json).map_err(|error| error.to_string())
 }
 
 fn ty(schema: &serde_json::Value) -> Ty {

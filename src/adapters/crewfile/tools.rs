@@ -12,6 +12,7 @@ use super::make::Making;
 use super::problem::{At, Problem};
 use super::values::time;
 use super::{Loader, approval, budget, servers};
+use crate::adapters::tools::is_builtin;
 use crate::core::chat::{Effect, ToolSpec};
 use crate::core::crew::{ToolDef, ToolPlaces, ToolSource};
 use crate::core::money::NanoUsd;
@@ -27,7 +28,9 @@ pub(super) fn read(loader: &mut Loader<'_>, doc: &Table, file: &str) -> BTreeMap
     let mut all = BTreeMap::new();
     for spec in loader.options.builtin_tools {
         let source = ToolSource::Builtin { name: spec.name.clone(), places: ToolPlaces::default() };
-        if let Ok(arguments) = Schema::new(spec.parameters.clone()) {
+        // Those of a host program may be anything.
+        let own = is_builtin(&spec.name).then(|| Schema::known(spec.parameters.clone()));
+        if let Some(arguments) = own.or_else(|| Schema::new(spec.parameters.clone()).ok()) {
             let (spec, approval) = (spec.clone(), approval::unstated(loader, spec));
             let cost_per_call = NanoUsd::ZERO;
             let taints = loader.taints() && spec.name == WEB;

@@ -33,6 +33,11 @@ pub fn builtin_specs() -> Vec<ToolSpec> {
     BUILTINS.iter().map(Builtin::spec).chain([fetch::spec()]).collect()
 }
 
+/// Is it one of these? Their schemas compile.
+pub fn is_builtin(name: &str) -> bool {
+    BUILTINS.iter().any(|builtin| builtin.name == name) || fetch::spec().name == name
+}
+
 /// A `[tools.N]` table, decoded.
 #[derive(Clone, Debug)]
 pub enum Declared {
