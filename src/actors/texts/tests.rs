@@ -7,7 +7,7 @@ use port::StoreError;
 /// Has nothing and takes nothing.
 struct Empty;
 impl Store for Empty {
-    fn create(&self, _: port::NewRun, _: port::Batch) -> Result<port::Epoch, StoreError> {
+    fn begin(&self, _: port::NewRun, _: port::Batch, _: port::Done) -> Result<port::Epoch, StoreError> {
         Ok(port::Epoch(1))
     }
     fn claim(&self, _: &RunId) -> Result<port::Epoch, StoreError> {

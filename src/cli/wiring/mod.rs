@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::failure::{Exit, Failure};
 use super::open::Project;
@@ -191,18 +191,26 @@ impl Engine {
         let entry = Arc::new(author.write(Event::Run(RunEvent::Started(Box::new(started))), new.started_ms));
         let batch = author.take(Epoch(0));
         let rows = batch.rows.clone();
-        // An fsync: not on a thread that other runs are driven by.
-        let store = self.store.clone();
-        let created = tokio::task::spawn_blocking(move || store.create(new, batch)).await;
-        let epoch = created.map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
-        let epoch = epoch.map_err(|error| self.taken(error))?;
-        crash_point!(ports.crash, "run_created");
-        if let Some(watcher) = &watcher {
-            let _ = watcher.send(entry);
-        }
+        let (tell, made) = oneshot::channel();
+        let keyed = new.key.is_some();
+        let epoch = self.store.begin(new, batch, Box::new(move |how| drop(tell.send(how))))?;
+        let gone = |_| StoreError::WriteFailed { why: "the store has ended".to_owned() };
+        let made = async move { made.await.map_err(gone)? };
         let (crew, opening, told) = (ready.crew, Decided::default(), Vec::new());
         let launch = Launch { id: id.clone(), epoch, crew, rows, opening, told, time_left };
-        self.launch(launch, ports, watcher).await
+        if keyed {
+            // Another process may have been faster: then nothing of it begins here.
+            made.await.map_err(|error| self.taken(error))?;
+            crash_point!(ports.crash, "run_created");
+            tell_of(&watcher, entry);
+            return self.launch(launch, ports, watcher).await;
+        }
+        // It goes up while its first entry is synced: whatever it would send waits for entries behind that one.
+        tell_of(&watcher, entry);
+        let (live, made) = tokio::join!(self.launch(launch, ports.clone(), watcher), made);
+        made?;
+        crash_point!(ports.crash, "run_created");
+        live
     }
 
     /// Of several processes that start one key at once, the first creates the run: to the others it is
@@ -271,6 +279,13 @@ impl Engine {
             self.store.release(&run);
             error.into()
         })
+    }
+}
+
+fn tell_of(watcher: &Option<Watcher>, entry: Arc<Entry>) {
+    if let Some(watcher) = watcher {
+        // Whoever does not watch any more has gone.
+        let _ = watcher.send(entry);
     }
 }
 

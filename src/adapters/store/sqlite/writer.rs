@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::append::{self, Statements};
+use super::append;
 use super::room;
 use crate::core::ids::{RunId, Seq};
 use crate::core::money::Amount;
-use crate::ports::store::{Batch, Done, Epoch, RunState, StoreError};
+use crate::ports::store::{Batch, Done, Epoch, NewRun, RunState, StoreError};
 
 /// Rows after which a group is closed: a bound for the latency of its first batch.
 const GROUP_ROWS: usize = 512;
@@ -45,8 +45,15 @@ impl Pace {
     }
 }
 
+/// A batch, of a run that it begins if `new` is there.
+pub struct Append {
+    pub new: Option<Box<NewRun>>,
+    pub batch: Batch,
+    pub done: Done,
+}
+
 pub enum Job {
-    Append(Batch, Done),
+    Append(Append),
     Call(Box<dyn FnOnce(&mut Writer) + Send>),
     Stop,
 }
@@ -102,22 +109,22 @@ impl Writer {
     }
 
     pub fn serve(mut self, jobs: Receiver<Job>) {
-        let mut group: Vec<(Batch, Done)> = Vec::new();
+        let mut group: Vec<Append> = Vec::new();
         let mut kept_back = None;
         let mut pace = Pace::default();
         while let Some(job) = kept_back.take().or_else(|| self.wait(&jobs)) {
             match job {
                 Job::Stop => return self.leave(),
                 Job::Call(call) => call(&mut self),
-                Job::Append(batch, done) => {
-                    let mut rows = batch.rows.len();
-                    group.push((batch, done));
+                Job::Append(append) => {
+                    let mut rows = append.batch.rows.len();
+                    group.push(append);
                     std::thread::sleep(pace.gather());
                     while rows < GROUP_ROWS && kept_back.is_none() {
                         match jobs.try_recv() {
-                            Ok(Job::Append(batch, done)) => {
-                                rows += batch.rows.len();
-                                group.push((batch, done));
+                            Ok(Job::Append(append)) => {
+                                rows += append.batch.rows.len();
+                                group.push(append);
                             }
                             Ok(other) => kept_back = Some(other),
                             Err(_) => break,
@@ -182,17 +189,17 @@ impl Writer {
         self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     }
 
-    fn commit(&mut self, group: &mut Vec<(Batch, Done)>) {
+    fn commit(&mut self, group: &mut Vec<Append>) {
         let outcome = self.transaction(|writer| append::write(writer, group));
         match outcome {
             Ok(verdicts) => {
-                for ((_, done), verdict) in group.drain(..).zip(verdicts) {
-                    tell(done, verdict);
+                for (append, verdict) in group.drain(..).zip(verdicts) {
+                    tell(append.done, verdict);
                 }
             }
             Err(error) => {
-                for (_, done) in group.drain(..) {
-                    tell(done, Err(error.clone()));
+                for append in group.drain(..) {
+                    tell(append.done, Err(error.clone()));
                 }
             }
         }
@@ -250,15 +257,6 @@ impl Writer {
         let mut select = self.conn.prepare_cached("SELECT id FROM runs WHERE run = ?1")?;
         let id = select.query_row([run.as_str()], |row| row.get(0)).optional()?;
         id.ok_or_else(|| StoreError::NoRun { run: run.to_string() }.into())
-    }
-
-    /// Writes the batch of a new run or of a group's run; the caller is inside a transaction.
-    pub fn write_one(&mut self, batch: &Batch) -> Result<(), Halt> {
-        let Writer { conn, runs, generation, .. } = self;
-        let mut statements = Statements::prepare(conn)?;
-        let known = append::admit(conn, runs, *generation, batch)?;
-        statements.insert(known, batch)?;
-        statements.update(known)
     }
 }
 
