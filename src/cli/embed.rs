@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -198,6 +199,9 @@ impl Start<'_> {
     }
 }
 
+/// How often the entries of a run that is only waited for are taken in: a bound for what they hold in memory.
+const BOOKED: Duration = Duration::from_secs(1);
+
 /// A run at work in this process. Dropping it does not stop it.
 pub struct Run {
     live: Live,
@@ -270,7 +274,15 @@ impl Run {
 
     /// Waits for the end.
     pub async fn wait(mut self) -> Result<Report, Failure> {
-        while self.next().await.is_some() {}
+        // Nobody sees the entries: they are booked now and then, not each with a wake of its own.
+        while self.outcome.is_none() {
+            if let Ok(outcome) = tokio::time::timeout(BOOKED, self.live.wait()).await {
+                self.outcome = Some(outcome);
+            }
+            while let Ok(entry) = self.entries.try_recv() {
+                self.book(&entry);
+            }
+        }
         let (exit, result) = match self.outcome.take() {
             Some(Outcome::Finished { status, result, .. }) => (finished(status), result),
             Some(Outcome::Parked { causes, .. }) => (ends::exit(&causes), None),
