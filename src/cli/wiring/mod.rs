@@ -1,7 +1,6 @@
 //! Where actors meet adapters: the only module that names both. Invariant: a run is created or claimed
 //! before anything of it starts, and what it runs is what its journal pins.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,8 +22,7 @@ use crate::adapters::models::secrets::Env;
 use crate::adapters::models::{ProviderKind, ProviderSpec, Registry, Surroundings};
 use crate::adapters::redaction::{RedactedModels, RedactedTools, Redactor};
 use crate::adapters::sizes::O200k;
-use crate::core::builtin;
-use crate::core::chat::{Blob, FailureClass};
+use crate::core::chat::FailureClass;
 use crate::core::crew::{Crew, InputKind, Pricing};
 use crate::core::estimate::set_aside;
 use crate::core::event::{Event, RunEvent, Started};
@@ -175,7 +173,6 @@ impl Engine {
         self.servers.ready(&ready).await?;
         let id = RunId::from_random(ports.clock.random());
         let started = started(&id, &ready);
-        let blobs = pins(&ready.loaded).into_values().chain([tools(&ready.loaded)]);
         let time_left = ready.crew.deadline_ms.map(Duration::from_millis);
         let new = NewRun {
             run: id.clone(),
@@ -187,7 +184,7 @@ impl Engine {
             started_ms: ports.clock.now_ms(),
         };
         let mut author = Author::of_new(&id);
-        author.keep(blobs);
+        author.keep(ready.loaded.pinned().blobs());
         let entry = Arc::new(author.write(Event::Run(RunEvent::Started(Box::new(started))), new.started_ms));
         let batch = author.take(Epoch(0));
         let rows = batch.rows.clone();
@@ -309,19 +306,6 @@ pub fn is_state(error: &StoreError) -> bool {
     matches!(error, StoreError::Unusable { .. } | StoreError::WriteFailed { .. } | StoreError::Newer { .. })
 }
 
-/// Every file the crew is made of, and the built-in prompts of this very program: a newer one that
-/// resumes the run says the same words.
-fn pins(loaded: &Loaded) -> BTreeMap<String, Blob> {
-    let builtin = builtin::ALL.iter().map(|(name, text)| (format!("prompts/builtin/{name}.md"), Blob::new(*text)));
-    let own = loaded.pins.iter().map(|pin| (pin.path.clone(), Blob::new(pin.text.clone())));
-    builtin.chain(own).collect()
-}
-
-/// The tools that the crew was compiled with: another program's may read otherwise.
-fn tools(loaded: &Loaded) -> Blob {
-    Blob::new(serde_json::to_string(&loaded.tools).unwrap_or_default())
-}
-
 fn started(id: &RunId, ready: &Ready) -> Started {
     let prices = ready.loaded.prices.iter().filter_map(|(model, pricing)| match pricing {
         Pricing::Priced(price) => Some((model.clone(), *price)),
@@ -331,7 +315,7 @@ fn started(id: &RunId, ready: &Ready) -> Started {
         run: id.clone(),
         crew: ready.crew.name.clone(),
         file: ready.file.clone(),
-        pins: pins(&ready.loaded).into_iter().map(|(path, blob)| (path, blob.id)).collect(),
+        pins: ready.loaded.pinned().ids(),
         inputs: ready.inputs.clone(),
         overrides: ready.overrides.clone(),
         prices: prices.collect(),
@@ -345,7 +329,7 @@ fn started(id: &RunId, ready: &Ready) -> Started {
         key: ready.key.clone(),
         offline: all_stand_ins(&ready.loaded),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        tools: Some(tools(&ready.loaded).id),
+        tools: Some(ready.loaded.pinned().tools.id),
         rules: rules::RULES,
         tainted: ready.tainted.clone(),
     }

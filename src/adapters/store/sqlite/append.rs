@@ -9,7 +9,8 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, param
 use super::columns::{run_of, signed, state_of, state_text, unsigned};
 use super::open::event_id;
 use super::writer::{Append, Halt, Known, Writer};
-use crate::core::ids::{RunId, Seq};
+use crate::core::chat::Blob;
+use crate::core::ids::{BlobId, RunId, Seq};
 use crate::core::money::{Amount, NanoUsd, Tokens};
 use crate::ports::store::{Batch, Epoch, NewRun, RunState, StoreError};
 
@@ -20,8 +21,8 @@ const LAST: u64 = u32::MAX as u64;
 
 /// Inserts what can be inserted and says of each batch how it went. `Err` means: roll everything back.
 pub fn write(writer: &mut Writer, group: &[Append]) -> Result<Vec<Result<(), StoreError>>, Halt> {
-    let Writer { conn, runs, generation, .. } = writer;
-    let mut statements = Statements::prepare(conn)?;
+    let Writer { conn, runs, generation, repeated, .. } = writer;
+    let mut statements = Statements::prepare(conn, repeated)?;
     let mut verdicts = Vec::with_capacity(group.len());
     let mut touched: Vec<&RunId> = Vec::with_capacity(group.len());
     for Append { new, batch, .. } in group {
@@ -149,6 +150,29 @@ struct Statements<'c> {
     blob: CachedStatement<'c>,
     edge: CachedStatement<'c>,
     run: CachedStatement<'c>,
+    repeated: &'c mut Repeated,
+}
+
+/// Numbers of texts that came again: what a crew is made of comes with each of its runs.
+#[derive(Default)]
+pub struct Repeated {
+    ids: HashMap<BlobId, i64>,
+    /// Value of [`Writer::generation`] of which they are: another process may have removed texts.
+    generation: i64,
+}
+impl Repeated {
+    const MOST: usize = 1024;
+
+    pub fn forget(&mut self) {
+        self.ids.clear();
+    }
+    /// What was known of another content of the file is forgotten.
+    pub fn as_of(&mut self, generation: i64) {
+        if self.generation != generation || self.ids.len() >= Repeated::MOST {
+            self.forget();
+        }
+        self.generation = generation;
+    }
 }
 
 /// Bytes bound as text: what is JSON by contract reads as text in any SQLite shell.
@@ -160,9 +184,10 @@ impl ToSql for Text<'_> {
 }
 
 impl<'c> Statements<'c> {
-    fn prepare(conn: &'c Connection) -> Result<Statements<'c>, rusqlite::Error> {
+    fn prepare(conn: &'c Connection, repeated: &'c mut Repeated) -> Result<Statements<'c>, rusqlite::Error> {
         Ok(Statements {
             conn,
+            repeated,
             event: conn.prepare_cached("INSERT INTO events(id, at, kind, payload, hash) VALUES (?1, ?2, ?3, ?4, ?5)")?,
             blob: conn.prepare_cached("INSERT INTO blobs(hash, text) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?,
             edge: conn.prepare_cached("INSERT INTO edges(run, blob) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?,
@@ -179,11 +204,9 @@ impl<'c> Statements<'c> {
             self.event.execute(params![id, at, row.kind, Text(&row.payload), row.hash])?;
         }
         for blob in &batch.blobs {
-            let id = if self.blob.execute(params![blob.id.0, &*blob.text])? == 1 {
-                self.conn.last_insert_rowid()
-            } else {
-                let mut select = self.conn.prepare_cached("SELECT id FROM blobs WHERE hash = ?1")?;
-                select.query_row([&blob.id.0], |row| row.get(0))?
+            let id = match self.repeated.ids.get(&blob.id) {
+                Some(id) => *id,
+                None => self.store(blob)?,
             };
             self.edge.execute(params![known.id, id])?;
         }
@@ -194,6 +217,17 @@ impl<'c> Statements<'c> {
         known.state = batch.state.unwrap_or(known.state);
         known.dirty = true;
         Ok(())
+    }
+
+    /// The number of a text, which is written if it is new.
+    fn store(&mut self, blob: &Blob) -> Result<i64, Halt> {
+        if self.blob.execute(params![blob.id.0, &*blob.text])? == 1 {
+            return Ok(self.conn.last_insert_rowid());
+        }
+        let mut select = self.conn.prepare_cached("SELECT id FROM blobs WHERE hash = ?1")?;
+        let id = select.query_row([&blob.id.0], |row| row.get(0))?;
+        self.repeated.ids.insert(blob.id, id);
+        Ok(id)
     }
 
     fn update(&mut self, known: &mut Known) -> Result<(), Halt> {

@@ -312,7 +312,7 @@ impl Store for SqliteStore {
             if !dry {
                 pots::sweep(&writer.conn, signed(before_ms))?;
             }
-            writer.runs.clear();
+            writer.forget();
             Ok((garbage, doomed))
         })
         .map(|(garbage, _locks)| garbage)

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::append;
+use super::append::{self, Repeated};
 use super::room;
 use crate::core::ids::{RunId, Seq};
 use crate::core::money::Amount;
@@ -92,6 +92,7 @@ impl From<StoreError> for Halt {
 pub struct Writer {
     pub conn: Connection,
     pub folder: PathBuf,
+    pub repeated: Repeated,
     pub runs: HashMap<RunId, Known>,
     /// `PRAGMA data_version` of this connection: raised by other processes' commits, not by its own.
     pub generation: i64,
@@ -105,7 +106,8 @@ pub struct Writer {
 
 impl Writer {
     pub fn new(conn: Connection, folder: PathBuf) -> Writer {
-        Writer { conn, folder, runs: HashMap::new(), generation: 0, failed: None, unmoved: false, commits: 0 }
+        let (runs, repeated) = (HashMap::new(), Repeated::default());
+        Writer { conn, folder, repeated, runs, generation: 0, failed: None, unmoved: false, commits: 0 }
     }
 
     pub fn serve(mut self, jobs: Receiver<Job>) {
@@ -222,7 +224,7 @@ impl Writer {
                 tracing::error!(%error, "rollback failed");
             }
             // It may speak of rows that are no longer there.
-            self.runs.clear();
+            self.forget();
             match halt {
                 Halt::Refused(error) => error,
                 Halt::Sql(error) => self.fail(&error),
@@ -239,9 +241,16 @@ impl Writer {
         self.failed.insert(StoreError::WriteFailed { why }).clone()
     }
 
+    /// What it knows of the file's content.
+    pub fn forget(&mut self) {
+        self.runs.clear();
+        self.repeated.forget();
+    }
+
     fn begin(&mut self) -> Result<(), rusqlite::Error> {
         self.run("BEGIN IMMEDIATE")?;
         self.generation = self.data_version()?;
+        self.repeated.as_of(self.generation);
         Ok(())
     }
 
