@@ -26,22 +26,30 @@ const GROUP_ROWS: usize = 512;
 /// Without work for this long, the writer moves the WAL into the file.
 const IDLE: Duration = Duration::from_millis(300);
 
-/// How the last transaction went: what the next may wait for company.
+/// How the last transactions went: what the next may wait for company.
 #[derive(Default)]
 struct Pace {
-    /// Batches in it.
-    crowd: usize,
+    /// Transactions of a crowd, one after the other.
+    crowds: u32,
+    /// The last one.
     took: Duration,
 }
 impl Pace {
     /// So many batches at once are a load in which the fsyncs, not the waiting, are what costs.
     const CROWD: usize = 8;
+    /// So many crowds in a row are a load that lasts. A burst is written as fast as it comes.
+    const LASTS: u32 = 16;
     /// Nothing beside what a model takes to answer.
     const LONGEST: Duration = Duration::from_millis(3);
 
-    /// As long as two transactions take, and only in a crowd: whoever is alone is written at once.
+    fn after(&mut self, batches: usize, took: Duration) {
+        self.crowds = if batches < Pace::CROWD { 0 } else { self.crowds.saturating_add(1) };
+        self.took = took;
+    }
+
+    /// As long as two transactions take, and only in a crowd that lasts: whoever is alone is written at once.
     fn gather(&self) -> Duration {
-        if self.crowd < Pace::CROWD { Duration::ZERO } else { (self.took * 2).min(Pace::LONGEST) }
+        if self.crowds < Pace::LASTS { Duration::ZERO } else { (self.took * 2).min(Pace::LONGEST) }
     }
 }
 
@@ -134,7 +142,7 @@ impl Writer {
                     }
                     let (crowd, begun) = (group.len(), Instant::now());
                     self.commit(&mut group);
-                    pace = Pace { crowd, took: begun.elapsed() };
+                    pace.after(crowd, begun.elapsed());
                     self.commits = self.commits.saturating_add(1);
                     if self.commits == room::COMMITS {
                         self.make_room();
