@@ -194,7 +194,8 @@ impl Start<'_> {
         let engine = self.engine;
         let ready = self.ready()?;
         let (watcher, entries) = mpsc::unbounded_channel();
-        let live = engine.inner.start(ready, Some(watcher)).await?;
+        // Aside: whoever starts a run in a task of its own keeps the room for it as long as that task is there.
+        let live = Box::pin(engine.inner.start(ready, Some(watcher))).await?;
         Ok(Run::new(live, entries, Vec::new()))
     }
 }

@@ -191,6 +191,7 @@ impl Engine {
         let (tell, made) = oneshot::channel();
         let keyed = new.key.is_some();
         let epoch = self.store.begin(new, batch, Box::new(move |how| drop(tell.send(how))))?;
+        crash_point!(ports.crash, "run_begun");
         let gone = |_| StoreError::WriteFailed { why: "the store has ended".to_owned() };
         let made = async move { made.await.map_err(gone)? };
         let (crew, opening, told) = (ready.crew, Decided::default(), Vec::new());
@@ -204,9 +205,8 @@ impl Engine {
         }
         // It goes up while its first entry is synced: whatever it would send waits for entries behind that one.
         tell_of(&watcher, entry);
-        let (live, made) = tokio::join!(self.launch(launch, ports.clone(), watcher), made);
+        let (live, made) = tokio::join!(self.launch(launch, ports, watcher), made);
         made?;
-        crash_point!(ports.crash, "run_created");
         live
     }
 
