@@ -193,13 +193,18 @@ impl Engine {
         let epoch = self.store.begin(new, batch, Box::new(move |how| drop(tell.send(how))))?;
         crash_point!(ports.crash, "run_begun");
         let gone = |_| StoreError::WriteFailed { why: "the store has ended".to_owned() };
-        let made = async move { made.await.map_err(gone)? };
+        #[cfg(debug_assertions)]
+        let crash = ports.crash.clone();
+        let made = async move {
+            made.await.map_err(gone)??;
+            crash_point!(crash, "run_created");
+            Ok::<(), StoreError>(())
+        };
         let (crew, opening, told) = (ready.crew, Decided::default(), Vec::new());
         let launch = Launch { id: id.clone(), epoch, crew, rows, opening, told, time_left };
         if keyed {
             // Another process may have been faster: then nothing of it begins here.
             made.await.map_err(|error| self.taken(error))?;
-            crash_point!(ports.crash, "run_created");
             tell_of(&watcher, entry);
             return self.launch(launch, ports, watcher).await;
         }
