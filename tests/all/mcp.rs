@@ -1,6 +1,7 @@
 //! MCP servers, through the real binary. Invariant: whatever a server does, a call ends, a run ends, and no process
 //! is left behind.
 
+mod browser;
 mod conformance;
 mod elicit;
 mod http;
