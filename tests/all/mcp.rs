@@ -5,6 +5,8 @@ mod browser;
 mod conformance;
 mod elicit;
 mod http;
+mod issuer;
+mod oauth;
 mod pinned;
 pub mod server;
 pub mod third;
