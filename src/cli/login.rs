@@ -66,7 +66,7 @@ pub fn login(context: &Context, name: &str, crew: Option<&Path>) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// The first line that is typed; without a terminal there is none.
+/// The first line with something in it that is typed; without a terminal there is none.
 async fn pasted() -> String {
     if !std::io::stdin().is_terminal() {
         return std::future::pending().await;
@@ -74,10 +74,8 @@ async fn pasted() -> String {
     let (line, typed) = tokio::sync::oneshot::channel();
     // Reading cannot be taken back: a thread of its own, which ends with the process.
     std::thread::spawn(move || {
-        let mut text = String::new();
-        if std::io::stdin().read_line(&mut text).is_ok_and(|read| read > 0) {
-            let _ = line.send(text);
-        }
+        let typed = std::io::stdin().lines().map_while(Result::ok).find(|text| !text.trim().is_empty());
+        typed.map(|text| line.send(text))
     });
     match typed.await {
         Ok(text) => text,

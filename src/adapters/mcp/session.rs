@@ -229,8 +229,8 @@ fn chain(why: &(dyn Error + 'static)) -> String {
         return words.to_owned();
     }
     if why.to_string().contains("Auth required") {
-        return "it wants to know who asks; write `headers = { Authorization = \"env:NAME\" }`, with a variable that \
-                holds `Bearer …`"
+        return "it wants to know who asks, and does not take what its header `Authorization` says: is the variable right? \
+                Without that header: bosun tools login"
             .to_owned();
     }
     let mut out = why.to_string();

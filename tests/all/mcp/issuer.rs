@@ -143,13 +143,11 @@ impl Issuer {
                     return no("invalid_grant");
                 }
             }
-            "refresh_token" => {
-                if state.refuses || state.refresh.as_ref() != Some(&form["refresh_token"]) {
-                    // Somebody uses a token that was used: nobody can be trusted any more.
-                    (state.refresh, state.refuses) = (None, true);
-                    state.access.clear();
-                    return no("invalid_grant");
-                }
+            "refresh_token" if state.refuses || state.refresh.as_ref() != Some(&form["refresh_token"]) => {
+                // Somebody uses a token that was used: nobody can be trusted any more.
+                (state.refresh, state.refuses) = (None, true);
+                state.access.clear();
+                return no("invalid_grant");
             }
             _ => {}
         }

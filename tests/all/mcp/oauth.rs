@@ -6,9 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use boatswain::adapters::mcp::{Logins, Mcp, Surroundings};
+use boatswain::adapters::redaction::Redactor;
+use boatswain::core::crew::{Link, OAuth, Server};
 use boatswain::core::event::{Event, Outcome, ToolEvent};
+use boatswain::ports::service::{Reply, Service, ServiceCall, Session};
+use boatswain::ports::tool::Nobody;
 use serde_json::Value;
 
 use super::browser;
@@ -20,7 +25,7 @@ fn place(issuer: &Issuer, auth: &str, tools: &[&str]) -> Folder {
     let folder = Folder::new(&format!(
         "schema = 1\n[providers.p]\nkind = 'scripted'\nfile = 'script.toml'\n[models.m]\nid = 'p/m'\n\
          [agents.a]\nmodel = 'm'\ntools = ['h.*']\n[tasks.t]\nagent = 'a'\ndescription = 'Do it'\n\
-         [tools.h]\nkind = 'mcp'\nurl = 'http://127.0.0.1:{}/mcp'\neffect = 'read'\ntimeout = '30s'\n{auth}\n",
+         [tools.h]\nkind = 'mcp'\nurl = 'http://127.0.0.1:{}/mcp'\neffect = 'read'\ntimeout = '50s'\n{auth}\n",
         issuer.port
     ));
     let calls = tools.iter().enumerate().map(|(n, tool)| {
@@ -50,7 +55,7 @@ fn login(folder: &Folder) -> (String, Ran) {
 }
 
 fn kept(folder: &Folder) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(folder.state().join("logins")) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(folder.state().join(".bosun-logins")) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
     paths.filter(|path| path.extension().is_some_and(|end| end == "json")).collect()
 }
@@ -73,7 +78,7 @@ fn outcomes(folder: &Folder) -> Vec<(Outcome, String)> {
 fn written(folder: &Folder) -> Vec<(String, String)> {
     let (mut out, mut open) = (Vec::new(), vec![folder.path().to_owned()]);
     while let Some(path) = open.pop() {
-        if path.is_dir() && !path.ends_with("logins") {
+        if path.is_dir() && !path.ends_with(".bosun-logins") {
             open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         } else if path.is_file() {
             let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
@@ -102,7 +107,7 @@ fn a_login_that_is_missing_is_said_before_anything_is_spent() {
         let ran = folder.bosun(&["run", "crew.toml"]).expect(4);
         assert!(ran.err.contains("the server h wants a login: bosun tools login h"), "{}", ran.err);
         assert_eq!(folder.runs().len(), 0, "no run was begun");
-        assert!(!folder.state().join("logins").exists(), "looking makes nothing");
+        assert!(!folder.state().join(".bosun-logins").exists(), "looking makes nothing");
         let doctor = folder.bosun(&["doctor", "crew.toml"]);
         let says = doctor.out.lines().find(|line| line.contains("  login  ")).unwrap_or_default().to_owned();
         assert_eq!(
@@ -126,7 +131,7 @@ fn a_person_logs_in_once_and_no_token_is_seen_anywhere() {
     }
     let files = kept(&folder);
     let mode = |path: &PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((files.len(), mode(&files[0]), mode(&folder.state().join("logins"))), (1, 0o600, 0o700));
+    assert_eq!((files.len(), mode(&files[0]), mode(&folder.state().join(".bosun-logins"))), (1, 0o600, 0o700));
     let ran = folder.bosun(&["-vvv", "run", "crew.toml", "--json", "--log-file", "the.log"]).expect(0);
     let said = outcomes(&folder);
     assert_eq!(said.len(), 3);
@@ -301,43 +306,118 @@ fn a_login_that_was_written_by_nobody_is_refused_in_words() {
     folder.bosun(&["tools", "call", "h.who", "crew.toml"]).expect(0);
 }
 
-#[test]
-fn another_terminal_can_log_in_while_a_run_goes_on() {
-    use boatswain::adapters::mcp::{Logins, Mcp, Surroundings};
-    use boatswain::adapters::redaction::Redactor;
-    use boatswain::core::crew::{Link, OAuth, Server};
-    use boatswain::ports::service::{Reply, Service, ServiceCall};
-    use boatswain::ports::tool::Nobody;
+/// A server and its logins in this process, without the binary.
+struct Near {
+    issuer: Issuer,
+    server: Server,
+    around: Surroundings,
+    _folder: tempfile::TempDir,
+}
 
+impl Near {
+    fn new() -> Near {
+        let (issuer, folder) = (Issuer::start(), tempfile::tempdir().unwrap());
+        let url = format!("http://127.0.0.1:{}/mcp", issuer.port);
+        let link = Link::Http { url, headers: Default::default(), login: Some(OAuth::default()) };
+        let server = Server { name: "h".into(), link, allow: Vec::new(), timeout_ms: 20_000, pins: None };
+        let logins = Some(Logins::new(folder.path(), Redactor::default()));
+        let around = Surroundings { root: ".".into(), env: Arc::default(), leash: None, logins };
+        Near { issuer, server, around, _folder: folder }
+    }
+    /// As another process would make it.
+    fn mcp(&self) -> Mcp {
+        Mcp::new(&self.server, &self.around).unwrap()
+    }
+    async fn login(&self) {
+        let say = |address: &str| {
+            let address = address.to_owned();
+            std::thread::spawn(move || browser::open(&address));
+        };
+        self.mcp().login().unwrap().login(&say, std::future::pending()).await.unwrap();
+    }
+}
+
+async fn called(session: &dyn Session, tool: &str) -> Reply {
+    let call = ServiceCall { tool: tool.into(), arguments: Default::default(), key: "k".into() };
+    session.call(&call, Arc::new(Nobody)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_terminal_can_log_in_while_a_run_goes_on() {
+    let near = Near::new();
+    near.login().await;
+    let running = near.mcp();
+    let session = running.connect().await.unwrap();
+    assert!(matches!(called(&*session, "revoke").await, Reply::Done(_)));
+    for _ in 0..2 {
+        let Reply::Refused(why) = called(&*session, "who").await else { panic!("it is revoked") };
+        assert!(why.contains("bosun tools login h"), "{why}");
+    }
+    near.issuer.state().refuses = false;
+    near.login().await;
+    assert_eq!(called(&*session, "who").await, Reply::Done("you are [redacted]".into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_is_kept_although_its_call_was_given_up() {
+    let near = Near::new();
+    near.login().await;
+    let running = near.mcp();
+    let session = running.connect().await.unwrap();
+    assert!(matches!(called(&*session, "expire").await, Reply::Done(_)));
+    near.issuer.state().slow = Duration::from_millis(600);
+    let given_up = tokio::time::timeout(Duration::from_millis(200), called(&*session, "who")).await;
+    assert!(given_up.is_err() && near.issuer.count("refresh_token") == 1);
+    // Its refresh token is used up: asked for once more with it, the server would trust nobody any more.
+    assert_eq!(called(&*session, "who").await, Reply::Done("you are [redacted]".into()));
+    assert_eq!(near.issuer.count("refresh_token"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_at_the_same_time_renew_once() {
+    let near = Near::new();
+    near.login().await;
+    let running = near.mcp();
+    let session = running.connect().await.unwrap();
+    assert!(matches!(called(&*session, "expire").await, Reply::Done(_)));
+    let who = || called(&*session, "who");
+    let (a, b, c, d) = tokio::join!(who(), who(), who(), who());
+    assert!([a, b, c, d].iter().all(|reply| *reply == Reply::Done("you are [redacted]".into())));
+    assert_eq!(near.issuer.count("refresh_token"), 1);
+}
+
+#[test]
+fn what_a_crew_says_of_a_login_is_checked_before_it_is_needed() {
     let issuer = Issuer::start();
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("http://127.0.0.1:{}/mcp", issuer.port);
-    let link = Link::Http { url, headers: Default::default(), login: Some(OAuth::default()) };
-    let server = Server { name: "h".into(), link, allow: Vec::new(), timeout_ms: 20_000, pins: None };
-    let logins = Some(Logins::new(folder.path(), Redactor::default()));
-    let around = Surroundings { root: ".".into(), env: Arc::default(), leash: None, logins };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let say = |address: &str| {
-        let address = address.to_owned();
-        std::thread::spawn(move || browser::open(&address));
-    };
-    runtime.block_on(async {
-        let made = || Mcp::new(&server, &around).unwrap();
-        let log_in = async || made().login().unwrap().login(&say, std::future::pending()).await.unwrap();
-        log_in().await;
-        let running = made();
-        let session = running.connect().await.unwrap();
-        let call = |tool: &str| ServiceCall { tool: tool.into(), arguments: Default::default(), key: "k".into() };
-        let (who, revoke) = (call("who"), call("revoke"));
-        assert!(matches!(session.call(&revoke, Arc::new(Nobody)).await, Reply::Done(_)));
-        for _ in 0..2 {
-            let Reply::Refused(why) = session.call(&who, Arc::new(Nobody)).await else { panic!("it is revoked") };
-            assert!(why.contains("bosun tools login h"), "{why}");
-        }
-        issuer.state().refuses = false;
-        log_in().await;
-        let begun = Instant::now();
-        assert_eq!(session.call(&who, Arc::new(Nobody)).await, Reply::Done("you are [redacted]".into()));
-        assert!(begun.elapsed() < Duration::from_secs(10));
-    });
+    for (auth, says) in [
+        (
+            "auth = { kind = 'oauth', client_secret = 'hunter2-hunter2', client_id = 'x' }",
+            "is not the name of a variable",
+        ),
+        ("auth = { kind = 'oauth', client_secret = 'env:S' }", "there is no `client_id`"),
+        ("auth = { kind = 'oauth', grant = 'client_credentials', client_id = 'x' }", "must say who it is"),
+        ("auth = { kind = 'oauth' }\nheaders = { authorization = 'env:S' }", "says who asks already"),
+        ("auth = { scopes = ['a'] }", "`auth` has no `kind`"),
+        ("auth = { kind = 'oauth', client_metadata = 'http://x/y' }", "begins with https://"),
+        ("auth = { kind = 'oauth', net = ['sso'] }", "no host with a port"),
+        ("auth = { kind = 'oauth', scope = 'a' }", "scopes"),
+        ("auth = { kind = 'basic' }", "oauth"),
+    ] {
+        let ran = place(&issuer, auth, &["who"]).bosun(&["check"]).expect(3);
+        assert!(ran.out.contains(says) && !ran.out.contains("panicked"), "{auth}: {}", ran.out);
+    }
+    let whole = "auth = { kind = 'oauth', grant = 'authorization_code', scopes = ['a', 'b'], client_id = 'x', \
+                 client_secret = 'env:S', redirect_port = 8976, net = ['sso.corp:443'] }";
+    place(&issuer, whole, &["who"]).bosun(&["check"]).expect(0);
+    for kind in
+        ["kind = 'command'\ncommand = ['true']\nisolation = 'none'", "kind = 'http'\nurl = 'https://a.example/'"]
+    {
+        let crew = format!(
+            "schema = 1\n[agents.a]\ntools = ['h']\n[tasks.t]\nagent = 'a'\ndescription = 'Do it'\n[tools.h]\n{kind}\n\
+             description = 'x'\nauth = {{ kind = 'oauth' }}\n"
+        );
+        let ran = Folder::new(&crew).bosun(&["check"]);
+        assert!((ran.out + &ran.err).contains("`auth` means nothing to a"), "{kind}");
+    }
+    assert_eq!(issuer.state().heard, "", "check asks nobody");
 }

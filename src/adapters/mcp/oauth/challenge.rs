@@ -1,6 +1,8 @@
 //! What a server says with a 401 or 403 (`WWW-Authenticate`, RFC 6750 section 3, RFC 9728 section 5.1). Invariant:
 //! whatever the header holds, what is read of it is a few short words.
 
+use crate::adapters::tools::ansi;
+
 /// Bytes of a header that are looked at.
 const MOST: usize = 8 << 10;
 /// Characters of what it says in words.
@@ -23,11 +25,12 @@ impl Challenge {
         for (name, value) in parameters(&header[..header.floor_char_boundary(MOST)]) {
             match name.as_str() {
                 "error" => all.error.get_or_insert(value),
-                "error_description" => all.description.get_or_insert(value.chars().take(SHOWN).collect()),
+                "error_description" => all.description.get_or_insert(ansi::plain(&value).chars().take(SHOWN).collect()),
                 "resource_metadata" => all.resource_metadata.get_or_insert(value),
                 "scope" => {
                     if all.scopes.is_empty() {
-                        all.scopes = value.split_whitespace().map(str::to_owned).collect();
+                        all.scopes =
+                            value.split_whitespace().filter(|scope| is_scope(scope)).map(str::to_owned).collect();
                     }
                     continue;
                 }
@@ -36,6 +39,11 @@ impl Challenge {
         }
         all
     }
+}
+
+/// As RFC 6749 section 3.3 has it.
+fn is_scope(text: &str) -> bool {
+    text.len() <= SHOWN && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
 }
 
 /// `name=value` and `name="value"` anywhere, whatever scheme they follow.
@@ -84,6 +92,7 @@ mod tests {
         );
         assert_eq!(said.error.as_deref(), Some("insufficient_scope"));
         assert_eq!(said.scopes, ["read:a", "write"]);
+        assert_eq!(Challenge::parse("Bearer scope=\"a \u{1b}[2J b\u{e9} c\"").scopes, ["a", "c"]);
         assert_eq!(said.resource_metadata.as_deref(), Some("https://h/x?a=b"));
         assert_eq!(said.description.as_deref(), Some("say \"please\""));
         for nothing in ["", "Bearer", "=", "Bearer realm=\"open", "\"=\"", "a==b"] {

@@ -73,6 +73,8 @@ struct Resource {
 }
 
 pub(super) async fn find(wire: &Wire, challenge: &Challenge) -> Result<Found, String> {
+    // Its token would go where anybody could read it.
+    wire.allowed(&wire.server)?;
     let origin = wire.server.origin().ascii_serialization();
     let Some(resource) = resource(wire, challenge).await? else {
         // A server of 2025-03-26 is its own authorization server.

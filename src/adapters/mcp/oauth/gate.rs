@@ -82,12 +82,12 @@ impl Gate {
                 Some(Verdict::Unknown(_)) if renewed => Err(account.unwelcome()),
                 Some(Verdict::Unknown(challenge)) => {
                     renewed = true;
-                    account.unknown(token.as_ref(), challenge).await
+                    account.unknown(token, challenge).await
                 }
                 Some(Verdict::Short(challenge)) => {
                     // Said once more, it is refused in words.
                     let again = std::mem::replace(&mut widened, true);
-                    match account.short(token.as_ref(), challenge).await {
+                    match account.short(token, challenge).await {
                         Ok(_) if again => Err(account.unwelcome()),
                         other => other,
                     }

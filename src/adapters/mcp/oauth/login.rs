@@ -85,7 +85,13 @@ impl Account {
         let listener = listener.map_err(|why| format!("the loopback port {port} cannot be opened: {why}"))?;
         let port = listener.local_addr().map_err(|why| why.to_string())?.port();
         let redirect = format!("http://127.0.0.1:{port}{PATH}");
-        let client = Client::of(&self.wire(), &self.oauth, &self.given, issuer, &redirect).await?;
+        let client = Client::of(&self.wire(), &self.oauth, &self.given, issuer, &redirect).await;
+        let client = client.map_err(|why| match issuer.guessed {
+            true => format!(
+                "{why}; it describes no login: does it take a key? `headers = {{ Authorization = \"env:NAME\" }}`"
+            ),
+            false => why,
+        })?;
         let mut login = self.begun(&found, &client);
         login.scopes = self.wanted(&known.challenge, &found)?;
         let (state, verifier) = (random()?, random()?);

@@ -11,6 +11,7 @@ mod client;
 mod discover;
 mod gate;
 mod login;
+mod standing;
 mod store;
 mod token;
 mod wire;
@@ -30,7 +31,7 @@ pub(super) use challenge::Challenge;
 use client::{Client, Given};
 use discover::Found;
 pub(super) use gate::{Gate, shut};
-pub use login::Say;
+pub use standing::{AtServer, Standing};
 pub use store::Logins;
 use store::{Held, Login};
 use token::{Desk, Tokens, Trouble};
@@ -38,6 +39,9 @@ use wire::Wire;
 
 /// The command that a person is asked for, up to the server's name.
 const COMMAND: &str = "bosun tools login ";
+
+/// Scopes of a server that are remembered.
+const SCOPES_MOST: usize = 64;
 
 /// Do words of a failure ask a person to log in?
 pub fn wants_login(words: &str) -> bool {
@@ -84,20 +88,6 @@ struct Known {
     challenge: Option<Challenge>,
 }
 
-/// What there is of a login, for a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    None,
-    /// `renews`: without a person. `expires_ms`: of the present token.
-    Here {
-        issuer: String,
-        expires_ms: Option<u64>,
-        renews: bool,
-    },
-    /// A person must log in again.
-    Over(String),
-}
-
 impl Account {
     /// Fails in words on a variable that is not set.
     pub fn new(server: &str, url: Url, oauth: &OAuth, env: &Env, logins: &Logins) -> Result<Account, String> {
@@ -139,27 +129,62 @@ impl Account {
     }
 
     /// What a request is sent with; `None`: there is no login, and perhaps none is needed.
-    pub async fn token(&self) -> Result<Option<SecretString>, Shut> {
+    pub async fn token(self: &Arc<Account>) -> Result<Option<SecretString>, Shut> {
+        let good = |login: &Login| !login.refused && !login.is_due(now_ms());
         let mut known = self.known.lock().await;
-        if known.login.as_ref().is_none_or(|login| login.refused || login.is_due(now_ms())) {
+        if !known.login.as_ref().is_some_and(good) {
             // A person may have logged in, another process renewed it.
             known.login = self.read()?;
         }
-        let Some(login) = &known.login else { return Ok(None) };
-        if login.refused || login.is_due(now_ms()) {
-            return self.renew(&mut known, None).await.map(Some);
+        match &known.login {
+            None => Ok(None),
+            Some(login) if good(login) => Ok(Some(login.access_token.clone())),
+            Some(_) => {
+                drop(known);
+                let account = self.clone();
+                let renewed = async move { account.renew(&mut *account.known.lock().await, None).await };
+                self.apart(renewed).await.map(Some)
+            }
         }
-        Ok(Some(login.access_token.clone()))
+    }
+
+    /// Does it to its end, also if the call that it is for is given up: tokens that were given and not kept are lost.
+    async fn apart(
+        &self,
+        act: impl Future<Output = Result<SecretString, Shut>> + Send + 'static,
+    ) -> Result<SecretString, Shut> {
+        let done = tokio::spawn(act).await;
+        done.unwrap_or_else(|why| Err(self.stuck(&format!("its login was not looked after: {why}"))))
     }
 
     /// After a 401 to a request with `sent`: the token to try next.
-    pub async fn unknown(&self, sent: Option<&SecretString>, challenge: Challenge) -> Result<SecretString, Shut> {
+    pub async fn unknown(
+        self: &Arc<Account>,
+        sent: Option<SecretString>,
+        challenge: Challenge,
+    ) -> Result<SecretString, Shut> {
+        let account = self.clone();
+        self.apart(async move { account.after_unknown(sent.as_ref(), challenge).await }).await
+    }
+
+    /// After a 403: the token to try next.
+    pub async fn short(
+        self: &Arc<Account>,
+        sent: Option<SecretString>,
+        challenge: Challenge,
+    ) -> Result<SecretString, Shut> {
+        let account = self.clone();
+        self.apart(async move { account.after_short(sent.as_ref(), challenge).await }).await
+    }
+
+    async fn after_unknown(&self, sent: Option<&SecretString>, challenge: Challenge) -> Result<SecretString, Shut> {
         let mut known = self.known.lock().await;
         known.challenge = Some(challenge);
         if let (Some(login), Some(sent)) = (&known.login, sent)
             && !login.is(sent)
             && !login.refused
         {
+            // Another call has got it meanwhile.
             return Ok(login.access_token.clone());
         }
         match (self.oauth.grant, sent) {
@@ -176,8 +201,7 @@ impl Account {
         }
     }
 
-    /// After a 403: the token to try next.
-    pub async fn short(&self, sent: Option<&SecretString>, challenge: Challenge) -> Result<SecretString, Shut> {
+    async fn after_short(&self, sent: Option<&SecretString>, challenge: Challenge) -> Result<SecretString, Shut> {
         let said = challenge.description.as_ref().map(|words| format!(" ({words})")).unwrap_or_default();
         let mut known = self.known.lock().await;
         let Some(sent) = sent else {
@@ -200,6 +224,7 @@ impl Account {
         login.wanted.extend(lacks);
         login.wanted.sort();
         login.wanted.dedup();
+        login.wanted.truncate(SCOPES_MOST);
         match self.oauth.grant {
             Grant::Person => {
                 self.logins.write(&held, &login).map_err(|why| self.stuck(&why))?;
@@ -306,31 +331,6 @@ impl Account {
         let issuer = &found.issuer;
         Login::new(&self.server, self.url.as_str(), &found.resource, &issuer.issuer, &issuer.token_endpoint, client)
     }
-
-    /// Forgets every login at the server. Was there one?
-    pub async fn forget(&self) -> Result<bool, Shut> {
-        if self.logins.read(&self.server, self.url.as_str()).is_ok_and(|login| login.is_none()) {
-            return Ok(false);
-        }
-        let held = self.lock().await?;
-        let gone = self.logins.forget(&held, &self.server, self.url.as_str(), None);
-        Ok(gone.map_err(|why| self.stuck(&why))? > 0)
-    }
-
-    pub fn standing(&self) -> Result<Standing, Shut> {
-        let Some(login) = self.read()? else { return Ok(Standing::None) };
-        let renews = login.refresh_token.is_some() || self.oauth.grant == Grant::Client;
-        if login.refused {
-            return Ok(Standing::Over("has been taken back".to_owned()));
-        }
-        if !login.wanted.is_empty() && login.wanted.iter().any(|scope| !login.scopes.contains(scope)) {
-            return Ok(Standing::Over(format!("lacks what the server has asked for, `{}`", login.wanted.join(" "))));
-        }
-        if login.has_ended(now_ms()) && !renews {
-            return Ok(Standing::Over("has ended and cannot be renewed".to_owned()));
-        }
-        Ok(Standing::Here { issuer: login.issuer, expires_ms: login.expires_ms, renews })
-    }
 }
 
 /// Puts new tokens into a login.
@@ -343,29 +343,5 @@ fn take(login: &mut Login, tokens: Tokens) {
     login.refused = false;
     if let Some(scopes) = tokens.scopes {
         login.scopes = scopes;
-    }
-}
-
-/// What a command knows of the logins at a server.
-pub struct AtServer(Arc<Account>);
-
-impl AtServer {
-    pub(super) fn new(account: Arc<Account>) -> AtServer {
-        AtServer(account)
-    }
-    pub fn standing(&self) -> Result<Standing, String> {
-        self.0.standing().map_err(|why| why.0)
-    }
-    pub async fn forget(&self) -> Result<bool, String> {
-        self.0.forget().await.map_err(|why| why.0)
-    }
-    /// Asks a person to say yes in a browser. `say` is told the address; whoever has no browser on this machine puts
-    /// what it came to into `pasted`.
-    pub async fn login(&self, say: Say<'_>, pasted: impl Future<Output = String>) -> Result<Standing, String> {
-        self.0.login(say, pasted).await?;
-        self.standing()
-    }
-    pub fn asks_a_person(&self) -> bool {
-        self.0.oauth.grant == Grant::Person
     }
 }

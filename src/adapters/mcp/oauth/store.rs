@@ -1,4 +1,4 @@
-//! Logins on disk: `logins/` of the state folder, a file for each server, resource and authorization server.
+//! Logins on disk: `.bosun-logins/` of the state folder, a file for each server, resource and authorization server.
 //! Invariant: a file is its owner's alone and is replaced whole; who changes one holds the server's lock, and looks at
 //! it again first.
 
@@ -17,6 +17,8 @@ use super::client::{Client, Method};
 use crate::adapters::redaction::Redactor;
 use crate::adapters::web::Web;
 
+/// A name that no file tool goes into, wherever the state folder is.
+const FOLDER: &str = ".bosun-logins";
 /// Another process renews a login while it holds the lock: two requests at the most.
 const LOCK_TIME: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
@@ -133,7 +135,7 @@ pub(super) struct Held {
 impl Logins {
     /// `state`: the state folder. What is read or got is told to `hide`.
     pub fn new(state: &Path, hide: Redactor) -> Logins {
-        Logins { folder: state.join("logins"), hide, web: Arc::new(Web::default()) }
+        Logins { folder: state.join(FOLDER), hide, web: Arc::new(Web::default()) }
     }
 
     /// What no text may hold; it grows with each login that is read or renewed.

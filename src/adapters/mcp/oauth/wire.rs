@@ -115,3 +115,37 @@ pub(super) fn shown(url: &Url) -> String {
     let path: String = url.path().chars().take(80).collect();
     format!("{}{path}", url.origin().ascii_serialization())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_goes_over_https_or_stays_on_this_machine() {
+        let wire = |server: &str| Wire {
+            web: Arc::default(),
+            server: Url::parse(server).unwrap(),
+            net: vec!["sso.corp:8443".to_owned()],
+        };
+        let allowed = |server: &str, url: &str| wire(server).allowed(&Url::parse(url).unwrap());
+        for url in ["http://localhost:9/", "http://127.0.0.1/", "http://[::1]:9/", "https://a.example"] {
+            let found = allowed("http://127.0.0.1:1/mcp", url).unwrap();
+            // What is reached although it is not public.
+            assert_eq!(found.has(&Url::parse(url).unwrap()), !url.starts_with("https"), "{url}");
+        }
+        for url in ["http://127.0.0.1/", "http://localhost/", "http://a.example", "ftp://a.example", "javascript:x"] {
+            assert!(allowed("https://mcp.example", url).is_err(), "{url}");
+        }
+        for url in ["https://127.0.0.1/", "https://10.0.0.1/", "https://sso.corp/"] {
+            assert!(!allowed("https://mcp.example", url).unwrap().has(&Url::parse(url).unwrap()), "{url}");
+        }
+        // What the crew's author wrote: the server itself, and `net`.
+        assert!(
+            allowed("https://10.0.0.7/mcp", "https://10.0.0.7/token")
+                .unwrap()
+                .has(&Url::parse("https://10.0.0.7").unwrap())
+        );
+        let sso = "https://sso.corp:8443/token";
+        assert!(allowed("https://mcp.example", sso).unwrap().has(&Url::parse(sso).unwrap()));
+    }
+}
