@@ -11,7 +11,7 @@ use super::open::{Project, now_ms};
 use super::screen::{clean, span};
 use super::wiring::Servers;
 use super::{Context, drive};
-use crate::adapters::mcp::{AtServer, Mcp, Standing};
+use crate::adapters::mcp::{AtServer, Forgot, Mcp, Standing};
 use crate::adapters::settings::Flags;
 use crate::core::crew::Server;
 
@@ -90,8 +90,13 @@ pub fn logout(context: &Context, name: &str, crew: Option<&Path>) -> Outcome {
         drive::block_on(async { place.at.forget().await.map_err(|why| Failure::new(Exit::State, clean(&why))) })?;
     let shown = clean(name);
     context.out.note(&match gone {
-        true => format!("the login at the server {shown} is forgotten here; its authorization server was not told"),
-        false => format!("there is no login at the server {shown}"),
+        Forgot::Everywhere(issuer) => {
+            format!("the login at the server {shown} is forgotten, and given back to {}", clean(&issuer))
+        }
+        Forgot::Here(why) => {
+            format!("the login at the server {shown} is forgotten here, and not given back: {}", clean(&why))
+        }
+        Forgot::Nothing => format!("there is no login at the server {shown}"),
     });
     Ok(Exit::Done)
 }

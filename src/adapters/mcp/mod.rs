@@ -30,7 +30,7 @@ use crate::ports::BoxFuture;
 use crate::ports::service::{Service, Session};
 use child::{Program, Redact};
 use handler::Handler;
-pub use oauth::{AtServer, Logins, Standing, wants_login};
+pub use oauth::{AtServer, Forgot, Logins, Standing, wants_login};
 use session::{McpSession, Watched};
 
 /// Largest message of a server, in bytes.

@@ -161,7 +161,7 @@ fn client() {
     let server = Server { name: "s".into(), link, allow: Vec::new(), timeout_ms: 20_000, pins: None };
     let logins = Some(Logins::new(folder.path(), Redactor::default()));
     let around = Surroundings { root: ".".into(), env: Arc::new(env), leash: None, logins };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let done = runtime.block_on(async {
         for _ in 0..4 {
             // Each time as another process would.

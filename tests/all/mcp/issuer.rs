@@ -94,6 +94,7 @@ impl Issuer {
             "/.well-known/oauth-authorization-server/as" => {
                 let it = json!({"issuer": format!("{base}/as"), "authorization_endpoint": format!("{base}/authorize"),
                     "token_endpoint": format!("{base}/token"), "registration_endpoint": format!("{base}/register"),
+                    "revocation_endpoint": format!("{base}/revoke"),
                     "token_endpoint_auth_methods_supported": ["client_secret_basic"],
                     "scopes_supported": ["basic", "offline_access"], "code_challenge_methods_supported": ["S256"],
                     "authorization_response_iss_parameter_supported": true});
@@ -110,6 +111,13 @@ impl Issuer {
                 ("302 Found", format!("Location: {url}\r\n"), Value::Null)
             }
             "/token" => self.token(&head, &form(&body)),
+            "/revoke" => {
+                let mut state = self.state();
+                if state.refresh.as_ref() == form(&body).get("token") {
+                    (state.refresh, state.access) = (None, BTreeMap::new());
+                }
+                ("200 OK", String::new(), Value::Null)
+            }
             _ => ("404 Not Found", String::new(), Value::Null),
         };
         let text = if answer.is_null() { String::new() } else { answer.to_string() };

@@ -157,7 +157,8 @@ fn a_person_logs_in_once_and_no_token_is_seen_anywhere() {
     }
     no_secret(&issuer, &texts);
     let out = folder.bosun(&["tools", "logout", "h", "crew.toml"]).expect(0);
-    assert!(out.err.contains("is forgotten here") && kept(&folder).is_empty(), "{}", out.err);
+    assert!(out.err.contains("is forgotten, and given back to http") && kept(&folder).is_empty(), "{}", out.err);
+    assert!(issuer.state().access.is_empty() && issuer.state().refresh.is_none());
     folder.bosun(&["run", "crew.toml"]).expect(4);
     let out = folder.bosun(&["tools", "logout", "h"]).expect(0);
     assert!(out.err.contains("there is no login"), "{}", out.err);

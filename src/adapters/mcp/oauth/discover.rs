@@ -28,6 +28,7 @@ pub(super) struct Issuer {
     pub authorization_endpoint: Option<String>,
     pub token_endpoint: String,
     pub registration_endpoint: Option<String>,
+    pub revocation_endpoint: Option<String>,
     pub scopes_supported: Option<Vec<String>>,
     pub token_endpoint_auth_methods_supported: Option<Vec<String>>,
     code_challenge_methods_supported: Option<Vec<String>>,
@@ -53,6 +54,7 @@ impl Issuer {
             authorization_endpoint: Some(format!("{origin}/authorize")),
             token_endpoint: format!("{origin}/token"),
             registration_endpoint: Some(format!("{origin}/register")),
+            revocation_endpoint: None,
             scopes_supported: None,
             token_endpoint_auth_methods_supported: None,
             code_challenge_methods_supported: None,
@@ -85,15 +87,25 @@ pub(super) async fn find(wire: &Wire, challenge: &Challenge) -> Result<Found, St
         return Ok(Found { resource: wire.server.as_str().to_owned(), scopes: Vec::new(), issuer });
     };
     let Resource { resource, authorization_servers, scopes_supported: scopes } = resource;
+    let mut wrong = None;
     for server in authorization_servers.iter().take(SERVERS_MOST) {
-        if let Some(issuer) = issuer(wire, server).await? {
-            return Ok(Found { resource, scopes, issuer });
+        match issuer(wire, server).await {
+            Ok(Some(issuer)) => return Ok(Found { resource, scopes, issuer }),
+            Ok(None) => {}
+            Err(why) => drop(wrong.get_or_insert(why)),
         }
     }
-    Err(match authorization_servers.as_slice() {
+    Err(match wrong {
+        Some(why) => why,
+        None => none(&resource, &authorization_servers),
+    })
+}
+
+fn none(resource: &str, servers: &[String]) -> String {
+    match servers {
         [] => format!("{resource} names no authorization server"),
         all => format!("no authorization server of {resource} describes itself: {}", all.join(", ")),
-    })
+    }
 }
 
 /// The server's own description: where its answer said, else at the places of RFC 9728.
@@ -193,6 +205,14 @@ mod tests {
         for name in others.split_whitespace() {
             assert!(!names(name, &server), "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_server_without_https_gets_no_token_whatever_it_says() {
+        let server = Url::parse("http://mcp.example/mcp").unwrap();
+        let wire = Wire { web: Default::default(), server, net: Vec::new() };
+        let said = Challenge { resource_metadata: Some("https://a.example/x".to_owned()), ..Challenge::default() };
+        assert!(find(&wire, &said).await.err().unwrap().contains("over https only"));
     }
 
     #[test]

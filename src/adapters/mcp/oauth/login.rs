@@ -34,15 +34,12 @@ pub type Say<'a> = &'a (dyn Fn(&str) + Sync);
 
 /// A renewal, as a form.
 pub(super) fn refreshing(token: &SecretString, login: &Login) -> Vec<(&'static str, String)> {
-    let mut form = vec![
+    // For what it was given for: some servers refuse a list, though it be the same.
+    vec![
         ("grant_type", "refresh_token".to_owned()),
         ("refresh_token", token.expose_secret().to_owned()),
         ("resource", login.resource.clone()),
-    ];
-    if !login.scopes.is_empty() {
-        form.push(("scope", login.scopes.join(" ")));
-    }
-    form
+    ]
 }
 
 /// Which scopes are asked for: the crew's, else the server's of this moment, else all that it knows; and `more`.

@@ -31,7 +31,7 @@ pub(super) use challenge::Challenge;
 use client::{Client, Given};
 use discover::Found;
 pub(super) use gate::{Gate, shut};
-pub use standing::{AtServer, Standing};
+pub use standing::{AtServer, Forgot, Standing};
 pub use store::Logins;
 use store::{Held, Login};
 use token::{Desk, Tokens, Trouble};
@@ -289,13 +289,17 @@ impl Account {
     }
 
     async fn ask(&self, login: &Login, form: Vec<(&str, String)>) -> Result<Tokens, Trouble> {
+        let (wire, client, issuer, endpoint) = (self.wire(), self.client(login), &login.issuer, &login.token_endpoint);
+        Desk { wire: &wire, issuer, endpoint, client: &client, hide: &self.logins.hide }.ask(form).await
+    }
+
+    /// Who the login was given to.
+    fn client(&self, login: &Login) -> Client {
         let proof = match login.registered {
             true => login.client_secret.clone(),
             false => self.given.key.clone().or_else(|| self.given.secret.clone()),
         };
-        let client = Client { id: login.client_id.clone(), method: login.method, proof, registered: login.registered };
-        let (issuer, endpoint) = (&login.issuer, &login.token_endpoint);
-        Desk { wire: &self.wire(), issuer, endpoint, client: &client, hide: &self.logins.hide }.ask(form).await
+        Client { id: login.client_id.clone(), method: login.method, proof, registered: login.registered }
     }
 
     /// A token for the client itself: where it was got last, else where the server says.
@@ -328,8 +332,7 @@ impl Account {
         discover::find(&self.wire(), known.challenge.as_ref().unwrap_or(&none)).await
     }
     fn begun(&self, found: &Found, client: &Client) -> Login {
-        let issuer = &found.issuer;
-        Login::new(&self.server, self.url.as_str(), &found.resource, &issuer.issuer, &issuer.token_endpoint, client)
+        Login::new(&self.server, self.url.as_str(), &found.resource, &found.issuer, client)
     }
 }
 

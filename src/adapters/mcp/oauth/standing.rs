@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::login::Say;
+use super::token::Desk;
 use super::{Account, Shut, now_ms};
 use crate::core::crew::Grant;
 
@@ -20,15 +21,39 @@ pub enum Standing {
     Over(String),
 }
 
+/// What became of a login that is not wanted any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forgot {
+    /// There was none.
+    Nothing,
+    /// On this machine; why it was not given back.
+    Here(String),
+    /// Also at its authorization server.
+    Everywhere(String),
+}
+
 impl Account {
-    /// Forgets every login at the server. Was there one?
-    pub async fn forget(&self) -> Result<bool, Shut> {
+    /// Forgets every login at the server, and gives the present one back where that can be done.
+    pub async fn forget(&self) -> Result<Forgot, Shut> {
         if self.logins.read(&self.server, self.url.as_str()).is_ok_and(|login| login.is_none()) {
-            return Ok(false);
+            return Ok(Forgot::Nothing);
         }
         let held = self.lock().await?;
+        // One that cannot be read can be forgotten all the same.
+        let login = self.read().ok().flatten();
         let gone = self.logins.forget(&held, &self.server, self.url.as_str(), None);
-        Ok(gone.map_err(|why| self.stuck(&why))? > 0)
+        gone.map_err(|why| self.stuck(&why))?;
+        let Some(login) = login else { return Ok(Forgot::Here("it could not be read".to_owned())) };
+        let Some(endpoint) = &login.revocation_endpoint else {
+            return Ok(Forgot::Here(format!("{} takes none back", login.issuer)));
+        };
+        let (wire, client, issuer) = (self.wire(), self.client(&login), &login.issuer);
+        let desk = Desk { wire: &wire, issuer, endpoint, client: &client, hide: &self.logins.hide };
+        // With it goes what was got by it.
+        match desk.give_back(login.refresh_token.as_ref().unwrap_or(&login.access_token)).await {
+            Ok(()) => Ok(Forgot::Everywhere(login.issuer)),
+            Err(why) => Ok(Forgot::Here(format!("{issuer}: {why}"))),
+        }
     }
 
     pub fn standing(&self) -> Result<Standing, Shut> {
@@ -57,7 +82,7 @@ impl AtServer {
     pub fn standing(&self) -> Result<Standing, String> {
         self.0.standing().map_err(|why| why.0)
     }
-    pub async fn forget(&self) -> Result<bool, String> {
+    pub async fn forget(&self) -> Result<Forgot, String> {
         self.0.forget().await.map_err(|why| why.0)
     }
     /// Asks a person to say yes in a browser. `say` is told the address; whoever has no browser on this machine puts

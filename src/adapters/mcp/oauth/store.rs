@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::client::{Client, Method};
+use super::discover::Issuer;
 use crate::adapters::redaction::Redactor;
 use crate::adapters::web::Web;
 
@@ -48,6 +49,9 @@ pub(super) struct Login {
     pub resource: String,
     pub issuer: String,
     pub token_endpoint: String,
+    /// Where it is given back.
+    #[serde(default)]
+    pub revocation_endpoint: Option<String>,
     pub client_id: String,
     pub method: Method,
     /// Of a client that was registered; the secret of one that the crew names stays in its variable.
@@ -92,14 +96,15 @@ mod maybe_secret {
 
 impl Login {
     /// Without a token yet.
-    pub fn new(server: &str, url: &str, resource: &str, issuer: &str, token_endpoint: &str, client: &Client) -> Login {
+    pub fn new(server: &str, url: &str, resource: &str, issuer: &Issuer, client: &Client) -> Login {
         Login {
             v: 1,
             server: server.to_owned(),
             url: url.to_owned(),
             resource: resource.to_owned(),
-            issuer: issuer.to_owned(),
-            token_endpoint: token_endpoint.to_owned(),
+            issuer: issuer.issuer.clone(),
+            token_endpoint: issuer.token_endpoint.clone(),
+            revocation_endpoint: issuer.revocation_endpoint.clone(),
             client_id: client.id.clone(),
             method: client.method,
             client_secret: client.proof.clone().filter(|_| client.registered),

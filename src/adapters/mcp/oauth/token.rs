@@ -2,7 +2,7 @@
 //! that can be relied on; a token stands in none of the words.
 
 use reqwest::Url;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::client::Client;
@@ -58,6 +58,15 @@ struct Answer {
 }
 
 impl Desk<'_> {
+    /// Takes a token back (RFC 7009), at `endpoint`.
+    pub async fn give_back(&self, token: &SecretString) -> Result<(), String> {
+        let url = Url::parse(self.endpoint).map_err(|why| why.to_string())?;
+        let mut form = vec![("token", token.expose_secret().to_owned())];
+        let authorization = self.client.prove(self.issuer, &mut form)?;
+        let reply = self.wire.form(&url, &form, authorization).await?;
+        if reply.status == 200 { Ok(()) } else { Err(refusal(&reply)) }
+    }
+
     pub async fn ask(&self, mut form: Vec<(&str, String)>) -> Result<Tokens, Trouble> {
         let name = self.issuer;
         let no = |why: String| Trouble::No(format!("{name}: {why}"));
