@@ -165,6 +165,49 @@ fn a_person_logs_in_once_and_no_token_is_seen_anywhere() {
 }
 
 #[test]
+fn whoever_has_no_browser_here_pastes_the_address_that_it_came_to() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    let issuer = Issuer::start();
+    let folder = place(&issuer, "", &["who"]);
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).and_then(|()| unlockpt(&master)).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    let terminal = std::fs::OpenOptions::new().read(true).write(true).open(name).unwrap();
+    let mut command = folder.command(&["tools", "login", "h"]);
+    let mut child = command.stdin(terminal).spawn().unwrap();
+    let mut address = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut address).unwrap();
+    // The browser is elsewhere: it is sent to a place where nobody listens.
+    let answer = browser::get(address.trim());
+    let came_to = browser::field(&answer, "location").unwrap();
+    rustix::io::write(&master, format!("\n{came_to}\n").as_bytes()).unwrap();
+    let ran = wait(child).expect(0);
+    assert!(ran.err.contains("paste the address it came to") && ran.err.contains("logged in at"), "{}", ran.err);
+    assert_eq!(kept(&folder).len(), 1);
+}
+
+#[test]
+fn a_server_that_describes_no_login_is_said_to_want_a_key() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 65536]);
+            let refused = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            let _ = std::io::Write::write_all(&mut stream, refused.as_bytes());
+        }
+    });
+    let mut issuer = Issuer::start();
+    issuer.port = port;
+    let folder = place(&issuer, "", &["who"]);
+    let ran = folder.bosun(&["run", "crew.toml"]).expect(4);
+    assert!(ran.err.contains("the server h wants a login: bosun tools login h"), "{}", ran.err);
+    let ran = folder.bosun(&["tools", "login", "h"]).expect(4);
+    assert!(ran.err.contains("it describes no login: does it take a key?") && ran.out.is_empty(), "{}", ran.err);
+}
+
+#[test]
 fn a_token_that_has_ended_is_renewed_before_it_is_used() {
     let issuer = Issuer::start();
     issuer.state().life = 1;

@@ -42,13 +42,17 @@ pub(super) fn refreshing(token: &SecretString, login: &Login) -> Vec<(&'static s
     ]
 }
 
-/// Which scopes are asked for: the crew's, else the server's of this moment, else all that it knows; and `more`.
-pub(super) fn scopes(oauth: &OAuth, challenge: Option<&Challenge>, found: &Found, more: &[&[String]]) -> Vec<String> {
+/// Which scopes are asked for: the crew's, else the server's of this moment, else all that it `knows`; and `more`.
+pub(super) fn scopes(
+    oauth: &OAuth,
+    challenge: Option<&Challenge>,
+    knows: &[String],
+    more: &[&[String]],
+) -> Vec<String> {
     let said = challenge.map(|challenge| challenge.scopes.as_slice()).unwrap_or_default();
-    let first = [oauth.scopes.as_slice(), said, found.scopes.as_slice()];
-    let first = first.into_iter().find(|scopes| !scopes.is_empty()).unwrap_or_default();
+    let first = [oauth.scopes.as_slice(), said, knows].into_iter().find(|scopes| !scopes.is_empty());
     let mut all: Vec<String> = Vec::new();
-    for scope in more.iter().copied().flatten().chain(first) {
+    for scope in more.iter().copied().flatten().chain(first.unwrap_or_default()) {
         if !all.contains(scope) {
             all.push(scope.clone());
         }
@@ -62,7 +66,8 @@ impl Account {
         let mut known = self.known.lock().await;
         if self.oauth.grant == Grant::Client {
             let held = self.lock().await.map_err(|why| why.0)?;
-            return self.fetch(&mut known, &held, None).await.map(drop).map_err(|why| why.0);
+            let before = self.read().ok().flatten();
+            return self.fetch(&mut known, &held, before).await.map(drop).map_err(|why| why.0);
         }
         let found = self.find(&known).await?;
         let issuer = &found.issuer;
@@ -75,7 +80,7 @@ impl Account {
         }
         let endpoint = issuer.authorization_endpoint.as_ref();
         let endpoint = endpoint.ok_or_else(|| format!("{name} says nowhere that a person could log in"))?;
-        let mut page = Url::parse(endpoint).map_err(|why| format!("{name}: `{endpoint}`: {why}"))?;
+        let page = Url::parse(endpoint).map_err(|why| format!("{name}: `{endpoint}`: {why}"))?;
         self.wire().allowed(&page)?;
         let port = self.oauth.redirect_port.unwrap_or(0);
         let listener = TcpListener::bind(("127.0.0.1", port)).await;
@@ -90,17 +95,12 @@ impl Account {
             false => why,
         })?;
         let mut login = self.begun(&found, &client);
-        login.scopes = self.wanted(&known.challenge, &found)?;
+        // One that cannot be read is replaced.
+        let before = self.read().ok().flatten().filter(|before| before.issuer == *name);
+        login.wanted = before.as_ref().map(|before| before.wanted.clone()).unwrap_or_default();
+        login.scopes = self.wanted(&known.challenge, &found, before);
         let (state, verifier) = (random()?, random()?);
-        let mut query = page.query_pairs_mut();
-        query.append_pair("response_type", "code").append_pair("client_id", &client.id);
-        query.append_pair("redirect_uri", &redirect).append_pair("state", &state);
-        query.append_pair("code_challenge", &URL_SAFE_NO_PAD.encode(Sha256::digest(&verifier)));
-        query.append_pair("code_challenge_method", "S256").append_pair("resource", &login.resource);
-        if !login.scopes.is_empty() {
-            query.append_pair("scope", &login.scopes.join(" "));
-        }
-        drop(query);
+        let page = question(page, &login, &redirect, &state, &verifier);
         say(page.as_str());
         let answer = tokio::select! {
             answer = comes_back(&listener, &state) => answer,
@@ -129,25 +129,38 @@ impl Account {
     }
 
     /// The scopes of a new login: also those of the one before, where the server has asked for more since.
-    fn wanted(&self, challenge: &Option<Challenge>, found: &Found) -> Result<Vec<String>, String> {
-        // One that cannot be read is replaced.
-        let before = self.read().ok().flatten();
-        let before = before.filter(|login| login.issuer == found.issuer.issuer && !login.wanted.is_empty());
-        let more = before.as_ref().map(|login| [login.scopes.as_slice(), login.wanted.as_slice()]);
-        let mut all = match &more {
-            Some(more) => {
-                let found = Found { resource: String::new(), scopes: Vec::new(), issuer: found.issuer.clone() };
-                scopes(&self.oauth, challenge.as_ref(), &found, more)
-            }
-            None => scopes(&self.oauth, challenge.as_ref(), found, &[]),
+    fn wanted(&self, challenge: &Option<Challenge>, found: &Found, before: Option<Login>) -> Vec<String> {
+        let before = before.filter(|login| !login.wanted.is_empty());
+        let mut all = match &before {
+            Some(before) => scopes(&self.oauth, challenge.as_ref(), &[], &[&before.scopes, &before.wanted]),
+            None => scopes(&self.oauth, challenge.as_ref(), &found.scopes, &[]),
         };
         let knows = found.issuer.scopes_supported.iter().flatten().any(|scope| scope == OFFLINE);
         let ours = self.oauth.scopes.is_empty() && !all.is_empty() && !all.iter().any(|scope| scope == OFFLINE);
         if knows && ours {
             all.push(OFFLINE.to_owned());
         }
-        Ok(all)
+        all
     }
+}
+
+/// The address that a person opens.
+fn question(mut page: Url, login: &Login, redirect: &str, state: &str, verifier: &str) -> Url {
+    let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier));
+    let fields = [
+        ("response_type", "code"),
+        ("client_id", &login.client_id),
+        ("redirect_uri", redirect),
+        ("state", state),
+        ("code_challenge", &challenge),
+        ("code_challenge_method", "S256"),
+        ("resource", &login.resource),
+    ];
+    page.query_pairs_mut().extend_pairs(fields);
+    if !login.scopes.is_empty() {
+        page.query_pairs_mut().append_pair("scope", &login.scopes.join(" "));
+    }
+    page
 }
 
 /// What a browser brought back.

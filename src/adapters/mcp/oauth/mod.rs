@@ -311,7 +311,7 @@ impl Account {
         let mut login = self.begun(&found, &client);
         let before = before.filter(|before| before.issuer == login.issuer);
         let wanted = before.map(|before| before.wanted).unwrap_or_default();
-        login.scopes = login::scopes(&self.oauth, known.challenge.as_ref(), &found, &[wanted.as_slice()]);
+        login.scopes = login::scopes(&self.oauth, known.challenge.as_ref(), &found.scopes, &[wanted.as_slice()]);
         login.wanted = wanted;
         let mut form = vec![("grant_type", "client_credentials".to_owned()), ("resource", login.resource.clone())];
         if !login.scopes.is_empty() {
