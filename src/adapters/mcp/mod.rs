@@ -1,9 +1,10 @@
 //! MCP servers, through `rmcp`. Invariant: whatever a server sends, a call ends with words or by its deadline, and
 //! what was started for a session is gone with it.
 //!
-//! Of the crate are the protocol (both eras: `server/discover`, else `initialize`) and streamable HTTP. Processes,
-//! lines over standard streams, sizes and what a result reads like are here: the crate's own child processes inherit
-//! the environment, leave grandchildren behind, and a reply that is too large leaves its call waiting for ever.
+//! Of the crate are the protocol (both eras: `server/discover`, else `initialize`) and streamable HTTP. Logins
+//! (`oauth`), processes, lines over standard streams, sizes and what a result reads like are here: the crate's own
+//! child processes inherit the environment, leave grandchildren behind, and a reply that is too large leaves its call
+//! waiting for ever.
 
 mod callers;
 mod child;

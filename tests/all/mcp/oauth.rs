@@ -355,7 +355,7 @@ struct Near {
     issuer: Issuer,
     server: Server,
     around: Surroundings,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Near {
@@ -366,7 +366,7 @@ impl Near {
         let server = Server { name: "h".into(), link, allow: Vec::new(), timeout_ms: 20_000, pins: None };
         let logins = Some(Logins::new(folder.path(), Redactor::default()));
         let around = Surroundings { root: ".".into(), env: Arc::default(), leash: None, logins };
-        Near { issuer, server, around, _folder: folder }
+        Near { issuer, server, around, folder }
     }
     /// As another process would make it.
     fn mcp(&self) -> Mcp {
@@ -413,6 +413,29 @@ async fn a_renewal_is_kept_although_its_call_was_given_up() {
     let given_up = tokio::time::timeout(Duration::from_millis(200), called(&*session, "who")).await;
     assert!(given_up.is_err() && near.issuer.count("refresh_token") == 1);
     // Its refresh token is used up: asked for once more with it, the server would trust nobody any more.
+    assert_eq!(called(&*session, "who").await, Reply::Done("you are [redacted]".into()));
+    assert_eq!(near.issuer.count("refresh_token"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_that_cannot_be_written_serves_the_process_that_has_it() {
+    let near = Near::new();
+    near.login().await;
+    let running = near.mcp();
+    let session = running.connect().await.unwrap();
+    assert!(matches!(called(&*session, "expire").await, Reply::Done(_)));
+    // Its file can be read and not be replaced: a folder has taken the place of what would be.
+    let folder = near.folder.path().join(".bosun-logins");
+    let taken = |path: &PathBuf| path.extension().is_some_and(|end| end == "json");
+    let file = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).find(taken).unwrap();
+    near.issuer.state().slow = Duration::from_millis(300);
+    let replaced = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir_all(file.join("in the way")).unwrap();
+    };
+    let (reply, ()) = tokio::join!(called(&*session, "who"), replaced);
+    assert_eq!(reply, Reply::Done("you are [redacted]".into()));
     assert_eq!(called(&*session, "who").await, Reply::Done("you are [redacted]".into()));
     assert_eq!(near.issuer.count("refresh_token"), 1);
 }

@@ -227,7 +227,7 @@ impl Account {
         login.wanted.truncate(SCOPES_MOST);
         match self.oauth.grant {
             Grant::Person => {
-                self.logins.write(&held, &login).map_err(|why| self.stuck(&why))?;
+                self.keep(&held, &login);
                 known.login = Some(login);
                 Err(self.shut(&format!("wants more than its login allows, `{names}`{said}")))
             }
@@ -269,14 +269,14 @@ impl Account {
         match self.ask(&login, form).await {
             Ok(tokens) => {
                 take(&mut login, tokens);
-                self.logins.write(held, &login).map_err(|why| self.stuck(&why))?;
+                self.keep(held, &login);
                 let token = login.access_token.clone();
                 known.login = Some(login);
                 Ok(token)
             }
             Err(Trouble::No(why)) => {
                 login.refused = true;
-                self.logins.write(held, &login).map_err(|why| self.stuck(&why))?;
+                self.keep(held, &login);
                 known.login = Some(login);
                 Err(self.shut(&format!("has had its login taken back ({why})")))
             }
@@ -285,6 +285,15 @@ impl Account {
                 known.login = Some(login);
                 last.ok_or_else(|| self.stuck(&format!("its login is not renewed: {why}")))
             }
+        }
+    }
+
+    /// Writes it down, in place of every other one. Where that fails, this process goes on with what it has.
+    fn keep(&self, held: &Held, login: &Login) {
+        let written = self.logins.write(held, login);
+        let alone = written.and_then(|()| self.logins.forget(held, &self.server, self.url.as_str(), Some(login)));
+        if let Err(why) = alone {
+            tracing::warn!(server = self.server, why, "a login is not kept for other processes");
         }
     }
 
@@ -319,9 +328,7 @@ impl Account {
         }
         let tokens = self.ask(&login, form).await.map_err(|trouble| failed(trouble.words()))?;
         take(&mut login, tokens);
-        self.logins.write(held, &login).map_err(|why| self.stuck(&why))?;
-        let forgot = self.logins.forget(held, &self.server, self.url.as_str(), Some(&login));
-        forgot.map_err(|why| self.stuck(&why))?;
+        self.keep(held, &login);
         let token = login.access_token.clone();
         known.login = Some(login);
         Ok(token)
