@@ -18,6 +18,7 @@ mod keys;
 mod loops;
 mod make;
 mod models;
+mod oauth;
 mod pinned;
 mod places;
 mod problem;
@@ -48,7 +49,7 @@ use crate::core::money::{Caps, Price};
 use crate::core::rules;
 
 pub use keys::{
-    AGENT, BUDGET, CREW, DEBATE, DEGRADE, FRONT, GUARDRAIL, INPUT, Key, Kind, MODEL, NODE_BUDGET, NOTIFY, PRICE,
+    AGENT, AUTH, BUDGET, CREW, DEBATE, DEGRADE, FRONT, GUARDRAIL, INPUT, Key, Kind, MODEL, NODE_BUDGET, NOTIFY, PRICE,
     PROVIDER, REVIEW, REVISE, ROOT, SUB_CREW, Spec, TASK, TIERS, TOOL, TRIGGER, WINDOW,
 };
 pub use pinned::Pinned;
