@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
 
-pub use decide::{AnswerArgs, ApproveArgs, RejectArgs, answer, approve, reject};
+pub use decide::{AnswerArgs, ApproveArgs, RejectArgs, answer, approve, decide, no, reject, words as answered};
 pub use inline::stay;
 pub use near::near;
 
@@ -155,7 +155,8 @@ fn tally(store: &dyn Store, row: &RunRow) -> Result<Tally, Failure> {
     Ok(open::read_run(store, row.clone())?.tally)
 }
 
-fn text(store: &dyn Store, id: &BlobId) -> Result<String, Failure> {
+/// A text that the journal refers to.
+pub fn text(store: &dyn Store, id: &BlobId) -> Result<String, Failure> {
     let found = store.blob(id)?.map(|text| text.to_string());
     found.ok_or_else(|| Failure::new(Exit::Audit, format!("the text {} is gone", id.short())))
 }
@@ -166,7 +167,7 @@ fn ever_asked(store: &dyn Store, row: &RunRow) -> Result<bool, Failure> {
 }
 
 /// What is open in these runs.
-fn open_of(store: &dyn Store, rows: Vec<RunRow>) -> Result<Vec<Asked>, Failure> {
+pub fn open_of(store: &dyn Store, rows: Vec<RunRow>) -> Result<Vec<Asked>, Failure> {
     let mut out = Vec::new();
     for row in rows.into_iter().filter(|row| !row.state.is_final()) {
         if ever_asked(store, &row)? {

@@ -162,7 +162,10 @@ impl Engine {
             files: Arc::new(files),
             clock: Arc::new(SystemClock),
             sizes: self.sizes.clone(),
-            attended: std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
+            attended: self
+                .hosted
+                .attended
+                .unwrap_or_else(|| std::io::stdin().is_terminal() && std::io::stderr().is_terminal()),
             crash: CrashPoints::told(self.env.get("BOSUN_CRASH_AT"), std::process::abort).map_err(Failure::usage)?,
         })
     }

@@ -9,15 +9,8 @@ use serde_json::{Value, json};
 
 use super::third;
 use super::{Place, alive};
+use crate::stamps::open;
 use crate::support::{Folder, Ran, kill9, signal, until, wait};
-
-fn open(folder: &Folder) -> Vec<Value> {
-    if !folder.state().join("journal.db").exists() {
-        return Vec::new();
-    }
-    let ran = folder.bosun(&["approvals", "--json"]).expect(0);
-    ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
 
 /// The id of the one question, once it is there.
 #[track_caller]
