@@ -1,8 +1,9 @@
 //! Approvals and questions through the real binary. Invariant: what needs a yes happens after one, with the
 //! arguments that were agreed to, and never twice: every case counts what a tool has left on the disk.
 
+mod beside;
 mod campaign;
-mod terminal;
+pub mod terminal;
 
 use std::time::Duration;
 
@@ -65,6 +66,9 @@ text = "Done."
 
 pub const ONE: &str =
     "[agents.clerk]\nmodel = \"m\"\ntools = [\"stamp\"]\n[tasks.t]\nagent = \"clerk\"\ndescription = \"Do <one>\"\n";
+
+/// A task that goes on for three seconds beside the others.
+pub const BESIDE: &str = "[tasks.u]\nagent = \"clerk\"\ndescription = \"Do <slow>\"\n[crew]\noutput = \"t\"\n";
 
 pub fn folder(body: &str) -> Folder {
     let folder = Folder::new(&format!("{HEAD}{body}"));

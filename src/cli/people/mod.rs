@@ -2,8 +2,10 @@
 //! on a terminal. Invariant: nothing here appends to a run; a decision is one row for the run's owner, refused
 //! here with the reason if it could change nothing.
 
+mod beside;
 mod decide;
 mod inline;
+mod keys;
 mod near;
 mod view;
 
@@ -11,8 +13,9 @@ use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
 
+pub use beside::Beside;
 pub use decide::{AnswerArgs, ApproveArgs, RejectArgs, answer, approve, decide, no, reject, words as answered};
-pub use inline::stay;
+pub use inline::{Desk, stay};
 pub use near::near;
 
 use super::failure::{Exit, Failure, Outcome};

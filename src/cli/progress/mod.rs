@@ -69,6 +69,8 @@ pub struct Progress {
     writing: Vec<Writing>,
     /// When the last line was printed.
     spoke_ms: u64,
+    /// Somebody else has the screen: what there is to say until they give it back.
+    held: Option<Vec<String>>,
 }
 
 impl Progress {
@@ -84,6 +86,7 @@ impl Progress {
             waits,
             writing: Vec::new(),
             spoke_ms: 0,
+            held: None,
         }
     }
 
@@ -169,6 +172,9 @@ impl Progress {
         if !lines.is_empty() || self.spoke_ms == 0 {
             self.spoke_ms = now_ms;
         }
+        if let Some(held) = &mut self.held {
+            return held.extend_from_slice(lines);
+        }
         if self.mode == Mode::Live {
             let columns = screen::columns().unwrap_or(80);
             let rows = region::rows(&self.tally, &self.writing, &self.waits.rows(now_ms), now_ms, columns);
@@ -184,6 +190,19 @@ impl Progress {
     pub fn clear(&mut self) {
         let frame = self.region.frame(&[], &[], screen::columns().unwrap_or(80));
         self.out.err(&frame);
+    }
+
+    /// Leaves the screen to somebody else until [`Progress::go_on`]: nothing is lost meanwhile.
+    pub fn hold(&mut self) {
+        self.clear();
+        self.held.get_or_insert_default();
+    }
+
+    pub fn go_on(&mut self, now_ms: u64) {
+        let lines = self.held.take().unwrap_or_default();
+        if matches!(self.mode, Mode::Live | Mode::Plain) {
+            self.speak(&lines, now_ms);
+        }
     }
 
     /// The last lines: how it ended, what it cost, the head of the journal, the command that goes on.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use boatswain::core::event::{CallEvent, Event};
 use boatswain::engine::{Engine, Exit, Failure, InterruptKind, Options, Then, Waiting, Why};
 
-use crate::approvals::{ONE, folder};
+use crate::approvals::{BESIDE, ONE, folder};
 use crate::stamps::{STAMP, stamps};
 use crate::support::{Folder, PATIENCE, wait};
 
@@ -105,8 +106,6 @@ async fn a_no_and_an_answer_are_what_the_agent_reads() {
     assert_eq!(resumed(&engine, asked.run.as_str()).await, "Blue it is.");
 }
 
-const BESIDE: &str = "[tasks.u]\nagent = \"clerk\"\ndescription = \"Do <slow>\"\n[crew]\noutput = \"t\"\n";
-
 /// Once it is there: the run goes on meanwhile.
 async fn comes(engine: &Engine) -> Waiting {
     let begun = std::time::Instant::now();
@@ -119,6 +118,15 @@ async fn comes(engine: &Engine) -> Waiting {
     }
 }
 
+/// The run has taken it before the first call of this step was answered.
+fn before(folder: &Folder, kind: &str, step: &str) -> bool {
+    let events = folder.events();
+    let answered =
+        |event: &Event| matches!(event, Event::Call(CallEvent::Answered(one)) if one.call.step.as_str() == step);
+    let taken = events.iter().position(|event| event.kind() == kind).unwrap();
+    taken < events.iter().position(answered).unwrap()
+}
+
 #[tokio::test]
 async fn a_run_at_work_takes_a_decision_up_here_and_in_another_process() {
     let here = gated(BESIDE);
@@ -127,6 +135,7 @@ async fn a_run_at_work_takes_a_decision_up_here_and_in_another_process() {
     let asked = comes(&own).await;
     assert_eq!(own.approve(asked.id.as_str(), HOST).await.unwrap(), Then::Soon);
     assert_eq!((run.wait().await.unwrap().exit, stamps(&here)), (Exit::Done, 1));
+    assert!(before(&here, "interrupt.decided", "u"));
     here.verify();
 
     let there = gated(BESIDE);
@@ -137,6 +146,7 @@ async fn a_run_at_work_takes_a_decision_up_here_and_in_another_process() {
     assert_eq!(other.approve(asked.id.as_str(), HOST).await.unwrap(), Then::Soon);
     wait(child).expect(0);
     assert_eq!(stamps(&there), 1);
+    assert!(before(&there, "interrupt.decided", "u"));
     there.verify();
 }
 
@@ -159,6 +169,7 @@ async fn an_agent_is_told_at_work_and_at_rest() {
     assert_eq!((told.hearers.len(), told.then), (1, Then::Soon));
     let report = run.wait().await.unwrap();
     assert_eq!((report.exit, report.text.as_deref()), (Exit::Done, Some("Because.")));
+    assert!(before(&folder, "agent.told", "t"));
     refused(engine.tell(id.as_str(), "clerk", "say why", HOST).await, "is over");
     folder.verify();
 

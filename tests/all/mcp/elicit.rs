@@ -254,3 +254,34 @@ fn everything_asks_a_person_through_a_run() {
     }
     place.folder.verify();
 }
+
+/// Before a terminal it asks there, in the middle of the call.
+#[test]
+fn a_run_on_a_terminal_asks_in_mid_call() {
+    use crate::approvals::terminal::Terminal;
+    let asks = "! to decline): ";
+    for columns in [80, 40] {
+        let mut place = Place::new("effect = 'read'\ntimeout = '60s'");
+        place.folder.env("MCP_ERA", "legacy");
+        place.approve();
+        place.script("ask", json!({"text": "more"}));
+        let mut terminal = Terminal::sized(&place.folder, &["run", "crew.toml"], columns);
+        let seen = terminal.types(asks, "{\"name\": 7}\n");
+        assert!(seen.contains("Who?") && seen.contains("- name (string, required): As in the passport"), "{seen}");
+        let seen = terminal.types(asks, "{\"name\": \"Ann\", \"tone\": \"red\"}\n");
+        assert!(seen.contains("the answer does not fit"), "{seen}");
+        assert_eq!(terminal.ends(), Some(0));
+        let answer = "asked: accept {\"name\":\"Ann\",\"tone\":\"red\",\"age\":40}";
+        assert_eq!(place.outcomes(), [(Outcome::Ok, answer.to_owned())]);
+        place.folder.verify();
+        place.no_orphans();
+    }
+    let mut place = Place::new("effect = 'read'\ntimeout = '60s'");
+    place.folder.env("MCP_ERA", "modern");
+    place.approve();
+    place.script("ask", json!({"text": ""}));
+    let mut terminal = Terminal::of(&place.folder, &["run", "crew.toml"]);
+    terminal.types(asks, "!\n");
+    assert_eq!(terminal.ends(), Some(0));
+    assert_eq!(place.outcomes(), [(Outcome::Ok, "asked: decline".to_owned())]);
+}
