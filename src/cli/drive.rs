@@ -95,6 +95,7 @@ impl Face {
     fn beat(&mut self, engine: &Engine) {
         self.progress.rates(engine.host.waiting(), &engine.host.near(), now_ms());
         self.progress.writing(engine.host.writing());
+        self.progress.working(engine.host.working(), now_ms());
         self.progress.tick(now_ms());
     }
 }

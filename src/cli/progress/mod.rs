@@ -15,7 +15,7 @@ use super::failure::Exit;
 use super::out::{Out, Tone};
 use super::screen::{self, clean, count, span, tokens};
 use super::tally::Tally;
-use crate::actors::streams::Writing;
+use crate::actors::streams::{Working, Writing};
 use crate::actors::throttle::{NearLimit, Waiting};
 use crate::core::chain::Hash;
 use crate::core::chat::Message;
@@ -67,6 +67,7 @@ pub struct Progress {
     region: Region,
     waits: Waits,
     writing: Vec<Writing>,
+    working: Vec<Working>,
     /// When the last line was printed.
     spoke_ms: u64,
     /// Somebody else has the screen: what there is to say until they give it back.
@@ -85,6 +86,7 @@ impl Progress {
             region,
             waits,
             writing: Vec::new(),
+            working: Vec::new(),
             spoke_ms: 0,
             held: None,
         }
@@ -168,6 +170,15 @@ impl Progress {
         self.writing = writing;
     }
 
+    /// Tools that say how far they are: the live region shows it, and programs get what is new.
+    pub fn working(&mut self, working: Vec<Working>, now_ms: u64) {
+        if self.mode == Mode::Json {
+            let new = working.iter().filter(|one| !self.working.contains(one));
+            new.for_each(|one| self.out.line(&lines::working(one, now_ms)));
+        }
+        self.working = working;
+    }
+
     fn speak(&mut self, lines: &[String], now_ms: u64) {
         if !lines.is_empty() || self.spoke_ms == 0 {
             self.spoke_ms = now_ms;
@@ -177,7 +188,8 @@ impl Progress {
         }
         if self.mode == Mode::Live {
             let columns = screen::columns().unwrap_or(80);
-            let rows = region::rows(&self.tally, &self.writing, &self.waits.rows(now_ms), now_ms, columns);
+            let under_way = region::UnderWay { writing: &self.writing, working: &self.working };
+            let rows = region::rows(&self.tally, &under_way, &self.waits.rows(now_ms), now_ms, columns);
             let frame = self.region.frame(lines, &rows, columns);
             return self.out.err(&frame);
         }
