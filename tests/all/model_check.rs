@@ -217,6 +217,25 @@ description = "Side"
 "#;
 const STAMPS: Talk = Talk { messages: 2, stamps: 1, words: 1 };
 
+/// Two of its calls in one turn, each with a question of its own.
+const TWIN: &str = r#"
+[budget]
+max_usd = 0.02
+[tools.stamp]
+kind = "command"
+command = ["stamp", "{what}"]
+isolation = "none"
+description = "Stamps"
+effect = "once"
+approval = "always"
+[agents]
+clerk = { model = "m", tools = ["stamp"], max_turns = 3 }
+[tasks.stamp]
+agent = "clerk"
+description = "Stamp"
+"#;
+const TWO_STAMPS: Talk = Talk { stamps: 2, ..STAMPS };
+
 /// Out of money, what is optional is given up, and then the better model.
 const WANE: &str = r#"
 [crew]
@@ -280,6 +299,7 @@ const SMALL: &[Case] = &[
     Case { name: "wane, crash", body: WANE, left: Left { crashes: 1, ..ONE } },
     Case { name: "tight, told", body: TIGHT, left: Left { tells: 1, early: 1, odd: 0, ..ONE } },
     Case { name: "gate, crash", body: GATE, left: Left { rulings: 1, expiries: 1, crashes: 1, resumes: 1, ..NOTHING } },
+    Case { name: "twin, crash", body: TWIN, left: Left { rulings: 2, crashes: 1, resumes: 1, ..NOTHING } },
     Case { name: "gate, twice", body: GATE, left: Left { rulings: 2, resumes: 1, early: 1, ..NOTHING } },
 ];
 
@@ -303,7 +323,7 @@ const FULL: &[Case] = &[
 
 /// People, in full.
 const GATES: &[Case] = &[
-    Case { name: "gate", body: GATE, left: Left { rulings: 2, expiries: 1, crashes: 1, resumes: 1, ..NOTHING } },
+    Case { name: "gate", body: GATE, left: Left { rulings: 2, expiries: 1, crashes: 2, resumes: 1, ..NOTHING } },
     Case {
         name: "gate, crashes",
         body: GATE,
@@ -315,6 +335,7 @@ const GATES: &[Case] = &[
         body: GATE,
         left: Left { rulings: 1, expiries: 1, crashes: 1, early: 1, resumes: 1, ..NOTHING },
     },
+    Case { name: "twin", body: TWIN, left: Left { rulings: 2, expiries: 1, crashes: 2, resumes: 1, ..NOTHING } },
     Case { name: "gate, told", body: GATE, left: Left { rulings: 1, tells: 1, crashes: 1, resumes: 1, ..NOTHING } },
 ];
 
@@ -364,11 +385,9 @@ const MET: &[&str] = &[
 
 fn explorer(body: &str, mutant: Option<Mutant>) -> Explorer {
     let mut world = World::new(&crew(&[("a.toml", body)]), ODD, mutant);
-    if body == SPILL {
-        world.talk = LONG;
-    }
-    if body == GATE {
-        world.talk = STAMPS;
+    let talks = [(SPILL, LONG), (GATE, STAMPS), (TWIN, TWO_STAMPS)];
+    if let Some((_, talk)) = talks.into_iter().find(|(of, _)| *of == body) {
+        world.talk = talk;
     }
     Explorer::new(world)
 }

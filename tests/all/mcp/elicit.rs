@@ -285,3 +285,29 @@ fn a_run_on_a_terminal_asks_in_mid_call() {
     assert_eq!(terminal.ends(), Some(0));
     assert_eq!(place.outcomes(), [(Outcome::Ok, "asked: decline".to_owned())]);
 }
+
+/// A program around Bosun answers what a server asks a run of another process.
+#[tokio::test]
+async fn a_host_program_answers_in_mid_call() {
+    use boatswain::engine::{Options, Then, Why};
+    let (place, run) = asks("effect = 'read'\ntimeout = '60s'", "more", "modern");
+    let id = asked(&place.folder);
+    let engine = Options::folder(place.folder.path()).open().unwrap();
+    let open = engine.waiting(Some("latest")).await.unwrap();
+    assert_eq!((open.len(), open[0].id.as_str(), &open[0].why[..]), (1, &*id, &[Why::Server("s".into())][..]));
+    let failure = engine.answer(&id, "{\"name\": 7}", "the shop").await.unwrap_err();
+    assert!(failure.message.contains("does not fit"), "{failure}");
+    assert_eq!(engine.answer(&id, "{\"name\": \"Ann\", \"tone\": \"red\"}", "the shop").await.unwrap(), Then::Soon);
+    wait(run).expect(0);
+    let answer = "asked: accept {\"name\":\"Ann\",\"tone\":\"red\",\"age\":40}";
+    assert_eq!(place.outcomes(), [(Outcome::Ok, answer.to_owned())]);
+    assert_eq!(interrupts(&place).1[0].1, "the shop");
+    place.folder.verify();
+
+    let (place, run) = asks("effect = 'read'\ntimeout = '60s'", "", "legacy");
+    let id = asked(&place.folder);
+    let engine = Options::folder(place.folder.path()).open().unwrap();
+    engine.reject(&id, "", "the shop").await.unwrap();
+    wait(run).expect(0);
+    assert_eq!(place.outcomes(), [(Outcome::Ok, "asked: decline".to_owned())]);
+}
