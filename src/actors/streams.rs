@@ -27,11 +27,14 @@ pub struct Working {
     pub progress: Progress,
 }
 
+/// A tool call of a run.
+type ToolKey = (RunId, CallId, u32);
+
 /// One per process, over all its runs.
 #[derive(Clone, Default)]
 pub struct Streams {
     answers: Arc<DashMap<(RunId, CallId), u64>>,
-    tools: Arc<DashMap<(RunId, CallId, u32), (String, Progress)>>,
+    tools: Arc<DashMap<ToolKey, (String, Progress)>>,
 }
 
 impl Streams {
@@ -86,7 +89,7 @@ impl Drop for Stream {
 
 pub struct ToolStream {
     streams: Streams,
-    key: (RunId, CallId, u32),
+    key: ToolKey,
     tool: String,
 }
 

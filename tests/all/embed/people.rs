@@ -54,7 +54,7 @@ async fn a_yes_counts_once_and_names_who_said_it() {
     assert_eq!((asked.kind, asked.step.as_str(), asked.tool.as_str()), (InterruptKind::Approval, "t", "stamp"));
     assert_eq!((asked.asks.as_str(), &asked.why[..], asked.decided), ("{\"text\":\"a\"}", &[Why::Always][..], false));
     assert_eq!(asked.agent.as_ref().unwrap().name.as_str(), "clerk");
-    assert_eq!(engine.waiting(Some(asked.run.as_str())).await.unwrap(), [asked.clone()]);
+    assert_eq!(engine.waiting(Some(asked.run.as_str())).await.unwrap(), std::slice::from_ref(&asked));
     refused(engine.waiting(Some("ZZZZ")).await, "is not a run");
     refused(engine.approve("ZZZZZZZZ", HOST).await, "there is no approval");
     refused(engine.answer(asked.id.as_str(), "yes", HOST).await, "it can be approved");
