@@ -85,14 +85,15 @@ pub mod ports;
 /// # Ok(()) }
 /// ```
 pub mod engine {
-    pub use crate::cli::embed::{Engine, Options, Report, Run, Start};
+    pub use crate::cli::embed::{Engine, Options, Report, Run, Start, Then, Told, Waiting};
     pub use crate::cli::failure::{Exit, Failure};
     pub use crate::core::chat::{
         CallFailure, Effect, FailureClass, Finish, Message, ModelAnswer, ModelRequest, ToolSpec,
     };
-    pub use crate::core::event::Event;
+    pub use crate::core::event::{Event, InterruptKind, Why};
+    pub use crate::core::ids::{AgentRef, InterruptId, RunId, Step};
     pub use crate::core::money::{Caps, Usage};
-    pub use crate::core::run::Entry;
+    pub use crate::core::run::{Entry, Hearer};
     pub use crate::ports::BoxFuture;
     pub use crate::ports::model::{Model, Watch};
     pub use crate::ports::tool::{Tool, ToolCall, ToolOutcome};

@@ -13,7 +13,7 @@ use super::Ports;
 use super::crash::crash_point;
 use super::keeper::{Keeper, Up};
 use super::run::{Drill, Outcome, RunMsg};
-use super::streams::{Streams, Writing};
+use super::streams::{Streams, Working, Writing};
 use super::texts::{Lately, TextCache};
 use super::throttle::{NearLimit, Throttle, Waiting};
 use crate::core::chain;
@@ -105,6 +105,11 @@ impl Host {
     /// Answers that are coming as they are written.
     pub fn writing(&self) -> Vec<Writing> {
         self.streams.writing()
+    }
+
+    /// Tools that say how far they are.
+    pub fn working(&self) -> Vec<Working> {
+        self.streams.working()
     }
 
     /// Calls that wait for a provider's limits, in any run of this process.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::core::question::Question;
 use crate::ports::BoxFuture;
-use crate::ports::tool::{Answer, People};
+use crate::ports::tool::{Answer, People, Progress};
 
 /// The time was over.
 #[derive(Debug)]
@@ -95,6 +95,9 @@ impl People for Patience {
             let _open = Open(self);
             self.inner.ask(question).await
         })
+    }
+    fn watch(&self, progress: Progress) {
+        self.inner.watch(progress);
     }
 }
 

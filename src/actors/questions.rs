@@ -7,6 +7,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use tokio::sync::oneshot;
 
+use super::streams::ToolStream;
 use super::work::{Context, Work};
 use crate::core::agent::Spec;
 use crate::core::chat::Message;
@@ -16,7 +17,7 @@ use crate::core::interrupt::words;
 use crate::core::machine::Decided;
 use crate::core::question::Question;
 use crate::ports::BoxFuture;
-use crate::ports::tool::{Answer, People};
+use crate::ports::tool::{Answer, People, Progress};
 
 /// How long a person has where the crew does not say and somebody is near.
 const EXPIRES_MS: u64 = 24 * 3_600_000;
@@ -113,6 +114,8 @@ pub struct Asker {
     pub agent: AgentRef,
     pub tool: String,
     pub ask: String,
+    /// How far it is, for whoever watches.
+    pub stream: ToolStream,
 }
 
 /// Withdrawn when it is dropped: on record, if its call goes on.
@@ -220,5 +223,8 @@ impl Asker {
 impl People for Asker {
     fn ask(&self, question: Question) -> BoxFuture<'_, Answer> {
         Box::pin(self.put(question))
+    }
+    fn watch(&self, progress: Progress) {
+        self.stream.is_at(progress);
     }
 }

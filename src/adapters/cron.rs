@@ -32,6 +32,12 @@ impl Schedule {
         }
     }
 
+    /// The ticks after `from`, up to and with `to`.
+    fn between(&self, from: u64, to: u64) -> impl Iterator<Item = u64> {
+        let next = move |at: u64| self.after(at).filter(|next| *next <= to);
+        std::iter::successors(next(from), move |at| next(*at))
+    }
+
     fn at(&self, ms: u64) -> Option<Zoned> {
         let stamp = Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok()?;
         Some(stamp.to_zoned(self.zone.clone()))
@@ -59,11 +65,8 @@ impl Calendar for Schedule {
         // The last before the next second is the last up to this one. Looking back, a tick that a gap has
         // moved is not found at its moment; looking forward it is.
         let from = self.at(ms / 1000 * 1000)?;
-        let mut last = ms_of(&self.cron.find_previous_occurrence(&from, true).ok()?)?;
-        while let Some(next) = self.after(last).filter(|next| *next <= ms) {
-            last = next;
-        }
-        Some(last)
+        let found = ms_of(&self.cron.find_previous_occurrence(&from, true).ok()?)?;
+        Some(self.between(found, ms).last().unwrap_or(found))
     }
 }
 
@@ -78,14 +81,14 @@ mod tests {
     /// The ticks after a moment up to another, in UTC.
     fn between(schedule: &str, zone: &str, from: &str, to: &str) -> Vec<String> {
         let schedule = Schedule::new(schedule, Some(zone)).unwrap();
-        let (mut at, mut found) = (ms(from), Vec::new());
-        while let Some(next) = schedule.after(at).filter(|next| *next <= ms(to)) {
-            found.push(Timestamp::from_millisecond(i64::try_from(next).unwrap()).unwrap().to_string());
-            assert_eq!(schedule.upto(next), Some(next), "a tick is the last up to itself");
-            assert_eq!(schedule.upto(next + 999), Some(next));
-            at = next;
-        }
-        found
+        let ticks = schedule.between(ms(from), ms(to)).inspect(|tick| {
+            assert_eq!(schedule.upto(*tick), Some(*tick), "a tick is the last up to itself");
+            assert_eq!(schedule.upto(*tick + 999), Some(*tick));
+        });
+        ticks.map(text).collect()
+    }
+    fn text(ms: u64) -> String {
+        Timestamp::from_millisecond(i64::try_from(ms).unwrap()).unwrap().to_string()
     }
     /// As a watch meets them that looks every minute.
     fn met(schedule: &str, zone: &str, from: &str, to: &str) -> Vec<String> {
@@ -94,7 +97,7 @@ mod tests {
         while now <= ms(to) {
             let Due { tick, missed } = ticks.look(&schedule, now);
             assert_eq!(missed, 0);
-            found.extend(tick.map(|at| Timestamp::from_millisecond(i64::try_from(at).unwrap()).unwrap().to_string()));
+            found.extend(tick.map(text));
             now += 60_000;
         }
         found

@@ -17,7 +17,7 @@ use crate::core::ids::Name;
 use crate::core::question::Question;
 use crate::ports::BoxFuture;
 use crate::ports::model::{Model, Models, Tier, Watch};
-use crate::ports::tool::{Answer, Nobody, People, Tool, ToolCall, ToolOutcome, Tools};
+use crate::ports::tool::{Answer, Nobody, People, Progress, Tool, ToolCall, ToolOutcome, Tools};
 
 /// Characters of the shortest value that is looked for: a shorter one is in half of all texts.
 const SHORTEST: usize = 4;
@@ -245,6 +245,9 @@ impl People for RedactedPeople {
             Some(question) => self.people.ask(question),
             None => Box::pin(async { Answer::Nobody("it holds a secret where none can be taken out".to_owned()) }),
         }
+    }
+    fn watch(&self, progress: Progress) {
+        self.people.watch(Progress { says: self.hide.own(progress.says), ..progress });
     }
 }
 

@@ -34,11 +34,11 @@ const FILES: [(&str, &str); 4] = [
     ("notes/papers.md", include_str!("demo/notes/papers.md")),
 ];
 /// Tokens: too few for the crew, so that it stops before its end.
-const CAP: &str = "10000";
+const CAP: &str = "6000";
 /// Where the crew is let on to after that.
-const MORE: &str = "30000tok";
-/// Steps in whose calls the process is killed.
-const KILLS: [&str; 2] = ["draft#1", "draft_review#1"];
+const MORE: &str = "12000tok";
+/// The step in whose call the process is killed, and the one whose request is on its way then.
+const KILLS: [&str; 2] = ["draft#1", "draft#2"];
 /// The step whose agent is made to panic.
 const PANIC: &str = "draft#2";
 
@@ -60,8 +60,13 @@ pub fn demo(context: &Context, args: DemoArgs) -> Outcome {
     say(&format!("2. Again, with a cap of {} tokens.\n   kill -9 in call {killed}.", grouped_text(CAP)));
     let run = look(context, &root)?.row.run;
     let resume = ["resume", run.as_str()];
-    let killed = child.until_in_call(&resume, KILLS[1])?;
-    say(&format!("3. bosun resume {}\n   kill -9 in call {killed}.", run.short()));
+    let (killed, unseen) = child.until_on_its_way(&resume, KILLS[1], || in_flight(context, &root))?;
+    let how = match unseen {
+        true => format!("while {killed} is on its way:\n   the provider never got it whole"),
+        // A machine that stood still meanwhile.
+        false => format!("in call {killed}"),
+    };
+    say(&format!("3. bosun resume {}\n   kill -9 {how}.", run.short()));
     let starved = child.panicking(&resume, PANIC)?.ended(Exit::Budget)?;
     say(&format!("4. bosun resume {}\n   The agent of {PANIC} panics.", run.short()));
     say(&format!("   Then the cap: exit {}.", Exit::Budget.code()));
@@ -140,6 +145,12 @@ fn inside(context: &Context, root: &Path) -> Result<Project, Failure> {
 fn look(context: &Context, root: &Path) -> Result<Journal, Failure> {
     let store = inside(context, root)?.store()?;
     open::read_run(&*store, open::find_run(&*store, "latest")?)
+}
+
+/// The calls that the latest run has open.
+fn in_flight(context: &Context, root: &Path) -> Result<Vec<String>, Failure> {
+    let journal = look(context, root)?;
+    Ok(journal.tally.in_flight().iter().map(|call| call.to_string()).collect())
 }
 
 fn read(context: &Context, root: &Path, run: &RunId) -> Result<Journal, Failure> {

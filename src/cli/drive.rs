@@ -9,19 +9,20 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::Context;
 use super::failure::{Exit, Failure, Outcome};
 use super::notifier::Notifier;
 use super::open::{Journal, Project, StoreTexts, now_ms};
+use super::people::{Beside, Desk};
 use super::progress::{Mode, Progress};
 use super::run::ShowArgs;
 use super::wiring::Engine;
+use super::{Context, ends};
 use crate::actors::host::Live;
 use crate::actors::run::Outcome as RunOutcome;
 use crate::adapters::crewfile;
 use crate::adapters::crewfile::Source;
 use crate::core::event::{CallEvent, Event, PauseCause, Started, TaskResult};
-use crate::core::ids::BlobId;
+use crate::core::ids::{BlobId, RunId};
 use crate::core::run::Entry;
 
 /// How long calls in flight may take to end after the first Ctrl-C.
@@ -65,11 +66,38 @@ impl Signals {
     }
 }
 
-/// What moves on without an event: elapsed times, waits for rates.
-fn beat(engine: &Engine, progress: &mut Progress) {
-    progress.rates(engine.host.waiting(), &engine.host.near(), now_ms());
-    progress.writing(engine.host.writing());
-    progress.tick(now_ms());
+pub fn no_signals(why: std::io::Error) -> Failure {
+    Failure::new(Exit::Internal, format!("no signals: {why}"))
+}
+
+/// What hears of every entry.
+struct Face {
+    progress: Progress,
+    notifier: Option<Notifier>,
+}
+
+impl Face {
+    fn entry(&mut self, entry: &Entry) {
+        self.progress.entry(entry);
+        self.tell(entry);
+    }
+    /// It was there before this stay.
+    fn seen(&mut self, entry: &Entry) {
+        self.progress.seen(entry);
+        self.tell(entry);
+    }
+    fn tell(&self, entry: &Entry) {
+        if let Some(notifier) = &self.notifier {
+            notifier.entry(self.progress.tally(), entry);
+        }
+    }
+    /// What moves on without an event: elapsed times, waits for rates.
+    fn beat(&mut self, engine: &Engine) {
+        self.progress.rates(engine.host.waiting(), &engine.host.near(), now_ms());
+        self.progress.writing(engine.host.writing());
+        self.progress.working(engine.host.working(), now_ms());
+        self.progress.tick(now_ms());
+    }
 }
 
 /// Stays with a run until it leaves this process.
@@ -80,59 +108,30 @@ pub async fn drive(
     mut entries: mpsc::UnboundedReceiver<Arc<Entry>>,
     before: Vec<Entry>,
     keys: BTreeMap<String, String>,
-    show: ShowArgs,
+    desk: &Arc<Desk>,
 ) -> Outcome {
-    let mut signals = Signals::new().map_err(|why| Failure::new(Exit::Internal, format!("no signals: {why}")))?;
-    let mode = Mode::choose(&context.out, show.json, show.quiet);
-    let mut progress = Progress::new(context.out.clone(), mode, live.texts.clone()).of(live.crew.clone(), keys);
+    let mut signals = Signals::new().map_err(no_signals)?;
+    let mode = Mode::choose(&context.out, desk.show.json, desk.show.quiet);
+    let progress = Progress::new(context.out.clone(), mode, live.texts.clone()).of(live.crew.clone(), keys);
     let notifier = Notifier::start(engine.store.clone(), &engine.root, &live.id, &live.crew);
-    let tell = |progress: &Progress, entry: &Entry| {
-        if let Some(notifier) = &notifier {
-            notifier.entry(progress.tally(), entry);
-        }
-    };
-    for entry in &before {
-        progress.seen(entry);
-        tell(&progress, entry);
-    }
-    let (mut asked, mut drill) = (0u32, engine.drill.clone());
-    let mut tick = tokio::time::interval(TICK);
-    let mut give_up: Option<tokio::time::Instant> = None;
-    let outcome = loop {
-        tokio::select! {
-            biased;
-            cause = signals.next() => {
-                asked += 1;
-                match asked {
-                    1 => {
-                        live.pause(cause, "signal");
-                        give_up = Some(tokio::time::Instant::now() + GRACE);
-                    }
-                    2 => live.drop_calls(),
-                    _ => return Ok(Exit::Interrupted),
-                }
-            }
-            Some(entry) = entries.recv() => {
-                progress.entry(&entry);
-                tell(&progress, &entry);
-                if drill.as_deref().is_some_and(|step| begins(&entry, step)) {
-                    drill = None;
-                    live.drill().await;
-                }
-            }
-            outcome = live.wait() => break outcome,
-            _ = tick.tick() => beat(engine, &mut progress),
-            () = until(give_up) => {
-                give_up = None;
-                live.drop_calls();
-            }
-        }
-    };
+    let mut face = Face { progress, notifier };
+    before.iter().for_each(|entry| face.seen(entry));
+    let mut beside = Beside::new(desk, engine.store.clone(), live.id.clone());
+    let followed = follow(engine, &mut live, &mut entries, &mut face, &mut beside, &mut signals).await;
+    let Some(outcome) = followed else { return Ok(Exit::Interrupted) };
     while let Ok(entry) = entries.try_recv() {
-        progress.entry(&entry);
-        tell(&progress, &entry);
+        face.entry(&entry);
     }
-    let exit = end(context, engine, progress, outcome, &show);
+    let parked = matches!(outcome, RunOutcome::Parked { .. });
+    beside.finish(parked, &mut signals).await;
+    let Face { mut progress, notifier } = face;
+    progress.go_on(now_ms());
+    let exit = if parked && goes_on(engine, &progress, &live.id, desk)? {
+        progress.clear();
+        Ok(Exit::Person)
+    } else {
+        end(context, engine, progress, outcome, &desk.show)
+    };
     if let Some(notifier) = notifier {
         tokio::select! {
             said = notifier.end() => said.iter().for_each(|line| context.out.note(line)),
@@ -142,6 +141,61 @@ pub async fn drive(
     }
     engine.store.release(&live.id);
     exit
+}
+
+/// Until the run has left; `None`: a third Ctrl-C waits for nothing.
+async fn follow(
+    engine: &Engine,
+    live: &mut Live,
+    entries: &mut mpsc::UnboundedReceiver<Arc<Entry>>,
+    face: &mut Face,
+    beside: &mut Beside<'_>,
+    signals: &mut Signals,
+) -> Option<RunOutcome> {
+    let (mut asked, mut drill) = (0u32, engine.drill.clone());
+    let mut tick = tokio::time::interval(TICK);
+    let mut give_up: Option<tokio::time::Instant> = None;
+    loop {
+        tokio::select! {
+            biased;
+            cause = signals.next() => {
+                asked += 1;
+                beside.leave();
+                match asked {
+                    1 => {
+                        live.pause(cause, "signal");
+                        give_up = Some(tokio::time::Instant::now() + GRACE);
+                    }
+                    2 => live.drop_calls(),
+                    _ => return None,
+                }
+            }
+            Some(entry) = entries.recv() => {
+                face.entry(&entry);
+                beside.look(&mut face.progress);
+                if drill.as_deref().is_some_and(|step| begins(&entry, step)) {
+                    drill = None;
+                    live.drill().await;
+                }
+            }
+            outcome = live.wait() => return Some(outcome),
+            () = beside.ended() => face.progress.go_on(now_ms()),
+            _ = tick.tick() => {
+                face.beat(engine);
+                beside.look(&mut face.progress);
+            }
+            () = until(give_up) => {
+                give_up = None;
+                live.drop_calls();
+            }
+        }
+    }
+}
+
+/// It waits for nothing but what has been decided since: it is taken up again, and nobody needs to be told how.
+fn goes_on(engine: &Engine, progress: &Progress, run: &RunId, desk: &Desk) -> Result<bool, Failure> {
+    let person = ends::of(progress.tally()).is_some_and(|end| end.exit == Exit::Person);
+    Ok(person && desk.is_decided(&*engine.store, run)?)
 }
 
 /// Is it a call of `step` that begins?

@@ -1,6 +1,8 @@
 //! Bosun inside another program. Invariant: nothing is printed, no signal is taken, and no setting
 //! is read that the `bosun` command would not read in the same folder.
 
+mod people;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,9 +31,11 @@ use crate::ports::model::Model;
 use crate::ports::store::Store;
 use crate::ports::tool::Tool;
 
+pub use people::{Then, Told, Waiting};
+
 /// Runs crews of one project folder. Cheap to share behind an `Arc`.
 pub struct Engine {
-    project: Project,
+    project: Arc<Project>,
     inner: wiring::Engine,
     env: Arc<Env>,
 }
@@ -77,6 +81,12 @@ impl Options {
         }
         self
     }
+    /// Somebody looks at [`Engine::waiting`] while runs go on. Without this nobody is near: what a server asks in
+    /// the middle of a call then waits no longer than the call may take, in place of `expires` of its tool.
+    pub fn attended(mut self) -> Options {
+        self.hosted.attended = Some(true);
+        self
+    }
 
     pub fn open(self) -> Result<Engine, Failure> {
         if !self.wrong.is_empty() {
@@ -88,12 +98,12 @@ impl Options {
         let root = std::path::absolute(&self.root)
             .map_err(|why| Failure::usage(format!("the folder {}: {why}", self.root.display())))?;
         let mut project = Project::embedded(root, &env, &self.flags)?;
-        project.hosted = self.hosted;
+        project.hosted = wiring::Hosted { attended: self.hosted.attended.or(Some(false)), ..self.hosted };
         let inner = match self.store {
             Some(store) => wiring::Engine::over(&project, store, env.clone()),
             None => wiring::Engine::open(&project, env.clone())?,
         };
-        Ok(Engine { project, inner, env })
+        Ok(Engine { project: Arc::new(project), inner, env })
     }
 }
 

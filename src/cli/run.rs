@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::failure::{Exit, Failure, Outcome};
 use super::open::{self, Journal, Project};
+use super::people::Desk;
 use super::screen::clean;
 use super::tally::StepState;
 use super::wiring::{self, Engine, Ready};
@@ -134,11 +136,12 @@ pub fn run(context: &Context, args: RunArgs) -> Outcome {
             .hint("a variable that is not set would make all orders one run; nothing was sent"));
     }
     let root = crewfile::project_root(&context.cwd.join(&args.crew));
-    let project = Project::at(context, root, args.limits.flags())?;
+    let project = Arc::new(Project::at(context, root, args.limits.flags())?);
+    let desk = Desk::of(context, &project, &args.show);
     let mut ready = prepare(context, &project, &args)?;
     let engine = Engine::open(&project, context.env.clone())?;
     if let Some(row) = wiring::keyed(&*engine.store, &ready)? {
-        return go_on(context, &project, &engine, row, &args.show);
+        return go_on(context, &project, &engine, row, &desk);
     }
     if !ready.loaded.unpinned.is_empty() {
         approve::meet(context, &project, &ready.loaded, args.locked)?;
@@ -151,17 +154,17 @@ pub fn run(context: &Context, args: RunArgs) -> Outcome {
         let keys = crews::keys(&ready.loaded);
         let live = engine.start(ready, Some(watcher)).await.inspect_err(|_| refused = true)?;
         run = Some(live.id.clone());
-        drive::drive(context, &engine, live, entries, Vec::new(), keys, args.show).await
+        drive::drive(context, &engine, live, entries, Vec::new(), keys, &desk).await
     });
     if let Some(run) = run {
-        return people::stay(context, &project, &engine, &run, outcome, &args.show);
+        return people::stay(context, &project, &engine, &run, outcome, &desk);
     }
     if !refused || args.key.is_none() {
         return outcome;
     }
     // A key that was free a moment ago: another process has started its run in between.
     match wiring::keyed(&*engine.store, &prepare(context, &project, &args)?)? {
-        Some(row) => go_on(context, &project, &engine, row, &args.show),
+        Some(row) => go_on(context, &project, &engine, row, &desk),
         None => outcome,
     }
 }
@@ -267,16 +270,16 @@ fn typed_inputs(context: &Context, file: Option<&Path>) -> Result<BTreeMap<Strin
 }
 
 /// A run that its key names: done, running elsewhere, or to be gone on with.
-fn go_on(context: &Context, project: &Project, engine: &Engine, row: RunRow, show: &ShowArgs) -> Outcome {
+fn go_on(context: &Context, project: &Project, engine: &Engine, row: RunRow, desk: &Arc<Desk>) -> Outcome {
     if row.state.is_final() {
         let journal = open::read_run(&*engine.store, row)?;
         drive::say_changed(context, project, &journal)?;
-        let exit = drive::print_again(context, engine, &journal, show);
+        let exit = drive::print_again(context, engine, &journal, &desk.show);
         notifier::overdue(context, project, engine.store.clone(), &journal);
         return exit;
     }
     let run = row.run.clone();
-    let taken = take_up(context, project, engine, row, Vec::new(), Duration::ZERO, show);
+    let taken = take_up(context, project, engine, row, Vec::new(), Duration::ZERO, desk);
     // Whoever ran it may have finished it while this process made ready.
     match taken {
         Err(failure) if failure.exit == Exit::Usage => {
@@ -284,7 +287,7 @@ fn go_on(context: &Context, project: &Project, engine: &Engine, row: RunRow, sho
             if !row.state.is_final() {
                 return Err(failure);
             }
-            drive::print_again(context, engine, &open::read_run(&*engine.store, row)?, show)
+            drive::print_again(context, engine, &open::read_run(&*engine.store, row)?, &desk.show)
         }
         taken => taken,
     }
@@ -292,7 +295,8 @@ fn go_on(context: &Context, project: &Project, engine: &Engine, row: RunRow, sho
 
 /// Goes on with a run from its last recorded event.
 pub fn resume(context: &Context, args: ResumeArgs) -> Outcome {
-    let project = Project::here(context)?;
+    let project = Arc::new(Project::here(context)?);
+    let desk = Desk::of(context, &project, &args.show);
     let store = project.store_of(&args.run)?;
     let row = open::find_run(&*store, &args.run)?;
     drop(store);
@@ -313,7 +317,7 @@ pub fn resume(context: &Context, args: ResumeArgs) -> Outcome {
         let by = open::whoami(&context.env);
         opening.push(accept::accepted(&project, &*engine.store, &journal, (step, attempt), by)?);
     }
-    take_up(context, &project, &engine, row, opening, more_time(&args)?, &args.show)
+    take_up(context, &project, &engine, row, opening, more_time(&args)?, &desk)
 }
 
 /// What a resume brings with it: a higher cap, steps that start over.
@@ -350,16 +354,16 @@ fn take_up(
     row: RunRow,
     opening: Vec<Event>,
     more_time: Duration,
-    show: &ShowArgs,
+    desk: &Arc<Desk>,
 ) -> Outcome {
     let run = row.run.clone();
-    let outcome = taken_up(context, project, engine, row, opening, more_time, show);
-    people::stay(context, project, engine, &run, outcome, show)
+    let outcome = taken_up(context, project, engine, row, opening, more_time, desk);
+    people::stay(context, project, engine, &run, outcome, desk)
 }
 
 /// Goes on with a run that people have decided something of.
-pub fn go_on_with(context: &Context, project: &Project, engine: &Engine, row: RunRow, show: &ShowArgs) -> Outcome {
-    taken_up(context, project, engine, row, Vec::new(), Duration::ZERO, show)
+pub fn go_on_with(context: &Context, project: &Project, engine: &Engine, row: RunRow, desk: &Arc<Desk>) -> Outcome {
+    taken_up(context, project, engine, row, Vec::new(), Duration::ZERO, desk)
 }
 
 fn taken_up(
@@ -369,7 +373,7 @@ fn taken_up(
     row: RunRow,
     opening: Vec<Event>,
     more_time: Duration,
-    show: &ShowArgs,
+    desk: &Arc<Desk>,
 ) -> Outcome {
     let journal = open::read_run(&*engine.store, row)?;
     let mut ready = wiring::pinned(project, &*engine.store, journal.started()?, &context.env)?;
@@ -382,6 +386,6 @@ fn taken_up(
         let (watcher, entries) = mpsc::unbounded_channel();
         let keys = crews::keys(&ready.loaded);
         let live = engine.resume(&run, ready, opening, Some(watcher)).await?;
-        drive::drive(context, engine, live, entries, journal.entries, keys, *show).await
+        drive::drive(context, engine, live, entries, journal.entries, keys, desk).await
     })
 }

@@ -35,37 +35,16 @@ pub struct TellArgs {
 const PART: u64 = 4;
 
 pub fn tell(context: &Context, args: TellArgs) -> Outcome {
-    let text = args.text.join(" ").trim().to_owned();
-    if text.is_empty() {
+    let text = args.text.join(" ");
+    if text.trim().is_empty() {
         return Err(Failure::usage("there is nothing to tell: the text is empty"));
     }
     let project = Project::here(context)?;
     let store = project.store_of(&args.run)?;
     let row = find_run(&*store, &args.run)?;
     let short = row.run.short().to_owned();
-    if row.state.is_final() {
-        let status = runs::status(row.state, true);
-        return Err(Failure::usage(format!("run {short} is over ({status}): nobody listens any more")));
-    }
-    let journal = read_run(&*store, row.clone())?;
-    let (compiled, _) = crew::pinned(&project, &*store, journal.started()?)?;
-    let run = fold(compiled, &journal.entries, &short)?;
-    let hearers = run.hearers(&args.agent).map_err(|deaf| refused(&short, &deaf))?;
-    for hearer in &hearers {
-        fits(&run, hearer, &text)?;
-    }
-    let telling = Telling { to: args.agent, text: project.secrets.hide(&text).into_owned() };
-    let payload = serde_json::to_string(&telling)
-        .map_err(|why| Failure::new(Exit::Internal, format!("the message cannot be written: {why}")))?;
-    let id = store.inbox_put(&row.run, "tell", &payload, &whoami(&context.env), now_ms())?;
-    let (hearers, when) = match taken(&*store, &row.run, id)? {
-        Taken::OnRecord => (recorded(&project, &*store, row, (id, &telling.to))?, String::new()),
-        Taken::Waits => (hearers, format!(" when the run goes on: bosun resume {short}")),
-        Taken::Over => {
-            store.inbox_done(&row.run, id)?;
-            return Err(refused(&short, &Deaf::Over));
-        }
-    };
+    let Heard { hearers, waits } = say(&project, &*store, row, &args.agent, &text, &whoami(&context.env))?;
+    let when = if waits { format!(" when the run goes on: bosun resume {short}") } else { String::new() };
     for Hearer { agent, step } in hearers {
         let said = match step {
             Some(step) => format!("{agent} ({step}) hears it at its next turn{when}"),
@@ -74,6 +53,55 @@ pub fn tell(context: &Context, args: TellArgs) -> Outcome {
         context.out.note(&said);
     }
     Ok(Exit::Done)
+}
+
+/// Who hears a message.
+pub struct Heard {
+    pub hearers: Vec<Hearer>,
+    /// It is in the inbox of a run that rests or is busy, and no entry of its journal yet.
+    pub waits: bool,
+}
+
+/// Leaves a message for an agent of a run, and waits a while until the process that runs it has taken it.
+///
+/// # Errors
+/// Why nobody would hear it: then it is left nowhere.
+pub fn say(
+    project: &Project,
+    store: &dyn Store,
+    row: RunRow,
+    to: &str,
+    text: &str,
+    by: &str,
+) -> Result<Heard, Failure> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(Failure::usage("there is nothing to tell: the text is empty"));
+    }
+    let short = row.run.short().to_owned();
+    if row.state.is_final() {
+        let status = runs::status(row.state, true);
+        return Err(Failure::usage(format!("run {short} is over ({status}): nobody listens any more")));
+    }
+    let journal = read_run(store, row.clone())?;
+    let (compiled, _) = crew::pinned(project, store, journal.started()?)?;
+    let run = fold(compiled, &journal.entries, &short)?;
+    let hearers = run.hearers(to).map_err(|deaf| refused(&short, &deaf))?;
+    for hearer in &hearers {
+        fits(&run, hearer, text)?;
+    }
+    let telling = Telling { to: to.to_owned(), text: project.secrets.hide(text).into_owned() };
+    let payload = serde_json::to_string(&telling)
+        .map_err(|why| Failure::new(Exit::Internal, format!("the message cannot be written: {why}")))?;
+    let id = store.inbox_put(&row.run, "tell", &payload, by, now_ms())?;
+    match taken(store, &row.run, id)? {
+        Taken::OnRecord => Ok(Heard { hearers: recorded(project, store, row, (id, to))?, waits: false }),
+        Taken::Waits => Ok(Heard { hearers, waits: true }),
+        Taken::Over => {
+            store.inbox_done(&row.run, id)?;
+            Err(refused(&short, &Deaf::Over))
+        }
+    }
 }
 
 /// What has become of a message in the inbox.

@@ -1,17 +1,58 @@
 //! A reply that is no answer, in words. Invariant: one line, that says what kind of thing came and how
 //! it begins, so that a person knows whether to look at the address, a proxy, or the provider.
 
+/// What a provider should have sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    Completion,
+    Message,
+    Response,
+    Content,
+}
+
+/// Those that are named before what came: whoever reads it later knows neither provider nor protocol.
+const NAMED: [Due; 3] = [Due::Message, Due::Response, Due::Content];
+
+impl Due {
+    fn words(self) -> &'static str {
+        match self {
+            Due::Completion => "a chat completion",
+            Due::Message => "a message of the Messages API",
+            Due::Response => "a response of the Responses API",
+            Due::Content => "a reply of generateContent",
+        }
+    }
+
+    fn mark(self) -> String {
+        format!("[expected {}]\n", self.words())
+    }
+
+    /// What is kept of a body that is not what it should have been. A chat completion is not named: bodies were kept
+    /// so when there was no other protocol, and what follows from those must stay as it was.
+    pub fn keep(self, body: &str) -> String {
+        if NAMED.contains(&self) { format!("{}{body}", self.mark()) } else { body.to_owned() }
+    }
+}
+
+/// What was wanted, and what came.
+fn read(kept: &str) -> (Due, &str) {
+    let named = NAMED.into_iter().find_map(|wanted| Some((wanted, kept.strip_prefix(&wanted.mark())?)));
+    named.unwrap_or((Due::Completion, kept))
+}
+
 /// Characters of the body that are shown.
 const SHOWN: usize = 80;
 /// Bytes from which on a body may have been kept in part only: then its missing end says nothing.
 const PART: usize = 2000;
 
-/// What the body of a reply with a 2xx status was, where it was no answer. `body` may be its beginning only.
-pub fn words(body: &str) -> String {
-    const EXPECTED: &str = "expected a chat completion";
+/// What the body of a reply with a 2xx status was, where it was no answer; as [`Due::keep`] has kept it, maybe its
+/// beginning only.
+pub fn words(kept: &str) -> String {
+    let (wanted, body) = read(kept);
+    let wanted = wanted.words();
     let text = body.trim();
     if text.is_empty() {
-        return format!("the body of the 2xx reply was empty: {EXPECTED}");
+        return format!("the body of the 2xx reply was empty: expected {wanted}");
     }
     let kind = match serde_json::from_str::<serde_json::Value>(text) {
         Ok(_) => "other JSON",
@@ -25,12 +66,12 @@ pub fn words(body: &str) -> String {
     let line = line.collect::<Vec<_>>().join(" ");
     let end = line.char_indices().nth(SHOWN).map(|(end, _)| end);
     let (shown, more) = end.map_or((line.as_str(), ""), |end| (&line[..end], "…"));
-    format!("the body of the 2xx reply was {kind}: {EXPECTED}, found `{shown}{more}`")
+    format!("the body of the 2xx reply was {kind}: expected {wanted}, found `{shown}{more}`")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::words;
+    use super::{Due, NAMED, words};
 
     #[test]
     fn what_came_is_named_and_begun() {
@@ -46,6 +87,16 @@ mod tests {
             let said = words(body);
             assert!(said.contains(kind) && said.contains(begins) && !said.contains('\n'), "{body:?}: {said}");
         }
+        assert!(words("It works!").contains(": expected a chat completion, found `It works!`"));
+        for wanted in NAMED {
+            let said = words(&wanted.keep("{\"choices\": []}"));
+            let names = format!("other JSON: expected {}, found `{{\"choices\": []}}`", wanted.words());
+            assert!(said.contains(&names), "{said}");
+            assert!(words(&wanted.keep("")).ends_with(&format!("was empty: expected {}", wanted.words())));
+            let cut = wanted.keep(&format!("{{\"a\": \"{}", "x".repeat(2040)));
+            assert!(words(&cut).contains("kept in part"));
+        }
+        assert_eq!(Due::Completion.keep("It works!"), "It works!");
         let long = words(&"é".repeat(500));
         assert!(long.ends_with("…`") && long.matches('é').count() == 80, "{long}");
     }

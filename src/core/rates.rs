@@ -25,7 +25,7 @@ pub use breaker::Breaker;
 pub use gate::{Admit, Ended, Gate, Need, Ticket};
 pub use log::Log;
 pub use meter::{Act, Meter, Near, Said};
-pub use shared::{Lease, Offer, Reply, Shared};
+pub use shared::{Ill, Lease, Offer, Reply, Shared};
 
 /// Milliseconds of the window that limits per minute are about.
 pub const MINUTE_MS: u64 = 60_000;

@@ -249,7 +249,8 @@ pub trait Store: Send + Sync {
     fn pot(&self, ask: &PotAsk) -> Result<PotShare, StoreError>;
     /// Forget command `id`, once its event is durable, and no other.
     fn inbox_done(&self, run: &RunId, id: u64) -> Result<(), StoreError>;
-    /// Changes whenever another process has written (`PRAGMA data_version`): cheap to poll.
+    /// Changes whenever another process has written (`PRAGMA data_version`), or this one has left a command: cheap
+    /// to poll.
     fn version(&self) -> Result<u64, StoreError>;
     /// The last Seq whose notifications were handed over, and setting it.
     fn notified(&self, run: &RunId) -> Result<Seq, StoreError>;

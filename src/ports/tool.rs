@@ -36,10 +36,25 @@ pub enum Answer {
     Nobody(String),
 }
 
+/// How far a call is, as its tool says itself: for whoever watches, never a fact.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// In units of the tool's own.
+    pub done: f64,
+    /// Of so many, where it says.
+    pub of: Option<f64>,
+    /// In words; foreign text.
+    pub says: String,
+}
+
 /// Whoever a tool may ask in the middle of a call.
 pub trait People: Send + Sync {
     /// Ends by itself. Dropped, the question is withdrawn.
     fn ask(&self, question: Question) -> BoxFuture<'_, Answer>;
+    /// The tool says how far it is. Returns at once.
+    fn watch(&self, progress: Progress) {
+        drop(progress);
+    }
 }
 
 /// No person is near: every question is declined.

@@ -1,40 +1,19 @@
 //! Approvals and questions through the real binary. Invariant: what needs a yes happens after one, with the
 //! arguments that were agreed to, and never twice: every case counts what a tool has left on the disk.
 
+mod beside;
 mod campaign;
-mod terminal;
+pub mod terminal;
 
 use std::time::Duration;
 
 use boatswain::core::event::{Event, RunEnd};
 use serde_json::Value;
 
+use super::stamps::{HEAD, STAMP, open, stamps};
 use super::support::{Folder, Ran, until, wait};
 
-/// A crew whose agent does what its task's mark says; `more` is tasks, tools and the like.
-const HEAD: &str = r#"
-schema = 1
-[budget]
-max_usd = 1
-[providers.s]
-kind = "scripted"
-file = "script.toml"
-[models.m]
-id = "s/m"
-price = { input = 1, output = 1 }
-"#;
-
-/// The tool that leaves a line for each time it has run.
-const STAMP: &str = r#"
-[tools.stamp]
-kind = "command"
-description = "Stamps"
-isolation = "none"
-effect = "once"
-command = ["sh", "-c", "echo \"$1\" >> stamped.txt", "sh", "{text}"]
-"#;
-
-/// What was said last decides what is answered.
+/// What was said last decides what is answered: an agent does what its task's mark says.
 const SCRIPT: &str = r#"
 [[reply]]
 contains = "said no: too red"
@@ -85,10 +64,13 @@ text = "Slow."
 text = "Done."
 "#;
 
-const ONE: &str =
+pub const ONE: &str =
     "[agents.clerk]\nmodel = \"m\"\ntools = [\"stamp\"]\n[tasks.t]\nagent = \"clerk\"\ndescription = \"Do <one>\"\n";
 
-fn folder(body: &str) -> Folder {
+/// A task that goes on for three seconds beside the others.
+pub const BESIDE: &str = "[tasks.u]\nagent = \"clerk\"\ndescription = \"Do <slow>\"\n[crew]\noutput = \"t\"\n";
+
+pub fn folder(body: &str) -> Folder {
     let folder = Folder::new(&format!("{HEAD}{body}"));
     folder.file("script.toml", SCRIPT);
     folder
@@ -106,16 +88,6 @@ fn park(folder: &Folder) -> Ran {
     let ran = folder.bosun(&["run", "crew.toml", "--key", "k"]).expect(12);
     assert_eq!(stamps(folder), 0, "nothing has happened");
     ran
-}
-
-fn stamps(folder: &Folder) -> usize {
-    folder.read("stamped.txt").lines().count()
-}
-
-/// What is open, as `approvals --json` says.
-fn open(folder: &Folder) -> Vec<Value> {
-    let ran = folder.bosun(&["approvals", "--json"]).expect(0);
-    ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[track_caller]

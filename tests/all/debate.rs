@@ -21,18 +21,10 @@ fn debate(settings: &str, more: &str) -> String {
 
 const JUDGED: &str = "agents = [\"ann\", \"ben\"], max_rounds = 3, judge = \"zoe\"";
 
-/// Role and text of each message of a request.
-fn messages(seen: &Seen) -> Vec<(String, String)> {
-    let body: serde_json::Value = serde_json::from_str(&seen.body).unwrap();
-    let all = body["messages"].as_array().unwrap().iter();
-    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    all.map(|message| (text(&message["role"]), text(&message["content"]))).collect()
-}
-
 /// Numbers of the answers that the last user message of each request holds. Answer n is `word n end`.
 fn heard(provider: &Provider) -> Vec<Vec<usize>> {
     let of = |seen: &Seen| {
-        let last = messages(seen).pop().unwrap().1;
+        let last = seen.messages().pop().unwrap().1;
         (1..=20).filter(|n| last.contains(&format!("word {n} end"))).collect()
     };
     provider.seen().iter().map(of).collect()
@@ -65,7 +57,7 @@ fn each_hears_the_others_last_words_and_no_older_ones() {
     assert!(ran.err.contains("round 2 of topic_ben: again"), "{}", ran.err);
     assert!(ran.err.contains("round 3 of topic_ben: the debate is over"), "{}", ran.err);
     // Who speaks goes on from its own turns; who judges begins anew.
-    let seen: Vec<Vec<(String, String)>> = provider.seen().iter().map(messages).collect();
+    let seen: Vec<Vec<(String, String)>> = provider.seen().iter().map(Seen::messages).collect();
     let roles = |n: usize| seen[n].iter().map(|(role, _)| role.chars().next().unwrap()).collect::<String>();
     assert_eq!([roles(0), roles(2), roles(4), roles(5), roles(6)], ["su", "suau", "suauau", "suauau", "su"]);
     let answers = |n: usize| seen[n].iter().filter(|(role, _)| role == "assistant").map(|(_, text)| text.clone());
@@ -186,7 +178,7 @@ fn killed_in_every_turn_it_goes_on_and_repeats_nothing() {
     provider.server.respond(move |body, _| answer(body));
     let whole = folder(&provider, &debate(JUDGED, ""));
     let expected = whole.bosun(&["run", "crew.toml", "-q"]).expect(0).out;
-    let prompts: Vec<_> = provider.seen().iter().map(messages).collect();
+    let prompts: Vec<_> = provider.seen().iter().map(Seen::messages).collect();
 
     let provider = Provider::start();
     provider.server.respond(move |body, number| match number % 2 {
@@ -207,7 +199,7 @@ fn killed_in_every_turn_it_goes_on_and_repeats_nothing() {
     }
     let ran = folder.bosun(&["run", "crew.toml", "--key", "k", "-q"]).expect(0);
     assert_eq!(ran.out, expected);
-    let seen: Vec<_> = provider.seen().iter().map(messages).collect();
+    let seen: Vec<_> = provider.seen().iter().map(Seen::messages).collect();
     assert_eq!(seen.len(), 14, "each of seven calls was lost once and made once more");
     for (turn, prompt) in prompts.iter().enumerate() {
         assert_eq!((&seen[2 * turn], &seen[2 * turn + 1]), (prompt, prompt), "turn {turn}");
@@ -300,7 +292,7 @@ fn a_condition_leaves_it_out_as_a_whole_and_context_comes_first() {
     );
     folder.bosun(&["run", "crew.toml", "-q"]).expect(0);
     assert_eq!(heard(&provider), [vec![], vec![1], vec![1, 2], vec![1, 2, 3]]);
-    assert!(messages(&provider.seen()[1])[1].1.contains("<facts>word 1 end</facts>"));
+    assert!(provider.seen()[1].messages()[1].1.contains("<facts>word 1 end</facts>"));
     folder.verify();
 }
 
@@ -315,7 +307,7 @@ fn a_prompt_may_place_the_voices_itself() {
     );
     let folder = folder(&provider, &body);
     folder.bosun(&["run", "crew.toml", "-q"]).expect(0);
-    let last: Vec<String> = provider.seen().iter().map(|seen| messages(seen).pop().unwrap().1).collect();
+    let last: Vec<String> = provider.seen().iter().map(|seen| seen.messages().pop().unwrap().1).collect();
     assert_eq!(last[0], "Round 1.");
     assert_eq!(last[1], "Round 1. Ann: <ann>word 1 end</ann>");
     assert_eq!(last[2], "Round 2. Ann: <ann>word 1 end</ann> Ben: <ben>word 2 end</ben>");
@@ -340,6 +332,6 @@ fn a_speaker_can_be_told_something_between_its_turns() {
     let seen = provider.seen();
     let with: Vec<usize> = (0..seen.len()).filter(|n| seen[*n].body.contains("Think of the tide.")).collect();
     assert_eq!((with, seen.len()), (vec![2, 4], 7), "from Ann's second turn on, which remembers it");
-    assert!(messages(&seen[2]).pop().unwrap().1.contains("Think of the tide."));
+    assert!(seen[2].messages().pop().unwrap().1.contains("Think of the tide."));
     folder.verify();
 }

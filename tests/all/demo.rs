@@ -31,7 +31,10 @@ fn the_demo_keeps_every_promise_and_counts_it() {
     assert_eq!(out.lines().count(), 1, "stdout carries the figures alone: {out}");
     assert_eq!(figure(line, "calls"), 12);
     assert_eq!(figure(line, "recorded calls repeated"), 0);
-    assert!(figure(line, "paid twice") <= 2, "{line}");
+    // Of the two calls that a process died in the provider got one, unless this machine stood still meanwhile.
+    let unseen = err.matches("the provider never got it whole").count() as u64;
+    assert_eq!(figure(line, "paid twice"), 2 - unseen, "{line} {err}");
+    assert_eq!(figure(line, "cap"), 6000, "{line}");
     let (cap, most) = (figure(line, "cap"), figure(line, "most settled+held"));
     assert!(most > 0 && most <= cap, "{line}");
     assert_eq!(figure(line, "restarts"), 1);

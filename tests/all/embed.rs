@@ -1,6 +1,8 @@
 //! The library without the command line. Invariant: what `examples/` show works as it stands, and what
 //! a run costs in tokens is what its prompts say.
 
+mod people;
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -19,7 +21,7 @@ fn example(name: &str) -> String {
 #[test]
 fn examples_run_without_key_and_network() {
     let text = example("embed");
-    for part in ["run.started", "task.finished", "run.finished", "settled $0"] {
+    for part in ["run.started", "brief asks whether", "interrupt.decided", "run.finished", "settled $0"] {
         assert!(text.contains(part), "{part} is missing in {text}");
     }
     assert!(example("custom_tool").contains("items of tea"));

@@ -30,6 +30,7 @@ mod said;
 mod shown;
 mod simulate;
 mod speech;
+mod stamps;
 mod stand_in;
 mod store;
 mod streams;

@@ -303,3 +303,42 @@ fn a_server_s_table_says_which_calls_need_a_persons_yes() {
     place.folder.verify();
     place.no_orphans();
 }
+
+/// What a server says of a call is shown with that call, to people and to programs, and is nobody's fact.
+#[test]
+fn progress_is_seen_with_the_call_that_it_belongs_to() {
+    let twice = |place: &Place| {
+        let call = "{ name = 's__steps', arguments = {} }";
+        let script = format!("[[reply]]\nstep = 't'\ntool_calls = [{call}, {call}]\n[default]\ntext = 'the end'\n");
+        place.folder.file("script.toml", &script);
+    };
+    let place = Place::new("effect = 'read'\ntimeout = '60s'");
+    place.approve();
+    twice(&place);
+    let ran = place.folder.bosun(&["run", "crew.toml", "--json"]).expect(0);
+    let lines: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let progress: Vec<&Value> = lines.iter().filter(|line| line["type"] == "tool.progress").collect();
+    for index in [0, 1] {
+        let own: Vec<&&Value> = progress.iter().filter(|line| line["index"] == index).collect();
+        assert!(own.len() > 2, "{index}: {progress:?}");
+        for line in own {
+            assert_eq!((&line["tool"], &line["step"], &line["call"]), (&json!("s.steps"), &json!("t"), &json!("t.1")));
+            assert_eq!((&line["of"], line.get("seq")), (&json!(50.0), None));
+            assert_eq!(line["says"], format!("step {}", line["done"].as_f64().unwrap()));
+        }
+    }
+    let last = lines.iter().rposition(|line| line["type"] == "tool.progress").unwrap();
+    assert!(lines[last..].iter().any(|line| line["type"] == "tool.returned"), "none after its call");
+    place.folder.verify();
+
+    let place = Place::new("effect = 'read'\ntimeout = '60s'");
+    place.approve();
+    place.script("steps", json!({}));
+    let terminal = super::approvals::terminal::Terminal::sized(&place.folder, &["run", "crew.toml"], 80);
+    until("how far it is", || {
+        let seen = terminal.seen();
+        seen.contains("* t  a  tool s.steps ") && seen.contains(" of 50: step ")
+    });
+    assert_eq!(terminal.ends(), Some(0));
+    place.no_orphans();
+}

@@ -1,11 +1,12 @@
 //! Every state of small crews: the shipped machines against an outside that fails, lies, crashes,
-//! pauses and raises. Invariant: no state that can be reached breaks a promise, and mistakes that are
+//! pauses, raises and decides. Invariant: no state that can be reached breaks a promise, and mistakes that are
 //! planted in the wrapper are found.
 //!
 //! A move is one decision, appended whole (an append is conditional, so nothing stands between), one
 //! event from outside, or a decision made now and appended later. Calls are answered below, at and
 //! above their hold or without usage; they fail unsent, in passing, in doubt and for good; the process
-//! dies between any two entries; people pause, cancel, resume, raise, retry, settle and tell. A crash that
+//! dies between any two entries; people pause, cancel, resume, raise, retry, settle, tell and decide, each decision by
+//! way of the inbox (`people.rs`), and time ends what they do not. A crash that
 //! loses entries which are not on disk yet is a crash earlier on: nothing leaves before its hold is.
 //!
 //! Promised of every state:
@@ -14,6 +15,8 @@
 //!   provider may charge is within `settled + held + in doubt`;
 //! - a call is sent once, and only on an open hold; an answer in the journal is not paid for again;
 //! - a delegation returns once, to who asked;
+//! - a tool that needs a yes takes effect after one, once, with the arguments that were agreed to, and the first word
+//!   about it counts;
 //! - what the result says it cost is what its answers cost;
 //! - something is due or in flight, or the run has ended, or it is parked with a cause;
 //! - with a friendly outside (good answers, money, a person who retries) the run ends from there.
@@ -24,6 +27,7 @@
 
 mod explore;
 mod machines;
+mod people;
 mod world;
 
 use std::collections::BTreeSet;
@@ -186,7 +190,51 @@ analyst = { model = "small" }
 agent = "writer"
 description = "Draft"
 "#;
-const LONG: Talk = Talk { messages: 4, words: 150 };
+const LONG: Talk = Talk { messages: 4, stamps: 0, words: 150 };
+
+/// A tool that needs a yes; the run goes on meanwhile.
+const GATE: &str = r#"
+[crew]
+output = "stamp"
+[budget]
+max_usd = 0.02
+[tools.stamp]
+kind = "command"
+command = ["stamp", "{what}"]
+isolation = "none"
+description = "Stamps"
+effect = "once"
+approval = "always"
+[agents]
+clerk = { model = "m", tools = ["stamp"], max_turns = 3 }
+two = { model = "small" }
+[tasks.stamp]
+agent = "clerk"
+description = "Stamp"
+[tasks.side]
+agent = "two"
+description = "Side"
+"#;
+const STAMPS: Talk = Talk { messages: 2, stamps: 1, words: 1 };
+
+/// Two of its calls in one turn, each with a question of its own.
+const TWIN: &str = r#"
+[budget]
+max_usd = 0.02
+[tools.stamp]
+kind = "command"
+command = ["stamp", "{what}"]
+isolation = "none"
+description = "Stamps"
+effect = "once"
+approval = "always"
+[agents]
+clerk = { model = "m", tools = ["stamp"], max_turns = 3 }
+[tasks.stamp]
+agent = "clerk"
+description = "Stamp"
+"#;
+const TWO_STAMPS: Talk = Talk { stamps: 2, ..STAMPS };
 
 /// Out of money, what is optional is given up, and then the better model.
 const WANE: &str = r#"
@@ -227,6 +275,8 @@ const NOTHING: Left = Left {
     cancels: 0,
     panics: 0,
     tells: 0,
+    rulings: 0,
+    expiries: 0,
     early: 0,
 };
 /// One thing goes wrong, and a person comes once.
@@ -248,6 +298,9 @@ const SMALL: &[Case] = &[
     Case { name: "spill, crash", body: SPILL, left: Left { crashes: 1, ..ONE } },
     Case { name: "wane, crash", body: WANE, left: Left { crashes: 1, ..ONE } },
     Case { name: "tight, told", body: TIGHT, left: Left { tells: 1, early: 1, odd: 0, ..ONE } },
+    Case { name: "gate, crash", body: GATE, left: Left { rulings: 1, expiries: 1, crashes: 1, resumes: 1, ..NOTHING } },
+    Case { name: "twin, crash", body: TWIN, left: Left { rulings: 2, crashes: 1, resumes: 1, ..NOTHING } },
+    Case { name: "gate, twice", body: GATE, left: Left { rulings: 2, resumes: 1, early: 1, ..NOTHING } },
 ];
 
 const FULL: &[Case] = &[
@@ -268,6 +321,24 @@ const FULL: &[Case] = &[
     Case { name: "wane, stale", body: WANE, left: Left { crashes: 1, early: 1, ..ONE } },
 ];
 
+/// People, in full.
+const GATES: &[Case] = &[
+    Case { name: "gate", body: GATE, left: Left { rulings: 2, expiries: 1, crashes: 2, resumes: 1, ..NOTHING } },
+    Case {
+        name: "gate, crashes",
+        body: GATE,
+        left: Left { rulings: 1, expiries: 1, crashes: 2, resumes: 1, ..NOTHING },
+    },
+    Case { name: "gate, pause", body: GATE, left: Left { rulings: 1, crashes: 1, pauses: 1, ..ONE } },
+    Case {
+        name: "gate, stale",
+        body: GATE,
+        left: Left { rulings: 1, expiries: 1, crashes: 1, early: 1, resumes: 1, ..NOTHING },
+    },
+    Case { name: "twin", body: TWIN, left: Left { rulings: 2, expiries: 1, crashes: 2, resumes: 1, ..NOTHING } },
+    Case { name: "gate, told", body: GATE, left: Left { rulings: 1, tells: 1, crashes: 1, resumes: 1, ..NOTHING } },
+];
+
 /// What some state must have met, or the search has not been where it should.
 const MET: &[&str] = &[
     "asked",
@@ -284,6 +355,8 @@ const MET: &[&str] = &[
     "call.lost",
     "call.queued",
     "call.settled",
+    "interrupt.decided",
+    "interrupt.raised",
     "quota",
     "review",
     "run.cancel_asked",
@@ -306,19 +379,21 @@ const MET: &[&str] = &[
     "task.summarised",
     "task.summarising",
     "task.woken",
+    "tool.returned",
     "tool.started",
 ];
 
 fn explorer(body: &str, mutant: Option<Mutant>) -> Explorer {
     let mut world = World::new(&crew(&[("a.toml", body)]), ODD, mutant);
-    if body == SPILL {
-        world.talk = LONG;
+    let talks = [(SPILL, LONG), (GATE, STAMPS), (TWIN, TWO_STAMPS)];
+    if let Some((_, talk)) = talks.into_iter().find(|(of, _)| *of == body) {
+        world.talk = talk;
     }
     Explorer::new(world)
 }
 
 /// Each crew on a thread of its own.
-fn exhaust(cases: &[Case], every: usize) {
+fn exhaust(cases: &[Case], every: usize, met_by: &[&str]) {
     let search = |case: &Case| {
         let start = Instant::now();
         let mut explorer = explorer(case.body, None);
@@ -340,19 +415,27 @@ fn exhaust(cases: &[Case], every: usize) {
         }
     });
     println!("{states} states");
-    let missed: Vec<_> = MET.iter().filter(|what| !met.contains(**what)).collect();
+    let missed: Vec<_> = met_by.iter().filter(|what| !met.contains(**what)).collect();
     assert!(missed.is_empty(), "never met: {missed:?}");
 }
 
 #[test]
 fn no_state_of_a_small_crew_breaks_a_promise() {
-    exhaust(SMALL, 500);
+    exhaust(SMALL, 500, MET);
 }
 
 #[test]
 #[ignore = "a minute or two: more goes wrong in one run"]
 fn no_state_of_a_small_crew_breaks_a_promise_in_full() {
-    exhaust(FULL, 5000);
+    let others = |kind: &&&str| !kind.starts_with("interrupt.") && **kind != "tool.returned";
+    let met: Vec<&str> = MET.iter().filter(others).copied().collect();
+    exhaust(FULL, 5000, &met);
+}
+
+#[test]
+#[ignore = "some minutes: people decide at any moment"]
+fn no_state_of_a_crew_that_asks_breaks_a_promise_in_full() {
+    exhaust(GATES, 5000, &["interrupt.decided", "interrupt.raised", "run.parked", "tool.returned"]);
 }
 
 /// What is found and how far away: breadth first, so no shorter way leads there.
@@ -372,12 +455,15 @@ fn planted_mistakes_are_found() {
         (Mutant::Forgets, SPILL, "pays again", 6),
         (Mutant::HeldTwice, WANE, "crew is over its USD cap", 2),
         (Mutant::OldSums, WANE, "crew is over its USD cap", 5),
+        (Mutant::RunsUnasked, GATE, "nobody said yes", 6),
+        (Mutant::AsAsked, GATE, "other arguments than were agreed to", 9),
+        (Mutant::RunsAgain, GATE, "takes effect twice", 12),
     ];
     for (mutant, body, what, moves) in planted {
-        let left = Left { odd: 1, crashes: 1, early: 1, ..NOTHING };
+        let left = Left { odd: 1, crashes: 1, early: 1, rulings: 1, ..NOTHING };
         let found = explorer(body, Some(mutant)).exhaust(left, usize::MAX).unwrap_err();
         println!("{mutant:?}: {found}");
         assert!(found.why.contains(what), "{mutant:?}: {}", found.why);
-        assert_eq!(found.moves, moves, "{mutant:?}");
+        assert_eq!(found.moves, moves, "{mutant:?}: {found}");
     }
 }

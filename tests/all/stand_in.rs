@@ -44,6 +44,16 @@ pub struct Seen {
     pub body: String,
 }
 
+impl Seen {
+    /// Role and text of each message of a chat completion's request.
+    pub fn messages(&self) -> Vec<(String, String)> {
+        let body: serde_json::Value = serde_json::from_str(&self.body).unwrap();
+        let all = body["messages"].as_array().unwrap().iter();
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        all.map(|message| (text(&message["role"]), text(&message["content"]))).collect()
+    }
+}
+
 /// The provider's own count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Billed {

@@ -328,6 +328,12 @@ fn commands_reach_the_owner(a: &dyn Store, b: &dyn Store) {
     let first = b.inbox_put(&author.run, "pause", "{\"why\":\"lunch\"}", "me@here 7", 5).unwrap();
     assert_ne!(a.version().unwrap(), before, "the owner is not woken up");
     let second = b.inbox_put(&author.run, "cancel", "{}", "me@here 8", 4).unwrap();
+    // So is it by its own process's commands: a host, or whoever sits at its terminal.
+    let before = a.version().unwrap();
+    let own = a.inbox_put(&author.run, "pause", "{}", "me", 4).unwrap();
+    let once = a.inbox_put_once(&author.run, "decide:A", "{}", "me", 4).unwrap();
+    assert!(a.version().unwrap() >= before + 2, "a process does not hear itself");
+    [own, once.unwrap()].into_iter().for_each(|id| a.inbox_done(&author.run, id).unwrap());
     b.inbox_put(&other.run, "cancel", "{}", "me@here 9", 6).unwrap();
     assert!(second > first);
     let rows = a.inbox(&author.run).unwrap();

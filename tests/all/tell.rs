@@ -33,19 +33,11 @@ fn has(folder: &Folder, kind: &str) -> bool {
     kinds(folder).contains(&kind)
 }
 
-/// Role and text of each message of a request.
-fn messages(seen: &Seen) -> Vec<(String, String)> {
-    let body: serde_json::Value = serde_json::from_str(&seen.body).unwrap();
-    let all = body["messages"].as_array().unwrap().iter();
-    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    all.map(|message| (text(&message["role"]), text(&message["content"]))).collect()
-}
-
 /// In which messages of which requests a text stands.
 fn places(provider: &Provider, text: &str) -> Vec<(usize, usize)> {
     let mut out = Vec::new();
     for (request, seen) in provider.seen().iter().enumerate() {
-        let found = messages(seen).into_iter().enumerate().filter(|(_, (_, content))| content.contains(text));
+        let found = seen.messages().into_iter().enumerate().filter(|(_, (_, content))| content.contains(text));
         out.extend(found.map(|(message, _)| (request, message)));
     }
     out
@@ -79,7 +71,7 @@ fn told_in_mid_call_the_answer_is_kept_and_one_more_turn_is_taken() {
     assert!(ran.err.contains("heard draft writer: it had answered, and takes one more turn"), "{}", ran.err);
     let seen = provider.seen();
     assert_eq!(seen.len(), 2, "the call went on and was not made again");
-    let (first, second) = (messages(&seen[0]), messages(&seen[1]));
+    let (first, second) = (seen[0].messages(), seen[1].messages());
     assert_eq!(second[..2], first[..2]);
     assert_eq!(second[2], ("assistant".into(), "Answer 1.".into()));
     assert!(second[3].0 == "user" && second[3].1.contains(NOTE) && second.len() == 4, "{second:?}");
@@ -182,7 +174,7 @@ fn a_key_in_a_message_is_in_no_inbox_and_no_journal() {
     wait(child).expect(130);
     folder.bosun(&["tell", "latest", "editor", &format!("The key is {KEY}.")]).expect(0);
     folder.bosun(&["resume", "-q"]).expect(0);
-    let said = provider.seen().iter().flat_map(messages).map(|(_, text)| text).collect::<String>();
+    let said = provider.seen().iter().flat_map(Seen::messages).map(|(_, text)| text).collect::<String>();
     assert!(said.contains("The key is ") && !said.contains(KEY), "{said}");
     assert!(!String::from_utf8_lossy(&std::fs::read(folder.state().join("journal.db")).unwrap()).contains(KEY));
     folder.verify();
@@ -215,7 +207,7 @@ fn an_idle_agent_keeps_it_for_its_next_task() {
     until("b is on its way", || second.requests() == 2);
     folder.bosun(&["tell", "latest", "clerk", NOTE]).expect(0);
     wait(child).expect(0);
-    let third = messages(&second.seen()[2]);
+    let third = second.seen()[2].messages();
     assert_eq!(places(&second, NOTE), [(2, 4)], "{third:?}");
     assert!(third[1].1.contains("<a>") && third[3].1.contains("<c>"), "{third:?}");
     folder.verify();
@@ -239,7 +231,7 @@ fn a_role_is_told_in_all_its_actors_and_an_item_in_one() {
     wait(child).expect(0);
     let with = |text: &str| -> Vec<String> {
         let seen = provider.seen();
-        let found = seen.iter().map(messages).filter(|all| all.iter().any(|(_, content)| content.contains(text)));
+        let found = seen.iter().map(Seen::messages).filter(|all| all.iter().any(|(_, content)| content.contains(text)));
         let mut about: Vec<String> = found.map(|all| all[1].1.trim().to_owned()).collect();
         about.sort();
         about
@@ -320,7 +312,7 @@ fn a_told_agent_that_is_killed_between_all_its_calls_repeats_nothing() {
     folder.verify();
     let ran = folder.bosun(&["resume", "-q"]).expect(0);
     assert_eq!((ran.out.as_str(), provider.requests()), ("Answer 3.\n", 3));
-    assert_eq!(messages(&provider.seen()[1]), messages(&provider.seen()[2]), "the same prompt again");
+    assert_eq!(provider.seen()[1].messages(), provider.seen()[2].messages(), "the same prompt again");
     let heard = folder.events().iter().filter(|event| matches!(event, Event::Task(TaskEvent::Heard { .. }))).count();
     assert_eq!(heard, 1);
     folder.verify();
@@ -349,7 +341,7 @@ fn told_while_its_tool_runs_it_hears_behind_the_results() {
     folder.bosun(&["tell", "latest", "writer", NOTE]).expect(0);
     let ran = wait(child).expect(0);
     assert_eq!((ran.out.as_str(), provider.requests()), ("Answer 2.\n", 2));
-    let roles: Vec<String> = messages(&provider.seen()[1]).into_iter().map(|(role, _)| role).collect();
+    let roles: Vec<String> = provider.seen()[1].messages().into_iter().map(|(role, _)| role).collect();
     assert_eq!(roles, ["system", "user", "assistant", "tool", "user"]);
     assert_eq!(places(&provider, NOTE), [(1, 4)]);
     let audit = folder.bosun(&["audit", "list"]).expect(0).out;

@@ -376,16 +376,26 @@ fn three_ctrl_c_end_it_at_once_and_the_call_is_in_doubt() {
 
 #[test]
 fn two_watches_share_the_events_and_run_each_once() {
-    let folder = reader("overlap = \"parallel\"");
-    let watches = [folder.start(&["watch"]), folder.start(&["watch"])];
-    for n in 0..24 {
-        folder.file(&format!("inbox/{n}.txt"), &format!("File {n}.\n"));
+    for overlap in ["parallel", "queue"] {
+        let folder = reader(&format!("overlap = \"{overlap}\""));
+        let watches = [folder.start(&["watch"]), folder.start(&["watch"])];
+        for n in 0..24 {
+            folder.file(&format!("inbox/{n}.txt"), &format!("File {n}.\n"));
+        }
+        until("all are served", || completed(&folder) == 24);
+        std::thread::sleep(Duration::from_millis(300));
+        watches.into_iter().for_each(|child| drop(end(child)));
+        assert!(served(&folder).values().all(|runs| *runs == 1), "{overlap}");
+        assert_eq!(rows(&folder).len(), 24, "{overlap}");
     }
-    until("all are served", || completed(&folder) == 24);
-    std::thread::sleep(Duration::from_millis(300));
-    watches.into_iter().for_each(|child| drop(end(child)));
+    // What is left while one is at work is left by each; what is run is run by one of them.
+    let folder = reader("overlap = \"skip\"");
+    (0..24).for_each(|n| folder.file(&format!("inbox/{n}.txt"), &format!("File {n}.\n")));
+    let watches = [folder.start(&["watch", "--once"]), folder.start(&["watch", "--once"])];
+    watches.into_iter().for_each(|child| drop(wait(child).expect(0)));
+    let runs = rows(&folder).len();
+    assert!((1..=2).contains(&runs) && completed(&folder) == runs, "{runs}");
     assert!(served(&folder).values().all(|runs| *runs == 1));
-    assert_eq!(rows(&folder).len(), 24);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Notify, oneshot};
 
-use super::line::{Answers, Line, Waiter, random};
+use super::line::{Answers, Line, Stop, Waiter, random};
 use super::time::Time;
 use super::{Ask, NearLimit, Outcome, Permit, TooLong, Waiting};
 use crate::core::ids::Name;
@@ -69,7 +69,7 @@ impl Desk {
         let mut state = desk.state();
         let now = desk.time.now();
         let line = state.line(desk, tier);
-        if !line.queue.is_empty() || line.breaker(ask.model).may(now).is_err() {
+        if !line.queue.is_empty() || line.may(ask.model, now).is_err() {
             return None;
         }
         let model: Arc<str> = Arc::from(ask.model);
@@ -244,9 +244,15 @@ impl State {
                 line.queue.remove(place);
                 continue;
             }
-            if let Some(Err(at)) = line.breakers.get(&waiter.model).map(|breaker| breaker.may(now)) {
+            let model = waiter.model.clone();
+            if let Err(stop) = line.may(&model, now) {
+                let Some(waiter) = line.queue.get(place) else { break };
+                let (at, asks) = match stop {
+                    Stop::Until(at) => (at, false),
+                    Stop::Asks(at) => (at, true),
+                };
                 let parks = at != u64::MAX && waiter.too_long(at, now);
-                if waiter.elsewhere || waiter.held || parks {
+                if !asks && (waiter.elsewhere || waiter.held || parks) {
                     let why = TooLong { provider: desk.provider.clone(), until_ms: at, cause: Cause::Breaker, parks };
                     answers.extend(line.queue.remove(place).map(|waiter| (waiter.reply, Err(why))));
                     continue;
@@ -257,7 +263,8 @@ impl State {
                 place += 1;
                 continue;
             }
-            let (need, model, tier) = (waiter.need, waiter.model.clone(), waiter.tier.clone());
+            let Some(waiter) = line.queue.get(place) else { break };
+            let (need, tier) = (waiter.need, waiter.tier.clone());
             match self.admit(desk, &tier, &model, need, now) {
                 Ok(permit) => {
                     let waiter = self.lines.get_mut(class).and_then(|line| line.queue.remove(place));

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::{NearLimit, Outcome, Permit, TooLong};
 use crate::core::ids::Name;
-use crate::core::rates::{Breaker, Cause, Gate, Need, Wait};
+use crate::core::rates::{Breaker, Cause, Gate, Ill, Need, Wait};
 use crate::ports::model::Tier;
 
 /// A call that is held waits for a closed gate so long: its hold goes back otherwise.
@@ -38,6 +38,15 @@ pub(super) struct Waiter {
     pub(super) elsewhere: bool,
     pub(super) held: bool,
     pub(super) reply: oneshot::Sender<Result<Permit, TooLong>>,
+}
+
+/// Why a model may not be called.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stop {
+    /// It is left alone until then, or (`u64::MAX`) until a trial has ended.
+    Until(u64),
+    /// The other processes are asked, which takes about until then.
+    Asks(u64),
 }
 
 /// Answers to give once the lock is open: a receiver that is gone gives its permit back.
@@ -68,7 +77,9 @@ impl Line {
             Outcome::Failed => true,
             Outcome::Refused { status, .. } => matches!(status, Some(503 | 529)),
             Outcome::Answered { .. } => {
-                self.breakers.remove(model);
+                if self.breakers.remove(model).is_some_and(|breaker| breaker.has_opened()) {
+                    self.gate.tried(now, model, true);
+                }
                 return;
             }
             Outcome::Rejected | Outcome::NotSent => false,
@@ -77,16 +88,40 @@ impl Line {
             let opened = self.breakers.entry(model.clone()).or_default().failed(now, random());
             opened.into_iter().for_each(|until| self.gate.opened(now, model, until));
         } else if let Some(breaker) = self.breakers.get_mut(model) {
+            let probed = breaker.is_probing();
             breaker.unsure();
+            if probed {
+                self.gate.tried(now, model, false);
+            }
         }
+    }
+
+    /// May this model be called? Its trial is one call of all processes: whoever would make it asks the others.
+    pub(super) fn may(&mut self, model: &str, now: u64) -> Result<(), Stop> {
+        let Some(breaker) = self.breakers.get(model) else { return Ok(()) };
+        breaker.may(now).map_err(Stop::Until)?;
+        if breaker.needs_leave(now) && !self.gate.may_try(model) {
+            return Err(Stop::Asks(now.saturating_add(self.gate.gap())));
+        }
+        Ok(())
     }
 
     /// What the last exchange says of models that fail elsewhere.
     pub(super) fn hear(&mut self, now: u64) {
-        for (model, until) in self.gate.take_open() {
-            if until > now {
-                self.breakers.entry(Arc::from(model)).or_default().hear(until);
+        let Some(Ill { open, tries }) = self.gate.take_ill() else { return };
+        for (model, breaker) in &mut self.breakers {
+            if !open.contains_key(&**model) {
+                breaker.hear_nothing(now);
             }
+            match tries.get(&**model) {
+                Some(until) if self.queue.iter().any(|waiter| waiter.model == *model) => breaker.grant(*until),
+                // Whoever wanted it has gone: another process may.
+                Some(_) => self.gate.tried(now, model, false),
+                None => {}
+            }
+        }
+        for (model, until) in open.into_iter().filter(|(_, until)| *until > now) {
+            self.breakers.entry(Arc::from(model)).or_default().hear(until);
         }
     }
 

@@ -234,6 +234,39 @@ fn throttles_that_share_a_key_keep_its_limit_together() {
 }
 
 #[test]
+fn of_throttles_that_share_a_key_one_tries_an_ill_model() {
+    run(async {
+        let (folder, acme) = (Arc::new(Folder::default()), acme());
+        let models = one(Tier { shared: true, ..tier(None, 1200, 8) });
+        let ask = Ask { provider: &acme, model: "ill", need: NEED, elsewhere: false, held: false };
+        let all = [(); 4].map(|()| Throttle::new(Some(folder.clone())));
+        for _ in 0..5 {
+            all[0].admit(&models, &ask).await.unwrap().ended(Outcome::Failed);
+        }
+        // While the trial call is under way nobody else has leave, in whichever process.
+        let (out, tries) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let trial = |at: usize| {
+            let (throttle, models, ask, out, tries) = (&all[at], &models, &ask, &out, &tries);
+            async move {
+                let permit = throttle.admit(models, ask).await.unwrap();
+                let first = tries.fetch_add(1, Ordering::SeqCst) == 0;
+                assert_eq!(out.fetch_add(1, Ordering::SeqCst), 0, "two at once");
+                if first {
+                    tokio::time::sleep(Duration::from_millis(1500)).await;
+                }
+                out.fetch_sub(1, Ordering::SeqCst);
+                permit.ended(Outcome::Answered { used: Some((50, 50)) });
+            }
+        };
+        let start = Instant::now();
+        tokio::join!(trial(0), trial(1), trial(2), trial(3));
+        assert_eq!(tries.into_inner(), 4);
+        // They hear that it is well, and do not wait until the time that was left to the trial is over.
+        assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    });
+}
+
+#[test]
 fn a_state_folder_that_fails_does_not_stop_the_calls() {
     run(async {
         let acme = acme();

@@ -58,7 +58,8 @@ pub fn start_tool(context: &Arc<Context>, run: ToolRun) {
 
 fn asker(context: &Arc<Context>, run: &ToolRun) -> Asker {
     let (context, call, index, agent) = (context.clone(), run.call.clone(), run.index, run.agent.clone());
-    Asker { context, call, index, agent, tool: run.tool.clone(), ask: run.ask.clone() }
+    let stream = context.streams.of_tool(&context.run, &call, index, &run.tool);
+    Asker { context, call, index, agent, tool: run.tool.clone(), ask: run.ask.clone(), stream }
 }
 
 async fn run_tool(context: &Context, run: &ToolRun, people: &Arc<Patience>) -> (ToolOutcome, u64) {

@@ -15,7 +15,7 @@ use super::child::Redact;
 use crate::adapters::tools::ansi;
 use crate::core::question::Question;
 use crate::ports::service::News;
-use crate::ports::tool::Answer;
+use crate::ports::tool::{Answer, Progress};
 
 /// Characters of a server's words that are logged.
 const SHOWN: usize = 300;
@@ -105,6 +105,10 @@ impl ClientHandler for Handler {
         let (done, of) = (params.progress, params.total);
         let says = shown(params.message.as_deref().unwrap_or_default());
         tracing::info!(server = self.server, done, of, says, "progress of a call");
+        // Of a call that is over nobody wants to know.
+        if let Some(caller) = self.callers.of_token(&params.progress_token) {
+            caller.is_at(Progress { done, of, says: self.redact.text(&says) });
+        }
     }
 
     async fn on_tool_list_changed(&self, _: NotificationContext<RoleClient>) {

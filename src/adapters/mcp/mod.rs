@@ -119,17 +119,17 @@ impl Mcp {
 
     async fn begin(&self, mode: ClientLifecycleMode) -> Result<Arc<dyn Session>, NotBegun> {
         let (said, news) = mpsc::unbounded_channel();
-        let handler = Handler::new(&self.name, said.clone(), info(), self.redact.clone());
+        let handler = Handler::new(&self.name, said, info(), self.redact.clone());
         let (running, child) = match &self.reach {
             Reach::Program(program) => {
                 let (lines, child) = program.start(&self.name)?;
                 let tail = child.tail();
-                let transport = Watched::new(lines, said, move || tail.said());
+                let transport = Watched::new(lines, &handler, move || tail.said());
                 let begun = handler.serve_with_lifecycle(transport, mode).await;
                 (begun.map_err(|why| self.not_begun(&why, &child.tail().said()))?, Some(child))
             }
             Reach::Http(address) => {
-                let transport = Watched::new(address.transport()?, said, || "the connection is closed".to_owned());
+                let transport = Watched::new(address.transport()?, &handler, || "the connection is closed".to_owned());
                 let begun = handler.serve_with_lifecycle(transport, mode).await;
                 (begun.map_err(|why| self.not_begun(&why, ""))?, None)
             }

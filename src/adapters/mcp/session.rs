@@ -4,14 +4,16 @@
 use std::error::Error;
 
 use rmcp::RoleClient;
-use rmcp::model::{CallToolRequestParams, ServerJsonRpcMessage, SubscriptionFilter};
+use rmcp::model::{
+    CallToolRequestParams, ClientRequest, GetMeta, JsonRpcMessage, ServerJsonRpcMessage, SubscriptionFilter,
+};
 use rmcp::service::{ClientInitializeError, Peer, RunningService, ServiceError, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::AbortHandle;
 
-use super::callers::CALLER;
+use super::callers::{CALLER, Callers};
 use super::child::{Child, Redact};
 use super::handler::Handler;
 use super::oauth::shut;
@@ -79,7 +81,7 @@ impl McpSession {
     }
 
     async fn near(&self, call: &ServiceCall, people: Arc<dyn People>) -> Reply {
-        let (caller, _here) = self.running.service().callers().enter(people);
+        let (caller, _here) = self.running.service().callers().enter(&call.key, people);
         let reply = CALLER.scope(caller.clone(), self.ask(call)).await;
         let with = |text: String| caller.notes().into_iter().fold(text, |text, note| format!("{text}\n[{note}]"));
         match reply {
@@ -171,16 +173,28 @@ fn listen(peer: &Peer<RoleClient>, news: UnboundedSender<News>) -> Option<AbortH
     Some(task.abort_handle())
 }
 
-/// A transport whose end is news.
+/// A transport whose end is news, and whose calls are known by their marks.
 pub(super) struct Watched<T> {
     inner: T,
+    callers: Callers,
     news: UnboundedSender<News>,
     why: Box<dyn Fn() -> String + Send + Sync>,
 }
 
 impl<T> Watched<T> {
-    pub(super) fn new(inner: T, news: UnboundedSender<News>, why: impl Fn() -> String + Send + Sync + 'static) -> Self {
-        Watched { inner, news, why: Box::new(why) }
+    pub(super) fn new(inner: T, handler: &Handler, why: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Watched { inner, callers: handler.callers().clone(), news: handler.news(), why: Box::new(why) }
+    }
+}
+
+/// The connection marks each call itself, as it leaves: here is the first place that sees the mark.
+fn marked(item: &TxJsonRpcMessage<RoleClient>, callers: &Callers) {
+    let JsonRpcMessage::Request(message) = item else { return };
+    let ClientRequest::CallToolRequest(call) = &message.request else { return };
+    let own = call.params.meta.as_ref().and_then(|meta| meta.0.get(KEY));
+    let key = own.or_else(|| message.request.get_meta().0.get(KEY)).and_then(|key| key.as_str());
+    if let (Some(key), Some(token)) = (key, message.request.get_meta().get_progress_token()) {
+        callers.leaves(key, token);
     }
 }
 
@@ -191,6 +205,7 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Watched<T> {
         &mut self,
         item: TxJsonRpcMessage<RoleClient>,
     ) -> impl Future<Output = Result<(), T::Error>> + Send + 'static {
+        marked(&item, &self.callers);
         self.inner.send(item)
     }
     async fn receive(&mut self) -> Option<ServerJsonRpcMessage> {

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::core::chat::{CallFailure, FailureClass, ModelAnswer};
 use crate::core::failure::Parameter;
+use crate::core::malformed::Due;
 
 /// Bytes of a body that is no answer that are kept.
 const MALFORMED_MAX: usize = 2048;
@@ -126,10 +127,10 @@ fn detail<'a>(details: &'a Value, key: &str) -> Option<&'a str> {
 }
 
 /// A 2xx that is no answer: kept in part, for the person who has to find out why.
-pub fn malformed(body: &[u8], request_id: Option<String>, hide: impl Fn(&str) -> String) -> ModelAnswer {
+pub fn malformed(wanted: Due, body: &[u8], request_id: Option<String>, hide: impl Fn(&str) -> String) -> ModelAnswer {
     // Hidden before the cut: half a key is not found by value.
     let clean = hide(&String::from_utf8_lossy(body));
-    let text = clean[..clean.floor_char_boundary(MALFORMED_MAX)].to_owned();
+    let text = wanted.keep(&clean[..clean.floor_char_boundary(MALFORMED_MAX)]);
     ModelAnswer { text, ..ModelAnswer::unusable(request_id) }
 }
 

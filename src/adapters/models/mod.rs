@@ -204,6 +204,8 @@ pub struct Surroundings {
     pub offline_delay: Duration,
     /// Where the kind `offline` counts its requests.
     pub count_file: Option<PathBuf>,
+    /// How long a request is on its way to the stand-in: of one whose sender dies meanwhile it knows nothing.
+    pub offline_way: Duration,
 }
 
 /// The providers of a process by name.
@@ -273,7 +275,9 @@ fn build(spec: &ProviderSpec, around: &Surroundings) -> Result<Arc<dyn Model>, C
         }
         ProviderKind::Anthropic => served(spec, around, Anthropic::new),
         ProviderKind::Gemini => served(spec, around, Gemini::new),
-        ProviderKind::Offline => Ok(Arc::new(Offline::new(around.offline_delay, around.count_file.clone()))),
+        ProviderKind::Offline => {
+            Ok(Arc::new(Offline::new(around.offline_way, around.offline_delay, around.count_file.clone())))
+        }
         ProviderKind::Scripted => scripted(spec),
     }
 }

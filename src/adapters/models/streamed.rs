@@ -5,6 +5,7 @@ use crate::adapters::models::failure::malformed;
 use crate::adapters::models::http::{Events, Next};
 use crate::adapters::models::line::Line;
 use crate::core::chat::{CallFailure, ModelAnswer};
+use crate::core::malformed::Due;
 use crate::core::money::Usage;
 use crate::ports::model::Watch;
 
@@ -27,6 +28,8 @@ pub enum Step {
 pub trait Streamed {
     /// What the protocol ends a stream with.
     const END: &'static str;
+    /// What it is when it is whole.
+    const WANTED: Due;
 
     fn take(&mut self, data: &str) -> Step;
     /// The body that a whole answer would have had, so far.
@@ -54,7 +57,7 @@ pub async fn listen<S: Streamed + Send>(
             Next::End if so_far.is_whole() => return Ok(answer(&so_far.body(), id)),
             Next::End => return Err(line.broke_off(status, &format!("it ended without {}", S::END), so_far.usage())),
             Next::Cut(why) => return Err(line.broke_off(status, &why, so_far.usage())),
-            Next::TooLarge => return Ok(malformed(&so_far.body(), id, |text| line.hide(text))),
+            Next::TooLarge => return Ok(malformed(S::WANTED, &so_far.body(), id, |text| line.hide(text))),
         };
         match so_far.take(&event.data) {
             Step::Quiet => {}
@@ -64,7 +67,7 @@ pub async fn listen<S: Streamed + Send>(
                 return Ok(answer(&so_far.body(), id));
             }
             Step::Error => return Err(line.error_in_stream(status, event.data.as_bytes(), so_far.usage())),
-            Step::Broken => return Ok(malformed(event.data.as_bytes(), id, |text| line.hide(text))),
+            Step::Broken => return Ok(malformed(S::WANTED, event.data.as_bytes(), id, |text| line.hide(text))),
         }
     }
 }

@@ -44,6 +44,8 @@ struct Run {
 #[derive(Default)]
 struct Own {
     writes: u64,
+    /// Of them commands.
+    commands: u64,
     /// Appends that still succeed; `None` is no limit.
     left: Option<u64>,
     failed: Option<StoreError>,
@@ -258,6 +260,7 @@ impl Store for MemoryStore {
             place.commands = id;
             Ok(id)
         })
+        .inspect(|_| self.own().commands += 1)
     }
 
     fn inbox_put_once(
@@ -278,6 +281,7 @@ impl Store for MemoryStore {
             place.commands = id;
             Ok(Some(id))
         })
+        .inspect(|_| self.own().commands += 1)
     }
 
     fn inbox(&self, run: &RunId) -> Result<Vec<InboxRow>, StoreError> {
@@ -310,8 +314,8 @@ impl Store for MemoryStore {
     }
 
     fn version(&self) -> Result<u64, StoreError> {
-        let own = self.own().writes;
-        Ok(self.place().writes.saturating_sub(own))
+        let own = self.own();
+        Ok(self.place().writes.saturating_sub(own.writes) + own.commands)
     }
 
     fn notified(&self, run: &RunId) -> Result<Seq, StoreError> {

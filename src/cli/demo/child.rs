@@ -11,10 +11,12 @@ use super::Requests;
 use crate::adapters::models::secrets::Env;
 use crate::cli::Context;
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::wiring::{DEMO_COUNT, DEMO_DRILL};
+use crate::cli::wiring::{DEMO_COUNT, DEMO_DRILL, DEMO_WAY};
 
 /// How long the stand-in takes for an answer: long enough to be killed in.
-pub const DELAY_MS: u64 = 400;
+pub const DELAY_MS: u64 = 250;
+/// How long a request is on its way to it, before it has all of it.
+const WAY_MS: u64 = 200;
 /// How often the list of requests is looked at.
 const EVERY: Duration = Duration::from_millis(2);
 /// Longer than any stay takes.
@@ -58,6 +60,8 @@ impl Child {
         let mut env: BTreeMap<String, String> = environment(context, root).into_iter().collect();
         env.insert(DEMO_COUNT.to_owned(), count_file.display().to_string());
         env.insert("BOSUN_OFFLINE_DELAY_MS".to_owned(), delay_ms.to_string());
+        let way_ms = if delay_ms > 0 { WAY_MS } else { 0 };
+        env.insert(DEMO_WAY.to_owned(), way_ms.to_string());
         env.insert("NO_COLOR".to_owned(), "1".to_owned());
         Ok(Child { program, root: root.to_owned(), env, count_file })
     }
@@ -94,6 +98,31 @@ impl Child {
         self.spawn(args, Some(step))?.end()
     }
 
+    /// Runs until a call of `step` is all that the journal has open, then kills the process: the request has left, and
+    /// the provider has not got all of it. Gives the call, and whether that is so by its own list. `open` are the
+    /// calls that the journal has open.
+    pub fn until_on_its_way(
+        &self,
+        args: &[&str],
+        step: &str,
+        open: impl Fn() -> Result<Vec<String>, Failure>,
+    ) -> Result<(String, bool), Failure> {
+        let mut running = self.spawn(args, None)?;
+        loop {
+            let of_step = |call: &String| call.rsplit_once('.').is_some_and(|(of, _)| of == step);
+            if let [call] = open()?.as_slice()
+                && of_step(call)
+            {
+                running.kill()?;
+                return Ok((call.clone(), !self.requests()?.begun.contains(call)));
+            }
+            if running.has_ended()? {
+                return Err(not_seen(step, &running.end()?));
+            }
+            std::thread::sleep(EVERY);
+        }
+    }
+
     /// Runs until a call of `step` is all that the provider has begun and not answered, then kills the
     /// process (SIGKILL). Gives the call.
     pub fn until_in_call(&self, args: &[&str], step: &str) -> Result<String, Failure> {
@@ -112,13 +141,16 @@ impl Child {
                 return Ok(call);
             }
             if running.has_ended()? {
-                let stay = running.end()?;
-                let why = format!("not as promised: the process ended before a call of {step} was seen");
-                return Err(Failure::new(Exit::Internal, format!("{why}\n{}", stay.said.trim_end())));
+                return Err(not_seen(step, &running.end()?));
             }
             std::thread::sleep(EVERY);
         }
     }
+}
+
+fn not_seen(step: &str, stay: &Stay) -> Failure {
+    let why = format!("not as promised: the process ended before a call of {step} was seen");
+    Failure::new(Exit::Internal, format!("{why}\n{}", stay.said.trim_end()))
 }
 
 struct Running {

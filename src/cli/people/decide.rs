@@ -73,16 +73,27 @@ pub fn approve(context: &Context, args: ApproveArgs) -> Outcome {
 pub fn reject(context: &Context, args: RejectArgs) -> Outcome {
     args.reason.as_deref().map_or(Ok(()), |reason| said(reason, "--reason"))?;
     by_hand(context, &args.which, |asked| {
-        let plain = asked.one.raised.server().map(|_| "declined".to_owned());
-        let reason = args.reason.clone().or(plain);
-        let missing = || Failure::usage("--reason is missing: expected what the agent is to read");
-        Ok(Verdict::Reject { reason: reason.ok_or_else(missing)? })
+        no(asked, args.reason.clone()).map_err(|failure| failure.hint("say it with --reason"))
     })
 }
 
 pub fn answer(context: &Context, args: AnswerArgs) -> Outcome {
-    said(&args.text, "the answer")?;
-    by_hand(context, &args.which, |_| Ok(Verdict::Answer { text: args.text.clone() }))
+    let verdict = words(&args.text)?;
+    by_hand(context, &args.which, |_| Ok(verdict.clone()))
+}
+
+/// A no. What an agent asked for needs a reason, which it reads; a server's question is declined without one.
+pub fn no(asked: &Asked, reason: Option<String>) -> Result<Verdict, Failure> {
+    let plain = || asked.one.raised.server().map(|_| "declined".to_owned());
+    let missing = || Failure::usage("the reason is missing: expected what the agent is to read");
+    let reason = reason.filter(|reason| !reason.trim().is_empty()).or_else(plain);
+    Ok(Verdict::Reject { reason: reason.ok_or_else(missing)? })
+}
+
+/// An answer.
+pub fn words(text: &str) -> Result<Verdict, Failure> {
+    said(text, "the answer")?;
+    Ok(Verdict::Answer { text: text.to_owned() })
 }
 
 fn said(text: &str, what: &str) -> Result<(), Failure> {
@@ -167,7 +178,7 @@ fn fitting(project: &Project, store: &dyn Store, asked: &Asked, verdict: Verdict
     let arguments = match raised.kind {
         InterruptKind::Approval => {
             let value: serde_json::Value =
-                serde_json::from_str(&text).map_err(|why| wrong(format!("--edit is not JSON: {why}")))?;
+                serde_json::from_str(&text).map_err(|why| wrong(format!("the arguments are not JSON: {why}")))?;
             let def = spec.crew.tools.get(&raised.tool);
             if let Some(Err(why)) = def.map(|def| def.arguments.check(&value)) {
                 let schema = def.map(|def| def.arguments.json().to_string()).unwrap_or_default();

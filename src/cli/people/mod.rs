@@ -2,8 +2,10 @@
 //! on a terminal. Invariant: nothing here appends to a run; a decision is one row for the run's owner, refused
 //! here with the reason if it could change nothing.
 
+mod beside;
 mod decide;
 mod inline;
+mod keys;
 mod near;
 mod view;
 
@@ -11,8 +13,9 @@ use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
 
-pub use decide::{AnswerArgs, ApproveArgs, RejectArgs, answer, approve, reject};
-pub use inline::stay;
+pub use beside::Beside;
+pub use decide::{AnswerArgs, ApproveArgs, RejectArgs, answer, approve, decide, no, reject, words as answered};
+pub use inline::{Desk, stay};
 pub use near::near;
 
 use super::failure::{Exit, Failure, Outcome};
@@ -155,7 +158,8 @@ fn tally(store: &dyn Store, row: &RunRow) -> Result<Tally, Failure> {
     Ok(open::read_run(store, row.clone())?.tally)
 }
 
-fn text(store: &dyn Store, id: &BlobId) -> Result<String, Failure> {
+/// A text that the journal refers to.
+pub fn text(store: &dyn Store, id: &BlobId) -> Result<String, Failure> {
     let found = store.blob(id)?.map(|text| text.to_string());
     found.ok_or_else(|| Failure::new(Exit::Audit, format!("the text {} is gone", id.short())))
 }
@@ -166,7 +170,7 @@ fn ever_asked(store: &dyn Store, row: &RunRow) -> Result<bool, Failure> {
 }
 
 /// What is open in these runs.
-fn open_of(store: &dyn Store, rows: Vec<RunRow>) -> Result<Vec<Asked>, Failure> {
+pub fn open_of(store: &dyn Store, rows: Vec<RunRow>) -> Result<Vec<Asked>, Failure> {
     let mut out = Vec::new();
     for row in rows.into_iter().filter(|row| !row.state.is_final()) {
         if ever_asked(store, &row)? {

@@ -1,9 +1,10 @@
 //! What an entry comes to in words. Invariant: one line per event that matters, and none that a person
 //! could not act on or wait for.
 
+use crate::actors::streams::Working;
 use crate::cli::ends;
 use crate::cli::out::{Out, Tone};
-use crate::cli::screen::{cap, clean, count, excerpt, span, tokens, usd};
+use crate::cli::screen::{cap, clean, count, excerpt, rfc3339, span, tokens, usd};
 use crate::cli::tally::{StepState, StepTally, Tally};
 use crate::core::chat::FailureClass;
 use crate::core::event::{
@@ -40,6 +41,16 @@ impl Said {
         let time = time.filter(|_| self.word != "run").map(|time| format!("{time} ")).unwrap_or_default();
         format!("{time}{} {}", out.paint_err(self.tone, self.word), self.text)
     }
+}
+
+/// How far a tool is, for programs. It is no entry of the journal: it has no `seq`.
+pub fn working(one: &Working, now_ms: u64) -> String {
+    let Working { run, call, index, tool, progress } = one;
+    serde_json::json!({
+        "ts": rfc3339(now_ms), "type": "tool.progress", "run": run, "step": call.step, "call": call, "index": index,
+        "tool": tool, "done": progress.done, "of": progress.of, "says": clean(&progress.says),
+    })
+    .to_string()
 }
 
 /// The lines of an entry that `tally` has just folded.

@@ -15,7 +15,7 @@ use super::failure::Exit;
 use super::out::{Out, Tone};
 use super::screen::{self, clean, count, span, tokens};
 use super::tally::Tally;
-use crate::actors::streams::Writing;
+use crate::actors::streams::{Working, Writing};
 use crate::actors::throttle::{NearLimit, Waiting};
 use crate::core::chain::Hash;
 use crate::core::chat::Message;
@@ -67,8 +67,11 @@ pub struct Progress {
     region: Region,
     waits: Waits,
     writing: Vec<Writing>,
+    working: Vec<Working>,
     /// When the last line was printed.
     spoke_ms: u64,
+    /// Somebody else has the screen: what there is to say until they give it back.
+    held: Option<Vec<String>>,
 }
 
 impl Progress {
@@ -83,7 +86,9 @@ impl Progress {
             region,
             waits,
             writing: Vec::new(),
+            working: Vec::new(),
             spoke_ms: 0,
+            held: None,
         }
     }
 
@@ -165,13 +170,26 @@ impl Progress {
         self.writing = writing;
     }
 
+    /// Tools that say how far they are: the live region shows it, and programs get what is new.
+    pub fn working(&mut self, working: Vec<Working>, now_ms: u64) {
+        if self.mode == Mode::Json {
+            let new = working.iter().filter(|one| !self.working.contains(one));
+            new.for_each(|one| self.out.line(&lines::working(one, now_ms)));
+        }
+        self.working = working;
+    }
+
     fn speak(&mut self, lines: &[String], now_ms: u64) {
         if !lines.is_empty() || self.spoke_ms == 0 {
             self.spoke_ms = now_ms;
         }
+        if let Some(held) = &mut self.held {
+            return held.extend_from_slice(lines);
+        }
         if self.mode == Mode::Live {
             let columns = screen::columns().unwrap_or(80);
-            let rows = region::rows(&self.tally, &self.writing, &self.waits.rows(now_ms), now_ms, columns);
+            let under_way = region::UnderWay { writing: &self.writing, working: &self.working };
+            let rows = region::rows(&self.tally, &under_way, &self.waits.rows(now_ms), now_ms, columns);
             let frame = self.region.frame(lines, &rows, columns);
             return self.out.err(&frame);
         }
@@ -184,6 +202,19 @@ impl Progress {
     pub fn clear(&mut self) {
         let frame = self.region.frame(&[], &[], screen::columns().unwrap_or(80));
         self.out.err(&frame);
+    }
+
+    /// Leaves the screen to somebody else until [`Progress::go_on`]: nothing is lost meanwhile.
+    pub fn hold(&mut self) {
+        self.clear();
+        self.held.get_or_insert_default();
+    }
+
+    pub fn go_on(&mut self, now_ms: u64) {
+        let lines = self.held.take().unwrap_or_default();
+        if matches!(self.mode, Mode::Live | Mode::Plain) {
+            self.speak(&lines, now_ms);
+        }
     }
 
     /// The last lines: how it ended, what it cost, the head of the journal, the command that goes on.

@@ -3,12 +3,13 @@
 //!
 //! No alternate screen, no raw mode, no hidden cursor: a killed process leaves a usable terminal.
 
-use crate::actors::streams::Writing;
+use crate::actors::streams::{Working, Writing};
 use crate::cli::ends;
-use crate::cli::screen::{clip, count, span, tokens, usd, width};
+use crate::cli::screen::{clean, clip, count, span, tokens, usd, width};
 use crate::cli::tally::{RunStand, StepState, StepTally, Tally};
 use crate::core::ledger::Ledger;
 use crate::core::money::NanoUsd;
+use crate::ports::tool::Progress;
 
 /// Most rows, the last with money.
 pub const ROWS: usize = 12;
@@ -44,6 +45,15 @@ impl Region {
     }
 }
 
+/// What no entry says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UnderWay<'a> {
+    /// Answers that are coming.
+    pub writing: &'a [Writing],
+    /// Tools that say how far they are.
+    pub working: &'a [Working],
+}
+
 /// Steps that an agent is at work on, in the order they began.
 pub fn active(tally: &Tally) -> impl Iterator<Item = &StepTally> {
     let rows = tally.order.iter().filter_map(|step| tally.steps.get(step)).filter(|row| row.agent.is_some());
@@ -54,7 +64,7 @@ pub fn active(tally: &Tally) -> impl Iterator<Item = &StepTally> {
 }
 
 /// The rows at a moment. `waits`: lines about waits for rates, which stand above the money.
-pub fn rows(tally: &Tally, writing: &[Writing], waits: &[String], now_ms: u64, columns: usize) -> Vec<String> {
+pub fn rows(tally: &Tally, under_way: &UnderWay<'_>, waits: &[String], now_ms: u64, columns: usize) -> Vec<String> {
     // The last column stays free: a terminal that wraps early would add a row.
     let columns = columns.saturating_sub(1).max(1);
     if tally.started.is_none() || matches!(tally.stand, RunStand::Ended(..) | RunStand::Parked(_)) {
@@ -65,7 +75,7 @@ pub fn rows(tally: &Tally, writing: &[Writing], waits: &[String], now_ms: u64, c
     let most = ROWS - waits.len();
     let shown = if active.len() < most { active.len() } else { most - 2 };
     let mut rows: Vec<String> =
-        active.iter().take(shown).map(|row| step(row, &tally.ledger, writing, now_ms, columns)).collect();
+        active.iter().take(shown).map(|row| step(row, &tally.ledger, under_way, now_ms, columns)).collect();
     if active.len() > shown {
         rows.push(clip(&format!("… and {} more", count((active.len() - shown) as u64, "step")), columns));
     }
@@ -74,7 +84,14 @@ pub fn rows(tally: &Tally, writing: &[Writing], waits: &[String], now_ms: u64, c
     rows
 }
 
-fn step(row: &StepTally, ledger: &Ledger, writing: &[Writing], now_ms: u64, columns: usize) -> String {
+/// `12 of 50: reading`.
+fn far(progress: &Progress) -> String {
+    let of = progress.of.map(|of| format!(" of {of}")).unwrap_or_default();
+    let says = clean(&progress.says);
+    format!("{}{of}{}{says}", progress.done, if says.is_empty() { "" } else { ": " })
+}
+
+fn step(row: &StepTally, ledger: &Ledger, under_way: &UnderWay<'_>, now_ms: u64, columns: usize) -> String {
     let elapsed = span(now_ms.saturating_sub(row.started_ms));
     let agent = row.agent.as_ref().map(|agent| agent.to_string()).unwrap_or_default();
     let calling = ledger.open().any(|call| call.step == row.step);
@@ -82,12 +99,15 @@ fn step(row: &StepTally, ledger: &Ledger, writing: &[Writing], now_ms: u64, colu
         "waits for budget".to_owned()
     } else if calling {
         let model = row.model.as_deref().unwrap_or_default();
-        match writing.iter().find(|one| one.call.step == row.step) {
+        match under_way.writing.iter().find(|one| one.call.step == row.step) {
             Some(one) => format!("{} from {model}", count(one.characters, "character")),
             None => format!("calling {model}"),
         }
     } else {
-        row.tool.as_ref().map_or_else(|| "working".to_owned(), |tool| format!("tool {tool}"))
+        match under_way.working.iter().find(|one| one.call.step == row.step) {
+            Some(one) => format!("tool {} {}", one.tool, far(&one.progress)),
+            None => row.tool.as_ref().map_or_else(|| "working".to_owned(), |tool| format!("tool {tool}")),
+        }
     };
     let settled = row.settled;
     let mut right = vec![elapsed.clone(), String::new()];

@@ -1,5 +1,6 @@
 use jiff::tz::TimeZone;
 
+use super::region::UnderWay;
 use super::*;
 use crate::core::chat::{CallFailure, FailureClass, Finish, Settings};
 use crate::core::crew::Overrides;
@@ -131,7 +132,7 @@ impl Told {
         self.event(Event::Task(TaskEvent::Finished { step: step(at), agent: Some(agent(who)), result }))
     }
     fn rows(&self, columns: usize) -> String {
-        region::rows(&self.tally, &[], &[], self.at + 13_000, columns).join("\n")
+        region::rows(&self.tally, &UnderWay::default(), &[], self.at + 13_000, columns).join("\n")
     }
 }
 
@@ -161,9 +162,29 @@ fn an_answer_that_comes_as_it_is_written_says_how_far_it_is() {
     let told = at_work();
     let call = crate::core::ids::CallId::parse("draft#1.1").unwrap();
     let writing = [Writing { run: crate::core::ids::RunId::from_random(1), call, characters: 1312 }];
-    let rows = region::rows(&told.tally, &writing, &[], told.at + 13_000, 80);
+    let under_way = UnderWay { writing: &writing, working: &[] };
+    let rows = region::rows(&told.tally, &under_way, &[], told.at + 13_000, 80);
     assert!(rows[0].starts_with("* draft#1  writer  1,312 characters from openai/gpt-4.1-mini"), "{rows:?}");
     assert!(rows[1].contains("working"), "{rows:?}");
+}
+
+#[test]
+fn a_tool_that_says_how_far_it_is_is_shown_so() {
+    let told = at_work();
+    let (run, call) =
+        (crate::core::ids::RunId::from_random(1), crate::core::ids::CallId::parse("fact_check.1").unwrap());
+    let row = |done: f64, of: Option<f64>, says: &str, columns: usize| {
+        let progress = crate::ports::tool::Progress { done, of, says: says.to_owned() };
+        let (run, call, tool) = (run.clone(), call.clone(), "s.steps".to_owned());
+        let working = [Working { run, call, index: 0, tool, progress }];
+        let under_way = UnderWay { writing: &[], working: &working };
+        region::rows(&told.tally, &under_way, &[], told.at + 13_000, columns).swap_remove(1)
+    };
+    let whole = row(12.0, Some(50.0), "reading\u{1b}[2K page 12\nof many", 80);
+    assert!(whole.starts_with("* fact_check  checker~2  tool s.steps 12 of 50: reading page 12"), "{whole}");
+    assert!(!whole.contains('\u{1b}') && !whole.contains('\n'), "{whole:?}");
+    assert!(row(0.5, None, "", 80).contains("tool s.steps 0.5 "));
+    assert!(screen::width(&row(12.0, Some(50.0), &"long ".repeat(40), 40)) < 40);
 }
 
 #[test]
@@ -193,7 +214,7 @@ fn no_row_is_wider_than_the_terminal_and_there_are_at_most_twelve() {
         told.start(&format!("section[%E6%97%A5%E6%9C%AC{i}]"), &format!("writer~{}", i + 1));
     }
     for columns in [1, 2, 5, 10, 20, 40, 79, 80, 200] {
-        let rows = region::rows(&told.tally, &[], &[], told.at, columns);
+        let rows = region::rows(&told.tally, &UnderWay::default(), &[], told.at, columns);
         assert!(rows.len() == region::ROWS, "{} rows", rows.len());
         assert!(rows.iter().all(|row| screen::width(row) < columns.max(2)), "{rows:?} at {columns}");
     }

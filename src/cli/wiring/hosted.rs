@@ -22,6 +22,8 @@ const CONCURRENCY: u32 = 1 << 16;
 pub struct Hosted {
     pub tools: BTreeMap<String, Arc<dyn Tool>>,
     pub models: BTreeMap<Name, Arc<dyn Model>>,
+    /// Does somebody see what runs ask? `None`: whoever sits at this process's terminal does.
+    pub attended: Option<bool>,
 }
 
 impl Hosted {

@@ -51,6 +51,8 @@ pub use servers::Servers;
 
 /// Names the file in which the stand-in counts its requests; of `bosun demo` alone.
 pub const DEMO_COUNT: &str = "BOSUN_DEMO_COUNT";
+/// Milliseconds that a request is on its way to the stand-in of the demo.
+pub const DEMO_WAY: &str = "BOSUN_DEMO_WAY_MS";
 /// Names the step whose agent is to panic once; of `bosun demo` alone.
 pub const DEMO_DRILL: &str = "BOSUN_DEMO_DRILL";
 
@@ -63,6 +65,8 @@ pub struct Engine {
     offline_delay: Duration,
     /// Where the stand-in counts its requests, for drills.
     pub count_file: Option<PathBuf>,
+    /// How long requests are on their way to the stand-in.
+    way: Duration,
     /// The step whose agent is to panic once, for drills.
     pub drill: Option<String>,
     sizes: Arc<O200k>,
@@ -105,6 +109,7 @@ impl Engine {
             host: Arc::new(Host::sharing(Some(providers::rates(&project.settings.state_dir)))),
             offline_delay: project.settings.offline_delay,
             count_file: env.get(DEMO_COUNT).map(PathBuf::from),
+            way: Duration::from_millis(env.get(DEMO_WAY).and_then(|ms| ms.parse().ok()).unwrap_or_default()),
             drill: env.get(DEMO_DRILL).cloned(),
             env: env.clone(),
             sizes: Arc::new(O200k::new()),
@@ -143,6 +148,7 @@ impl Engine {
             secrets: inputs.clone(),
             offline_delay: self.offline_delay,
             count_file: self.count_file.clone(),
+            offline_way: self.way,
         };
         let registry = Registry::new(specs, around);
         for name in &names {
@@ -160,7 +166,10 @@ impl Engine {
             files: Arc::new(files),
             clock: Arc::new(SystemClock),
             sizes: self.sizes.clone(),
-            attended: std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
+            attended: self
+                .hosted
+                .attended
+                .unwrap_or_else(|| std::io::stdin().is_terminal() && std::io::stderr().is_terminal()),
             crash: CrashPoints::told(self.env.get("BOSUN_CRASH_AT"), std::process::abort).map_err(Failure::usage)?,
         })
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::meter::Refusal;
 use super::ratio::Ratio;
-use super::shared::{Bank, Offer, Reply};
+use super::shared::{Bank, Ill, Offer, Reply};
 use super::{Act, Cause, Limits, MINUTE_MS, Meter, Near, Rates, Said, Units, Wait};
 
 /// Answers after which one more call may be out at once.
@@ -253,11 +253,25 @@ impl Gate {
     pub fn opened(&mut self, now: u64, model: &str, until: u64) {
         self.act(now, Act::Opened { model: model.to_owned(), until });
     }
-    /// Models that other processes, or this one, leave alone: what the last exchange has brought.
-    pub fn take_open(&mut self) -> BTreeMap<String, u64> {
+    /// The trial call of a model that had failed has ended: well, or in a way that says nothing.
+    pub fn tried(&mut self, now: u64, model: &str, well: bool) {
+        self.act(now, Act::Tried { model: model.to_owned(), well });
+    }
+    /// Models that fail, in all processes: what the last exchange has brought.
+    pub fn take_ill(&mut self) -> Option<Ill> {
         match &mut self.source {
-            Source::Own(_) => BTreeMap::new(),
-            Source::Leased(bank) => bank.take_open(),
+            Source::Own(_) => None,
+            Source::Leased(bank) => bank.take_ill(),
+        }
+    }
+    /// `true`: nobody else needs to be asked before this model is tried. Else they are asked, soon.
+    pub fn may_try(&mut self, model: &str) -> bool {
+        match &mut self.source {
+            Source::Own(_) => true,
+            Source::Leased(bank) => {
+                bank.try_model(model);
+                false
+            }
         }
     }
 

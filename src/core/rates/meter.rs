@@ -41,6 +41,11 @@ pub enum Act {
         model: String,
         until: u64,
     },
+    /// The trial call of such a model has ended: well, or in a way that says nothing.
+    Tried {
+        model: String,
+        well: bool,
+    },
 }
 
 /// A provider's words about its limits. `left` is when the call was let through.
@@ -222,6 +227,11 @@ impl Meter {
             Act::Opened { model, until } => {
                 let known = self.open.entry(model.clone()).or_insert(*until);
                 *known = (*known).max(*until);
+            }
+            Act::Tried { model, well } => {
+                if *well {
+                    self.open.remove(model);
+                }
             }
             Act::Said(said) => {
                 for resource in Resource::ALL {

@@ -1,7 +1,7 @@
 //! One meter for all processes of a host. Invariant: what any process may spend without asking is on
 //! lease here, counts as used, and ends by itself; a lease that runs out counts as spent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,10 +15,15 @@ pub struct Shared {
     pub meter: Meter,
     /// By process.
     pub leases: BTreeMap<u64, Lease>,
+    /// Models that one process tries, after they had failed: which, and until when that is left to it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub trials: BTreeMap<String, (u64, u64)>,
 }
 
 /// Exchanges in a row that may fail.
 const FAILURES: u32 = 3;
+/// A trial call is left to one process for so long: a process that dies must not keep it.
+const TRIAL_MS: u64 = 60_000;
 
 /// Version of [`Shared`].
 pub const FORM: u32 = 1;
@@ -41,6 +46,8 @@ pub struct Offer {
     pub since: u64,
     /// What it would like for calls to come, where there is plenty.
     pub ahead: Units,
+    /// Models that it would try.
+    pub tries: BTreeSet<String>,
 }
 
 /// What it takes home.
@@ -54,6 +61,8 @@ pub struct Reply {
     pub closed_until: u64,
     /// Models that are left alone, and until when.
     pub open: BTreeMap<String, u64>,
+    /// Models whose trial call is its own, and until when.
+    pub tries: BTreeMap<String, u64>,
     pub near: Option<Near>,
 }
 
@@ -62,7 +71,7 @@ const PLENTY: i64 = 1 << 60;
 
 impl Shared {
     pub fn new(window: u64) -> Shared {
-        Shared { v: FORM, meter: Meter::new(window), leases: BTreeMap::new() }
+        Shared { v: FORM, meter: Meter::new(window), leases: BTreeMap::new(), trials: BTreeMap::new() }
     }
 
     /// Milliseconds that a lease lasts. A process renews it well before.
@@ -78,8 +87,12 @@ impl Shared {
         self.leases.remove(&owner);
         self.end_leases(now, rates);
         for act in &offer.acts {
+            if let Act::Opened { model, .. } | Act::Tried { model, .. } = act {
+                self.trials.remove(model);
+            }
             self.meter.apply(now, rates, act);
         }
+        let (tries, open) = self.trials(now, owner, &offer.tries);
         let others = self.leases.values().fold(Units::ZERO, |sum, lease| sum.plus(lease.units));
         // Who waits longer comes first: room is kept for it.
         let mine = (offer.since, owner);
@@ -113,8 +126,28 @@ impl Shared {
             self.leases.remove(&owner);
         }
         let near = self.meter.near(now, rates);
-        let open = self.meter.open(now).clone();
-        Reply { have, until, wait, closed_until: self.meter.closed_until(), open, near }
+        Reply { have, until, wait, closed_until: self.meter.closed_until(), open, tries, near }
+    }
+
+    /// Models whose trial call is this owner's, and those that are left alone: the others' trials among them.
+    fn trials(
+        &mut self,
+        now: u64,
+        owner: u64,
+        wants: &BTreeSet<String>,
+    ) -> (BTreeMap<String, u64>, BTreeMap<String, u64>) {
+        let mut open = self.meter.open(now).clone();
+        self.trials.retain(|_, (_, until)| *until > now && *until <= now.saturating_add(TRIAL_MS));
+        let mut tries = BTreeMap::new();
+        for model in wants.iter().filter(|model| !open.contains_key(*model)) {
+            let (who, until) = *self.trials.entry(model.clone()).or_insert((owner, now.saturating_add(TRIAL_MS)));
+            if who == owner {
+                tries.insert(model.clone(), until);
+            }
+        }
+        let others = self.trials.iter().filter(|(_, (who, _))| *who != owner);
+        open.extend(others.map(|(model, (_, until))| (model.clone(), *until)));
+        (tries, open)
     }
 
     /// A state from the future (the clock was set back), or of other windows, says nothing.
@@ -153,8 +186,19 @@ pub struct Bank {
     wanted: bool,
     /// The others must hear of a refusal or a breaker now.
     urgent: bool,
-    /// Models that are left alone, as of the last exchange.
-    open: BTreeMap<String, u64>,
+    /// What the last exchange said of models that fail.
+    ill: Option<Ill>,
+    /// Models that this process would try.
+    tries: BTreeSet<String>,
+}
+
+/// Models that fail.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Ill {
+    /// All that are left alone, and until when.
+    pub open: BTreeMap<String, u64>,
+    /// Those whose trial call is this process's, and until when.
+    pub tries: BTreeMap<String, u64>,
 }
 
 impl Bank {
@@ -175,7 +219,7 @@ impl Bank {
     pub fn note(&mut self, act: Act) {
         self.urgent |= match &act {
             Act::Said(said) => said.refused.is_some(),
-            Act::Opened { .. } => true,
+            Act::Opened { .. } | Act::Tried { .. } => true,
             Act::Spent { .. } | Act::Corrected { .. } | Act::Answered { .. } => false,
         };
         self.acts.push(act);
@@ -187,8 +231,14 @@ impl Bank {
         self.near.take()
     }
 
-    pub fn take_open(&mut self) -> BTreeMap<String, u64> {
-        std::mem::take(&mut self.open)
+    pub fn take_ill(&mut self) -> Option<Ill> {
+        self.ill.take()
+    }
+    /// Asks for the trial call of a model.
+    pub fn try_model(&mut self, model: &str) {
+        if !self.away {
+            self.tries.insert(model.to_owned());
+        }
     }
 
     /// When the next exchange is due; `None` while nothing happens. `gap` between two for the same calls at
@@ -197,7 +247,7 @@ impl Bank {
         if self.away {
             return None;
         }
-        if self.urgent || (waiting && !self.wanted) {
+        if self.urgent || !self.tries.is_empty() || (waiting && !self.wanted) {
             return Some(self.last);
         }
         let soon = self.last.saturating_add(gap);
@@ -213,11 +263,13 @@ impl Bank {
         (self.away, self.last, self.have) = (true, now, Units::ZERO);
         (self.wanted, self.urgent) = (!wants.is_empty(), false);
         let ahead = std::mem::take(&mut self.spent);
-        Offer { acts: std::mem::take(&mut self.acts), wants, since, ahead }
+        let (acts, tries) = (std::mem::take(&mut self.acts), std::mem::take(&mut self.tries));
+        Offer { acts, wants, since, ahead, tries }
     }
 
     /// The last words of a process that ends: what it had goes back. `None`: there is nothing to say.
     pub fn farewell(&mut self, now: u64) -> Option<Offer> {
+        self.tries.clear();
         let silent = self.acts.is_empty() && self.have == Units::ZERO;
         (!self.away && !silent).then(|| Offer { ahead: Units::ZERO, ..self.offer(now, Vec::new(), 0) })
     }
@@ -242,7 +294,7 @@ impl Bank {
         self.failures = 0;
         (self.have, self.until) = (reply.have, reply.until);
         (self.wait, self.closed_until) = (reply.wait, self.closed_until.max(reply.closed_until));
-        (self.near, self.open) = (reply.near.or(self.near), reply.open);
+        (self.near, self.ill) = (reply.near.or(self.near), Some(Ill { open: reply.open, tries: reply.tries }));
         None
     }
 

@@ -1,6 +1,7 @@
 //! The gate by itself, and against simulated providers in virtual time.
 
 mod simulate;
+mod trial;
 
 use super::*;
 
@@ -331,7 +332,7 @@ fn a_refusal_and_an_open_breaker_are_told_at_once_and_a_process_gives_back_what_
     gate.opened(1002, "ill", 5000);
     assert!(gate.exchange_due(false).is_some_and(|at| at <= 1002));
     exchange(&mut gate, 1002, &[]);
-    assert_eq!(gate.take_open().into_iter().collect::<Vec<_>>(), [("ill".to_owned(), 5000)]);
+    assert_eq!(gate.take_ill().unwrap().open.into_iter().collect::<Vec<_>>(), [("ill".to_owned(), 5000)]);
     exchange(&mut gate, 1600, &[need]);
     let (_, _, last) = gate.farewell(1600).unwrap();
     assert_eq!((last.ahead, last.wants.len()), (Units::ZERO, 0));

@@ -7,22 +7,29 @@ use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::super::support::{Folder, kill9, until};
 use super::{ONE, STAMP, folder, id, refused, stamps};
 
 /// A process whose terminal is ours.
-struct Terminal {
-    child: Child,
+pub struct Terminal {
+    pub child: Child,
     keys: File,
     seen: Arc<Mutex<String>>,
 }
 
 impl Terminal {
-    fn of(folder: &Folder, args: &[&str]) -> Terminal {
+    pub fn of(folder: &Folder, args: &[&str]) -> Terminal {
+        Terminal::sized(folder, args, 0)
+    }
+    /// With a live region, if it has columns.
+    pub fn sized(folder: &Folder, args: &[&str], columns: u16) -> Terminal {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
+        let size = Winsize { ws_row: if columns > 0 { 24 } else { 0 }, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&master, size).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
         let side = || Stdio::from(OpenOptions::new().read(true).write(true).open(&name).unwrap());
         let mut command = folder.command(args);
@@ -41,12 +48,12 @@ impl Terminal {
         });
         Terminal { child, keys, seen }
     }
-    fn seen(&self) -> String {
+    pub fn seen(&self) -> String {
         self.seen.lock().unwrap().replace('\r', "")
     }
     /// Waits for these words, forgets what was seen, and types.
     #[track_caller]
-    fn types(&mut self, after: &str, keys: &str) -> String {
+    pub fn types(&mut self, after: &str, keys: &str) -> String {
         until(after, || self.seen().contains(after));
         let seen = self.seen();
         self.seen.lock().unwrap().clear();
@@ -54,7 +61,7 @@ impl Terminal {
         seen
     }
     #[track_caller]
-    fn ends(mut self) -> Option<i32> {
+    pub fn ends(mut self) -> Option<i32> {
         let mut ended = None;
         until("it ends", || {
             ended = self.child.try_wait().unwrap();
@@ -73,7 +80,7 @@ impl Drop for Terminal {
     }
 }
 
-const ASKS: &str = "s skip: ";
+pub const ASKS: &str = "s skip: ";
 
 fn gated() -> Folder {
     folder(&format!("{ONE}{STAMP}approval = \"always\"\n"))

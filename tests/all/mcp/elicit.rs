@@ -9,15 +9,8 @@ use serde_json::{Value, json};
 
 use super::third;
 use super::{Place, alive};
+use crate::stamps::open;
 use crate::support::{Folder, Ran, kill9, signal, until, wait};
-
-fn open(folder: &Folder) -> Vec<Value> {
-    if !folder.state().join("journal.db").exists() {
-        return Vec::new();
-    }
-    let ran = folder.bosun(&["approvals", "--json"]).expect(0);
-    ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
 
 /// The id of the one question, once it is there.
 #[track_caller]
@@ -260,4 +253,61 @@ fn everything_asks_a_person_through_a_run() {
         assert!(text.contains(words), "{words}: {text}");
     }
     place.folder.verify();
+}
+
+/// Before a terminal it asks there, in the middle of the call.
+#[test]
+fn a_run_on_a_terminal_asks_in_mid_call() {
+    use crate::approvals::terminal::Terminal;
+    let asks = "! to decline): ";
+    for columns in [80, 40] {
+        let mut place = Place::new("effect = 'read'\ntimeout = '60s'");
+        place.folder.env("MCP_ERA", "legacy");
+        place.approve();
+        place.script("ask", json!({"text": "more"}));
+        let mut terminal = Terminal::sized(&place.folder, &["run", "crew.toml"], columns);
+        let seen = terminal.types(asks, "{\"name\": 7}\n");
+        assert!(seen.contains("Who?") && seen.contains("- name (string, required): As in the passport"), "{seen}");
+        let seen = terminal.types(asks, "{\"name\": \"Ann\", \"tone\": \"red\"}\n");
+        assert!(seen.contains("the answer does not fit"), "{seen}");
+        assert_eq!(terminal.ends(), Some(0));
+        let answer = "asked: accept {\"name\":\"Ann\",\"tone\":\"red\",\"age\":40}";
+        assert_eq!(place.outcomes(), [(Outcome::Ok, answer.to_owned())]);
+        place.folder.verify();
+        place.no_orphans();
+    }
+    let mut place = Place::new("effect = 'read'\ntimeout = '60s'");
+    place.folder.env("MCP_ERA", "modern");
+    place.approve();
+    place.script("ask", json!({"text": ""}));
+    let mut terminal = Terminal::of(&place.folder, &["run", "crew.toml"]);
+    terminal.types(asks, "!\n");
+    assert_eq!(terminal.ends(), Some(0));
+    assert_eq!(place.outcomes(), [(Outcome::Ok, "asked: decline".to_owned())]);
+}
+
+/// A program around Bosun answers what a server asks a run of another process.
+#[tokio::test]
+async fn a_host_program_answers_in_mid_call() {
+    use boatswain::engine::{Options, Then, Why};
+    let (place, run) = asks("effect = 'read'\ntimeout = '60s'", "more", "modern");
+    let id = asked(&place.folder);
+    let engine = Options::folder(place.folder.path()).open().unwrap();
+    let open = engine.waiting(Some("latest")).await.unwrap();
+    assert_eq!((open.len(), open[0].id.as_str(), &open[0].why[..]), (1, &*id, &[Why::Server("s".into())][..]));
+    let failure = engine.answer(&id, "{\"name\": 7}", "the shop").await.unwrap_err();
+    assert!(failure.message.contains("does not fit"), "{failure}");
+    assert_eq!(engine.answer(&id, "{\"name\": \"Ann\", \"tone\": \"red\"}", "the shop").await.unwrap(), Then::Soon);
+    wait(run).expect(0);
+    let answer = "asked: accept {\"name\":\"Ann\",\"tone\":\"red\",\"age\":40}";
+    assert_eq!(place.outcomes(), [(Outcome::Ok, answer.to_owned())]);
+    assert_eq!(interrupts(&place).1[0].1, "the shop");
+    place.folder.verify();
+
+    let (place, run) = asks("effect = 'read'\ntimeout = '60s'", "", "legacy");
+    let id = asked(&place.folder);
+    let engine = Options::folder(place.folder.path()).open().unwrap();
+    engine.reject(&id, "", "the shop").await.unwrap();
+    wait(run).expect(0);
+    assert_eq!(place.outcomes(), [(Outcome::Ok, "asked: decline".to_owned())]);
 }

@@ -23,6 +23,7 @@ use boatswain::core::plan::{self, Plan, PlanStep};
 use serde_json::json;
 
 use super::machines::{Id, Kept, Machines, Table, Wants};
+use super::people::{Folded, Known, People, Word};
 use crate::simulate::script::ask;
 
 const NONE: Id = Id::MAX;
@@ -48,6 +49,12 @@ pub enum Mutant {
     Forgets,
     /// A child's result is appended twice.
     ReturnsTwice,
+    /// A tool that needs a yes runs as soon as somebody is asked.
+    RunsUnasked,
+    /// It runs with the arguments that it asked for, whatever a person has made of them.
+    AsAsked,
+    /// After a crash a tool that may have run is run.
+    RunsAgain,
 }
 
 /// How often the outside may still do what it need not.
@@ -66,6 +73,10 @@ pub struct Left {
     pub panics: u8,
     /// Messages to an agent that has been up.
     pub tells: u8,
+    /// Decisions that people leave.
+    pub rulings: u8,
+    /// Timers of approvals that fire, also late.
+    pub expiries: u8,
     /// Decisions that are made on one state and appended to a later one.
     pub early: u8,
 }
@@ -81,6 +92,8 @@ pub enum Bill {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Say {
     Delegate,
+    /// It asks for the tool that needs a yes.
+    Stamp,
     Revise,
     Approve,
     Text,
@@ -92,6 +105,8 @@ pub enum Say {
 pub struct Talk {
     /// They delegate as long as their prompt has so many messages at most.
     pub messages: u32,
+    /// They ask for a tool so many times at once, in place of delegating.
+    pub stamps: u32,
     /// Of a delegated task and of an answer; a summary is always brief.
     pub words: usize,
 }
@@ -126,6 +141,16 @@ pub enum Act {
     Panic(usize),
     Crash,
     Settle(usize),
+    /// A person leaves a decision about an interrupt.
+    Say(Id, Word),
+    /// The run's owner looks at a row, writes what comes of it, and forgets the row.
+    Judge(usize),
+    TakeIn,
+    Forget(usize),
+    Expire(Id),
+    /// A tool that runs takes effect, and returns.
+    Effect(usize),
+    Return(usize),
     Resume {
         raise: bool,
         retry: bool,
@@ -163,6 +188,7 @@ pub struct Node {
     /// Open calls by their hold's event, and whether they have left.
     pub flights: Vec<(Id, bool)>,
     pub early: Option<Early>,
+    pub people: People,
     pub parked: bool,
     pub ended: bool,
     // What the outside remembers.
@@ -192,7 +218,7 @@ impl fmt::Display for Broken {
     }
 }
 
-fn broken<T>(why: impl Into<String>) -> Result<T, Broken> {
+pub fn broken<T>(why: impl Into<String>) -> Result<T, Broken> {
     Err(Broken(why.into()))
 }
 
@@ -205,6 +231,8 @@ pub struct World {
     prompts: Table<(Step, u32, u32)>,
     delegations: Table<(CallId, u32, AgentRef)>,
     decisions: Table<Vec<Id>>,
+    pub folds: Table<Folded>,
+    pub known: Known,
     /// The events of the moves made while it is set.
     pub log: Option<Vec<Id>>,
     /// Kinds of events and causes of parking that were met, and appends that were refused.
@@ -217,11 +245,13 @@ impl World {
         World {
             machines: Machines::new(crew.clone(), mutant),
             odd: odd.to_vec(),
-            talk: Talk { messages: 2, words: 1 },
+            talk: Talk { messages: 2, stamps: 0, words: 1 },
             calls: Table::default(),
             prompts: Table::default(),
             delegations: Table::default(),
             decisions: Table::default(),
+            folds: Table::default(),
+            known: Known::default(),
             log: None,
             met: BTreeSet::new(),
             refused: 0,
@@ -231,6 +261,8 @@ impl World {
     /// The state after `run.started`.
     pub fn begin(&mut self, left: Left) -> Result<Node, Broken> {
         let crew = self.machines.crew.clone();
+        // Nothing was asked: number 0.
+        self.folds.id(Folded(Default::default()));
         let mut node = Node {
             plan: self.machines.plans.id(Kept(Plan::new(Step::root(), crew.clone()))),
             ledger: self.machines.ledgers.id(Default::default()),
@@ -238,6 +270,7 @@ impl World {
             control: self.machines.controls.id(Control::default()),
             flights: Vec::new(),
             early: None,
+            people: People::default(),
             parked: false,
             ended: false,
             bill: Amount::default(),
@@ -286,7 +319,7 @@ impl World {
         }
         for (index, step) in self.machines.plan_next(node.plan).iter().enumerate() {
             // Calls in flight may still end: parked is what nothing moves any more.
-            if *step == PlanStep::Park && !node.flights.is_empty() {
+            if *step == PlanStep::Park && !(node.flights.is_empty() && node.people.rests()) {
                 continue;
             }
             match self.machines.decide_plan(node.plan, index) {
@@ -297,6 +330,7 @@ impl World {
         for index in 0..node.agents.len() {
             self.agent_due(node, index, &mut acts)?;
         }
+        self.people_due(node, &mut acts);
         for (held, sent) in &node.flights {
             if *sent {
                 acts.extend(self.outcomes(node, *held).into_iter().map(|outcome| Act::Outcome(*held, outcome)));
@@ -335,7 +369,7 @@ impl World {
                     }
                 }
                 AgentStep::Wake { .. } => acts.push(Act::Wake(index)),
-                AgentStep::RunTool { .. } => return broken("no tool was to run"),
+                AgentStep::RunTool { .. } => self.tool_runs(node, step)?,
             }
         }
         Ok(())
@@ -356,7 +390,10 @@ impl World {
     /// How a call in flight may end.
     fn outcomes(&mut self, node: &Node, held: Id) -> Vec<Outcome> {
         let held = self.machines.held(held);
-        let says: &[Say] = if held.call.step.as_str().contains("review") {
+        let stamps = self.talk.stamps > 0 && held.tools && held.messages <= self.talk.messages;
+        let says: &[Say] = if stamps {
+            &[Say::Stamp, Say::Text]
+        } else if held.call.step.as_str().contains("review") {
             &[Say::Revise, Say::Approve]
         } else if held.tools && held.messages <= self.talk.messages {
             &[Say::Delegate, Say::Text]
@@ -389,6 +426,7 @@ impl World {
             return acts;
         }
         let left = node.left;
+        self.people_outside(node, &mut acts);
         if due.is_empty() && node.parked {
             if left.resumes > 0 {
                 let reviews = self.reviews(node);
@@ -469,6 +507,9 @@ impl World {
                 left.resumes = left.resumes.saturating_sub(1);
                 left.raises = left.raises.saturating_sub(u8::from(raise));
             }
+            Act::Say(..) => left.rulings = left.rulings.saturating_sub(1),
+            Act::Expire(_) => left.expiries = left.expiries.saturating_sub(1),
+            Act::Judge(_) | Act::TakeIn | Act::Forget(_) | Act::Effect(_) | Act::Return(_) => {}
             Act::Plan(_) | Act::Agent(_) | Act::Append | Act::SendEarly => {}
             Act::Send(_) | Act::GiveBack(_) | Act::Wake(_) => {}
         }
@@ -575,6 +616,8 @@ impl World {
                 let (call, cost, by) = (call.clone(), hold.amount, "test".into());
                 self.add(node, Event::Call(CallEvent::Settled { call, cost, by }))
             }
+            Act::Say(..) | Act::Judge(_) | Act::TakeIn | Act::Forget(_) | Act::Expire(_) => self.people_take(node, act),
+            Act::Effect(_) | Act::Return(_) => self.people_take(node, act),
             Act::Crash => self.open_again(node, Vec::new()),
             Act::Resume { raise, retry } => {
                 let mut opening = Vec::new();
@@ -602,6 +645,7 @@ impl World {
             Some(Mutant::OldSums) => money,
             Some(Mutant::HeldTwice | Mutant::ReleasedAfterSend | Mutant::RepliesFirst | Mutant::OldRequest) => false,
             Some(Mutant::NobodyTried | Mutant::Forgets | Mutant::ReturnsTwice) | None => false,
+            Some(Mutant::RunsUnasked | Mutant::AsAsked | Mutant::RunsAgain) => false,
         }
     }
 
@@ -612,11 +656,13 @@ impl World {
             let event = lost(&self.machines.held(held), LostCause::Died);
             self.add(node, event)?;
         }
+        self.tools_left_open(node)?;
         if self.machines.mutant == Some(Mutant::Forgets) {
             self.forget(node);
         }
         self.add(node, Event::Run(RunEvent::Resumed { by: "test".into() }))?;
-        opening.into_iter().try_for_each(|event| self.add(node, event))
+        opening.into_iter().try_for_each(|event| self.add(node, event))?;
+        self.rows_of_a_resume(node)
     }
 
     fn forget(&mut self, node: &mut Node) {
@@ -675,6 +721,10 @@ impl World {
             Say::Nothing => (String::new(), Vec::new()),
             Say::Approve => (verdict("approve"), Vec::new()),
             Say::Revise => (verdict("revise"), Vec::new()),
+            Say::Stamp => {
+                let one = |at: u32| ask(at as usize, "stamp", &json!({ "what": "it" }));
+                (String::new(), (0..self.talk.stamps).map(one).collect())
+            }
             Say::Delegate => {
                 let task = ["a piece"].repeat(self.talk.words).join(" ");
                 (String::new(), vec![ask(0, DELEGATE, &json!({ "to": "analyst", "task": task }))])
@@ -731,6 +781,10 @@ impl World {
         Ok(())
     }
 
+    pub fn append_one(&mut self, node: &mut Node, event: Id) -> Result<(), Broken> {
+        self.append(node, event)
+    }
+
     fn append_all(&mut self, node: &mut Node, events: &[Id]) -> Result<(), Broken> {
         events.iter().try_for_each(|event| self.append(node, *event))
     }
@@ -757,6 +811,8 @@ impl World {
             }
         }
         self.remember(node, &event, id)?;
+        self.people_remember(node, &event, id)?;
+        self.people_fold(node, id);
         self.heard(node, &event)?;
         let all = node.agents.len();
         for subject in self.machines.subjects(id).iter() {
@@ -832,6 +888,8 @@ impl World {
                 let name = |cause: &ParkCause| json!(cause)["cause"].as_str().map(str::to_owned);
                 self.met.extend(causes.iter().filter_map(name));
                 node.parked = true;
+                // Whoever judged has nobody to tell any more: the row stays.
+                node.people.process_ended();
             }
             Event::Run(RunEvent::CancelAsked { .. }) => node.cut = true,
             Event::Task(TaskEvent::Finished { result, .. }) => {
@@ -934,7 +992,11 @@ impl World {
             return broken("the run has ended and a delegation never came back");
         }
         // A call of what was cut off stays held: a person settles it.
-        let end = Node { early: None, flights: Vec::new(), ..node.clone() };
+        let mut end = Node { early: None, flights: Vec::new(), ..node.clone() };
+        if !end.people.rests() {
+            return broken("the run has ended and a tool still runs");
+        }
+        end.people.over();
         if !self.machines.plan_next(end.plan).is_empty() || (0..end.agents.len()).any(|index| self.goes_on(&end, index))
         {
             return broken("the run has ended and something is still due");
@@ -965,7 +1027,10 @@ impl World {
         let due = self.due(node)?;
         match due.first() {
             Some(act) => Ok(Some(*act)),
-            None => self.rests(node).map(|()| Some(Act::Resume { raise: true, retry: true })),
+            None => self.rests(node).map(|()| {
+                let resume = Act::Resume { raise: true, retry: true };
+                Some(self.unsaid(node).unwrap_or(resume))
+            }),
         }
     }
 
@@ -992,7 +1057,7 @@ impl World {
     }
 }
 
-fn bit(number: Id) -> u128 {
+pub fn bit(number: Id) -> u128 {
     assert!(number < 128, "a crew that is too large for its bits");
     1 << number
 }

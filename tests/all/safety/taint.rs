@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use boatswain::core::event::{Event, InterruptEvent, ToolEvent, Why};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::mcp::server;
+use super::super::stamps::{HEAD, STAMP, open};
 use super::support::{Folder, Ran, size};
 
 /// What is wanted of the model, as pages, mails and results have said it.
@@ -57,28 +58,6 @@ fn payloads() -> Vec<(String, String)> {
     });
     marked.collect()
 }
-
-const HEAD: &str = r#"
-schema = 1
-[budget]
-max_usd = 1
-[providers.s]
-kind = "scripted"
-file = "script.toml"
-[models.m]
-id = "s/m"
-price = { input = 1, output = 1 }
-"#;
-
-/// It leaves a line for each time it has run.
-const STAMP: &str = r#"
-[tools.stamp]
-kind = "command"
-description = "Stamps"
-isolation = "none"
-effect = "once"
-command = ["sh", "-c", "echo \"$1\" >> stamped.txt", "sh", "{text}"]
-"#;
 
 const CLERK: &str = "[agents.clerk]\nmodel = \"m\"\ntools = [\"source\", \"stamp\"]\n[tasks.t]\nagent = \"clerk\"\ndescription = \"Go <begin>\"\n";
 
@@ -216,11 +195,6 @@ fn asked(folder: &Folder) -> Vec<(Vec<Why>, bool)> {
         }
     }
     all
-}
-
-fn open(folder: &Folder) -> Vec<Value> {
-    let ran = folder.bosun(&["approvals", "--json"]).expect(0);
-    ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Every channel hears so many of the payloads; the runs in which nobody was asked, or something happened.

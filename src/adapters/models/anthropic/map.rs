@@ -17,6 +17,7 @@ use crate::adapters::models::failure::malformed;
 use crate::adapters::models::secrets::SecretInputs;
 use crate::adapters::models::served::served;
 use crate::core::chat::{Finish, ModelAnswer, ModelRequest, OutputSchema, Settings, ToolAsk, ToolSpec, wire_name};
+use crate::core::malformed::Due;
 
 /// Keys that `extra` may not set: the worst case of a call is computed without them.
 pub const FIXED: [&str; 7] = ["model", "messages", "system", "tools", "max_tokens", "stream", "cache_control"];
@@ -224,11 +225,11 @@ pub fn answer(body: &[u8], asked: &Asked, request_id: Option<String>, hide: impl
         // What was used may be said all the same.
         let raw = text.and_then(|text| serde_json::from_str::<OnlyUsage<'_>>(text).ok()).and_then(|only| only.usage);
         let (usage, raw_usage) = (wire::usage(raw), raw.map(RawValue::to_owned));
-        return ModelAnswer { usage, raw_usage, ..malformed(body, request_id, hide) };
+        return ModelAnswer { usage, raw_usage, ..malformed(Due::Message, body, request_id, hide) };
     };
     let (usage, raw_usage) = (wire::usage(reply.usage), reply.usage.map(RawValue::to_owned));
     let Some(said) = read(reply.content, asked) else {
-        return ModelAnswer { usage, raw_usage, ..malformed(body, request_id, hide) };
+        return ModelAnswer { usage, raw_usage, ..malformed(Due::Message, body, request_id, hide) };
     };
     let finish = match reply.stop_reason.as_deref() {
         Some("refusal") => Finish::Refusal,

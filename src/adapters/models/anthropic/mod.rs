@@ -16,6 +16,7 @@ use crate::adapters::models::http::Client;
 use crate::adapters::models::line::{Answer, Heard, Line, LineSpec};
 use crate::adapters::models::streamed::listen;
 use crate::core::chat::{CallFailure, ModelAnswer, ModelRequest};
+use crate::core::malformed::Due;
 use crate::ports::BoxFuture;
 use crate::ports::model::{Model, Watch};
 
@@ -54,7 +55,11 @@ impl Anthropic {
     fn whole(&self, answer: Answer, asked: &Asked) -> ModelAnswer {
         let Answer { bytes, whole, request_id, .. } = answer;
         let hide = |text: &str| self.line.hide(text);
-        if whole { map::answer(&bytes, asked, request_id, hide) } else { malformed(&bytes, request_id, hide) }
+        if whole {
+            map::answer(&bytes, asked, request_id, hide)
+        } else {
+            malformed(Due::Message, &bytes, request_id, hide)
+        }
     }
 }
 

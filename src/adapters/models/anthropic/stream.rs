@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use super::turns::INVALID;
 use super::wire;
 use crate::adapters::models::streamed::{Step, Streamed};
+use crate::core::malformed::Due;
 use crate::core::money::Usage;
 
 #[derive(Debug, Default)]
@@ -53,6 +54,7 @@ struct Event {
 
 impl Streamed for Assembly {
     const END: &'static str = "message_stop";
+    const WANTED: Due = Due::Message;
 
     fn take(&mut self, data: &str) -> Step {
         let Ok(mut event) = serde_json::from_str::<Event>(data) else { return Step::Broken };

@@ -15,6 +15,7 @@ use crate::adapters::models::failure::malformed;
 use crate::adapters::models::http::{Events, Next};
 use crate::adapters::models::line::{Answer, Heard, Line, LineSpec};
 use crate::core::chat::{CallFailure, ModelAnswer, ModelRequest};
+use crate::core::malformed::Due;
 use crate::ports::BoxFuture;
 use crate::ports::model::{Model, Watch};
 
@@ -61,7 +62,7 @@ impl Gemini {
                 End::Cut => Err(self.line.broke_off(status, "it has no finish", None)),
             },
             Step::Failed(words) => Err(self.line.broke_off(status, &words, so_far.usage())),
-            Step::Not => Ok(malformed(&bytes, request_id, |text| self.line.hide(text))),
+            Step::Not => Ok(malformed(Due::Content, &bytes, request_id, |text| self.line.hide(text))),
         }
     }
 
@@ -81,12 +82,13 @@ impl Gemini {
                     Step::Text(piece) => watch.text(&piece),
                     Step::Failed(words) => return Err(self.line.broke_off(status, &words, so_far.usage())),
                     Step::Not => {
-                        let broken = malformed(event.data.as_bytes(), request_id, |text| self.line.hide(text));
+                        let broken =
+                            malformed(Due::Content, event.data.as_bytes(), request_id, |text| self.line.hide(text));
                         return Ok(broken);
                     }
                 },
                 Next::End => break "the stream ended before the answer did".to_owned(),
-                Next::TooLarge => return Ok(malformed(b"", request_id, str::to_owned)),
+                Next::TooLarge => return Ok(malformed(Due::Content, b"", request_id, str::to_owned)),
                 Next::Cut(why) if so_far.is_over() && so_far.usage().is_some() => break why,
                 Next::Cut(why) => return Err(self.line.broke_off(status, &why, so_far.usage())),
             }

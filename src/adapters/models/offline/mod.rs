@@ -28,15 +28,17 @@ use crate::ports::model::{Model, Watch};
 const BYTES_PER_TOKEN: usize = 4;
 
 pub struct Offline {
+    way: Duration,
     delay: Duration,
     count_file: Option<PathBuf>,
 }
 
 impl Offline {
-    /// `delay` is how long each answer takes. `count_file` gets a line `CALL` before each answer and
-    /// `done CALL` after it: the provider's own count of requests.
-    pub fn new(delay: Duration, count_file: Option<PathBuf>) -> Offline {
-        Offline { delay, count_file }
+    /// `way` is how long a request is on its way, `delay` how long each answer takes. `count_file` gets a line
+    /// `CALL` when a request is whole, before its answer, and `done CALL` after it: the provider's own count of
+    /// requests. One whose sender dies while it is on its way is in no count.
+    pub fn new(way: Duration, delay: Duration, count_file: Option<PathBuf>) -> Offline {
+        Offline { way, delay, count_file }
     }
 
     fn count(&self, line: &str) -> Result<(), CallFailure> {
@@ -50,6 +52,9 @@ impl Offline {
     }
 
     async fn answer(&self, request: &ModelRequest) -> Result<ModelAnswer, CallFailure> {
+        if !self.way.is_zero() {
+            tokio::time::sleep(self.way).await;
+        }
         self.count(&format!("{}\n", request.call))?;
         if !self.delay.is_zero() {
             tokio::time::sleep(self.delay).await;

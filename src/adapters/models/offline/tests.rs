@@ -284,11 +284,21 @@ fn a_value_fits_its_schema() {
 async fn the_count_file_has_a_line_before_and_after_each_answer() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("calls");
-    let offline = Offline::new(Duration::ZERO, Some(path.clone()));
+    let offline = Offline::new(Duration::ZERO, Duration::ZERO, Some(path.clone()));
     offline.call(&request("a", "t.1", "x"), &Unwatched).await.unwrap();
     offline.call(&request("a", "t#2.7", "x"), &Unwatched).await.unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "t.1\ndone t.1\nt#2.7\ndone t#2.7\n");
-    let nowhere = Offline::new(Duration::ZERO, Some(folder.path().join("no/such")));
+    let nowhere = Offline::new(Duration::ZERO, Duration::ZERO, Some(folder.path().join("no/such")));
     let failure = nowhere.call(&request("a", "t.1", "x"), &Unwatched).await.unwrap_err();
     assert!(failure.message.contains("count file"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn a_request_that_is_on_its_way_is_in_no_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("count");
+    let offline = Offline::new(Duration::from_secs(60), Duration::ZERO, Some(path.clone()));
+    let request = request("a", "t.1", "x");
+    let sent = tokio::time::timeout(Duration::from_millis(50), offline.call(&request, &Unwatched)).await;
+    assert!(sent.is_err() && !path.exists(), "its sender was gone before it was whole");
 }

@@ -13,6 +13,7 @@ use crate::adapters::models::secrets::{SecretInputs, unmark};
 use crate::adapters::models::served::served;
 use crate::core::chat::{Finish, ModelAnswer, ModelRequest, OutputSchema, ToolAsk, ToolSpec, wire_name};
 use crate::core::failure::Parameter;
+use crate::core::malformed::Due;
 
 /// How servers that speak Chat Completions differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,7 +218,7 @@ pub fn answer(
             ..ModelAnswer::unusable(request_id)
         };
     }
-    ModelAnswer { usage, raw_usage, ..malformed(body, request_id, hide) }
+    ModelAnswer { usage, raw_usage, ..malformed(Due::Completion, body, request_id, hide) }
 }
 
 fn turn(message: &RawValue, finish_reason: Option<&str>) -> Option<(String, Vec<ToolAsk>, Finish)> {

@@ -16,6 +16,7 @@ use crate::adapters::models::http::Client;
 use crate::adapters::models::line::{Answer, Heard, Line, LineSpec};
 use crate::adapters::models::streamed::listen;
 use crate::core::chat::{CallFailure, FailureClass, ModelAnswer, ModelRequest};
+use crate::core::malformed::Due;
 use crate::ports::BoxFuture;
 use crate::ports::model::{Model, Watch};
 
@@ -65,7 +66,7 @@ impl OpenAi {
         let hide = |text: &str| self.line.hide(text);
         match whole {
             true => map::answer(&bytes, asked(request), request_id, hide),
-            false => malformed(&bytes, request_id, hide),
+            false => malformed(Due::Completion, &bytes, request_id, hide),
         }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::wire;
 use crate::adapters::models::streamed::{Step, Streamed};
+use crate::core::malformed::Due;
 use crate::core::money::Usage;
 
 #[derive(Debug, Default)]
@@ -75,6 +76,7 @@ struct Function {
 
 impl Streamed for Assembly {
     const END: &'static str = "[DONE]";
+    const WANTED: Due = Due::Completion;
 
     fn take(&mut self, data: &str) -> Step {
         if data == "[DONE]" {

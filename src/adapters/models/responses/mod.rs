@@ -19,6 +19,7 @@ use crate::adapters::models::failure::malformed;
 use crate::adapters::models::http::{self, Client, Next};
 use crate::adapters::models::line::{Answer, Heard, Line, LineSpec};
 use crate::core::chat::{CallFailure, ModelAnswer, ModelRequest};
+use crate::core::malformed::Due;
 use crate::ports::BoxFuture;
 use crate::ports::model::{Model, Watch};
 
@@ -78,7 +79,7 @@ impl Responses {
                         return self.ended(outcome, event.data.as_bytes(), status, request_id);
                     }
                 },
-                Next::TooLarge => return Ok(malformed(b"", request_id, str::to_owned)),
+                Next::TooLarge => return Ok(malformed(Due::Response, b"", request_id, str::to_owned)),
                 Next::End => break "the stream ended before the response did".to_owned(),
                 Next::Cut(why) => break why,
             }
@@ -115,7 +116,7 @@ impl Responses {
         match outcome {
             Outcome::Answer(answer) => Ok(*answer),
             Outcome::Failed(words) => Err(self.line.broke_off(status, &words, None)),
-            Outcome::Not => Ok(malformed(body, request_id, |text| self.line.hide(text))),
+            Outcome::Not => Ok(malformed(Due::Response, body, request_id, |text| self.line.hide(text))),
         }
     }
 }

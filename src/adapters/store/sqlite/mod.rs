@@ -12,6 +12,7 @@ mod writer;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SendError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -35,6 +36,8 @@ pub struct SqliteStore {
     jobs: Sender<Job>,
     thread: Option<JoinHandle<()>>,
     held: Arc<Mutex<HashMap<RunId, OwnerLock>>>,
+    /// Commands that this process has left: `data_version` says nothing of them.
+    left: AtomicU64,
 }
 
 /// How the opening went. Whoever needs the file waits for it.
@@ -96,7 +99,7 @@ impl SqliteStore {
             opened.wait()?;
         }
         let (readers, folder, held) = (Readers::new(folder, opened.clone()), folder.to_owned(), Arc::default());
-        Ok(SqliteStore { folder, opened, readers, jobs, thread: Some(thread), held })
+        Ok(SqliteStore { folder, opened, readers, jobs, thread: Some(thread), held, left: AtomicU64::new(0) })
     }
 
     /// Why the writer takes no jobs.
@@ -129,6 +132,11 @@ impl SqliteStore {
         work: impl FnOnce(&mut Writer) -> Result<T, Halt> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.on_writer(|writer| writer.transaction(work))
+    }
+
+    /// A command of this process is on disk.
+    fn leaves(&self) {
+        self.left.fetch_add(1, Ordering::Release);
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<RunId, OwnerLock>> {
@@ -236,6 +244,7 @@ impl Store for SqliteStore {
             writer.conn.prepare_cached(sql)?.execute(params![id, kind, payload, by, at_ms as i64])?;
             Ok(unsigned(writer.conn.last_insert_rowid()))
         })
+        .inspect(|_| self.leaves())
     }
 
     fn inbox_put_once(
@@ -256,6 +265,7 @@ impl Store for SqliteStore {
             let put = writer.conn.prepare_cached(sql)?.execute(params![id, kind, payload, by, at_ms as i64])?;
             Ok((put > 0).then(|| unsigned(writer.conn.last_insert_rowid())))
         })
+        .inspect(|_| self.leaves())
     }
 
     fn inbox(&self, run: &RunId) -> Result<Vec<InboxRow>, StoreError> {
@@ -278,13 +288,16 @@ impl Store for SqliteStore {
     }
 
     /// The writer's own `data_version`, which its own commits do not change: a busy process that polls
-    /// does not wake itself up. It waits behind the group that is being committed.
+    /// does not wake itself up, but by the commands that it leaves. It waits behind the group that is being
+    /// committed.
     fn version(&self) -> Result<u64, StoreError> {
         let folder = self.folder.clone();
-        self.on_writer(move |writer| match writer.data_version() {
+        let version = self.on_writer(move |writer| match writer.data_version() {
             Ok(version) => Ok(unsigned(version)),
             Err(error) => Err(open::unusable(&folder, &error)),
-        })
+        })?;
+        // Both only grow: the sum changes with either.
+        Ok(version + self.left.load(Ordering::Acquire))
     }
 
     fn notified(&self, run: &RunId) -> Result<Seq, StoreError> {

@@ -210,3 +210,76 @@ fn a_run_of_before_there_was_taint_goes_on_without_it() {
     started.rules = 1;
     assert_eq!(taints(started), (false, false, false));
 }
+
+/// Ann and ben talk, zoe sums up; `tools` are theirs in this order.
+fn debate(tools: [&str; 3], rounds: u32) -> String {
+    let names = ["ann", "ben", "zoe"].into_iter().zip(tools);
+    let agents = names.map(|(name, tools)| format!("[agents.{name}]\nmodel = \"m\"\ntools = [{tools}]\n"));
+    let debate = format!("agents = [\"ann\", \"ben\"], max_rounds = {rounds}, judge = \"zoe\"");
+    format!("{}[tasks.topic]\ndescription = \"Is it so?\"\ndebate = {{ {debate} }}\n", agents.collect::<String>())
+}
+
+/// What one of them does at a step of the debate.
+fn does(step: &str, tool: &str, arguments: &str) -> String {
+    format!("[[reply]]\nstep = \"{step}\"\ntool_calls = [{{ name = \"{tool}\", arguments = {{ {arguments} }} }}]\n")
+}
+
+#[test]
+fn who_speaks_next_hears_what_was_read() {
+    let (reads, stamps) = ("\"source\"", "\"stamp\"");
+    let next = does("topic_ann#1", "source", "") + &does("topic_ben#1", "stamp", "text = \"x\"");
+    follows(&debate([reads, stamps, ""], 1), &next, &[], "source at topic_ann#1.1");
+    // The first to speak hears the last one of the round before.
+    let around = does("topic_ben#1", "source", "") + &does("topic_ann#2", "stamp", "text = \"x\"");
+    follows(&debate([stamps, reads, ""], 2), &around, &[], "source at topic_ben#1.1");
+    let judge = does("topic_ann#1", "source", "") + &does("topic", "stamp", "text = \"x\"");
+    follows(&debate([reads, "", stamps], 1), &judge, &[], "source at topic_ann#1.1");
+    // Whoever speaks before anything was read has heard nothing of it.
+    let before = does("topic_ann#1", "stamp", "text = \"x\"") + &does("topic_ben#1", "source", "");
+    let place = folder(&debate([stamps, reads, ""], 2), &script(&before));
+    place.bosun(&["run", "crew.toml", "-q"]).expect(0);
+    assert_eq!((asked(&place), place.read("stamped.txt").as_str()), (Vec::new(), "x\n"));
+    place.verify();
+}
+
+#[test]
+fn what_a_debate_comes_to_is_what_its_speakers_read() {
+    let after = "[agents.clerk]\nmodel = \"m\"\ntools = [\"stamp\"]\n\
+                 [tasks.end]\nagent = \"clerk\"\ncontext = [\"topic\"]\ndescription = \"Now <stamp>\"\n";
+    let body = debate(["\"source\"", "", ""], 1) + after;
+    follows(&body, &does("topic_ann#1", "source", ""), &[], "source at topic_ann#1.1");
+    // A topic that quotes what was read taints the first who hears it.
+    let before = "[agents.reader]\nmodel = \"m\"\ntools = [\"source\"]\n[tasks.one]\nagent = \"reader\"\ndescription = \"<read>\"\n";
+    let topic = debate(["\"stamp\"", "", ""], 1).replace("Is it so?", "Is {{ one }} so?");
+    let body = before.to_owned() + &topic + "context = [\"one\"]\n";
+    follows(&body, &does("topic_ann#1", "stamp", "text = \"x\""), &[], "source at one.1");
+}
+
+#[test]
+fn an_error_may_quote_what_was_read() {
+    let body = "[agents.reader]\nmodel = \"m\"\ntools = [\"source\"]\n[agents.clerk]\nmodel = \"m\"\ntools = [\"stamp\"]\n\
+                [tasks.one]\nagent = \"reader\"\ndescription = \"Read\"\non_error = \"two\"\n\
+                [tasks.two]\nagent = \"clerk\"\ndescription = \"It failed: {{ error.message }} <stamp>\"\n";
+    let fails = "[[reply]]\nstep = \"one\"\nfail = { status = 400, message = \"A letter.\" }\n";
+    let more = does("one", "source", "") + fails;
+    follows(body, &more, &[], "source at one.1");
+    // A task that failed before it had read anything tells nothing of it.
+    let place = folder(body, &script(fails));
+    place.bosun(&["run", "crew.toml", "-q"]).expect(0);
+    assert_eq!((asked(&place), place.read("stamped.txt").as_str()), (Vec::new(), "x\n"));
+}
+
+#[test]
+fn what_the_one_that_stood_in_has_read_taints_the_result() {
+    let body = "[agents.writer]\nmodel = \"m\"\n[agents.reader]\nmodel = \"m\"\ntools = [\"source\"]\n\
+                [agents.clerk]\nmodel = \"m\"\ntools = [\"stamp\"]\n\
+                [tasks.one]\nagent = \"writer\"\ndescription = \"Write\"\non_error = \"two\"\n\
+                [tasks.two]\nagent = \"reader\"\ndescription = \"Stand in\"\n\
+                [tasks.end]\nagent = \"clerk\"\ncontext = [\"one\"]\ndescription = \"Now <stamp>\"\n";
+    let more = "[[reply]]\nstep = \"one\"\nfail = { status = 400 }\n".to_owned() + &does("two", "source", "");
+    follows(body, &more, &[], "source at two.1");
+    // Nobody had to stand in.
+    let place = folder(body, &script(""));
+    place.bosun(&["run", "crew.toml", "-q"]).expect(0);
+    assert_eq!((asked(&place), place.read("stamped.txt").as_str()), (Vec::new(), "x\n"));
+}
