@@ -54,8 +54,7 @@ pub struct State {
     pub inputs: BTreeMap<Name, serde_json::Value>,
     /// What the inputs come from that is not to be trusted.
     tainted: Option<String>,
-    /// Each by itself: the map keeps room for eleven, and most crews have fewer tasks.
-    pub units: BTreeMap<Step, Box<Unit>>,
+    pub units: BTreeMap<Step, Box<Unit>>, // boxed: a node of the map keeps room for eleven
     /// Loops by the unit of their judge.
     loops: BTreeMap<Step, LoopRun>,
     /// Units that may be started, by rank, item and address: the order of work.
