@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorCell, ActorName, ActorProcessingErr, ActorRef, ActorRuntime, SpawnErr};
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 mod people;
 use people::People;
@@ -76,6 +76,17 @@ impl Actor for AgentActor {
     type Msg = AgentMsg;
     type State = AgentState;
     type Arguments = AgentArgs;
+
+    /// What starting takes is put aside: a coordinator holds it once, not in every state of its own work, which
+    /// takes memory as long as its crew is up.
+    async fn spawn_linked(
+        name: Option<ActorName>,
+        handler: AgentActor,
+        args: AgentArgs,
+        supervisor: ActorCell,
+    ) -> Result<(ActorRef<AgentMsg>, JoinHandle<()>), SpawnErr> {
+        Box::pin(ActorRuntime::spawn_linked(name, handler, args, supervisor)).await
+    }
 
     async fn pre_start(&self, myself: ActorRef<AgentMsg>, args: AgentArgs) -> Result<AgentState, ActorProcessingErr> {
         let AgentArgs { context, ledger, machine, last, fresh } = args;

@@ -1,8 +1,8 @@
 //! Runs in this process. Invariant: a run is launched from the fold of its journal, fresh or resumed
 //! alike; other processes' commands reach it through the inbox and become events.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -14,7 +14,7 @@ use super::crash::crash_point;
 use super::keeper::{Keeper, Up};
 use super::run::{Drill, Outcome, RunMsg};
 use super::streams::{Streams, Working, Writing};
-use super::texts::TextCache;
+use super::texts::{Lately, TextCache};
 use super::throttle::{NearLimit, Throttle, Waiting};
 use crate::core::chain;
 use crate::core::crew::Crew;
@@ -43,6 +43,8 @@ pub struct Host {
     pub(super) streams: Streams,
     pub(super) live: DashMap<RunId, ActorRef<RunMsg>>,
     polling: AtomicU64,
+    /// Shared by the runs at work, and gone with the last of them.
+    texts: Mutex<Weak<Lately>>,
 }
 
 /// A run at work in this process.
@@ -87,7 +89,17 @@ impl Host {
             streams: Streams::default(),
             live: DashMap::new(),
             polling: AtomicU64::new(0),
+            texts: Mutex::default(),
         }
+    }
+
+    fn texts(&self) -> Arc<Lately> {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.upgrade().unwrap_or_else(|| {
+            let fresh = Arc::default();
+            *texts = Arc::downgrade(&fresh);
+            fresh
+        })
     }
 
     /// Answers that are coming as they are written.
@@ -119,7 +131,7 @@ impl Host {
     ) -> Result<Live, LaunchError> {
         let Launch { id, epoch, crew, rows, opening, told, time_left } = launch;
         crash_point!(ports.crash, "launch");
-        let texts = Arc::new(TextCache::new(ports.store.clone()));
+        let texts = Arc::new(TextCache::new(ports.store.clone(), self.texts()));
         let ends = time_left.and_then(|left| Instant::now().checked_add(left));
         let keeper = Keeper {
             host: self.clone(),

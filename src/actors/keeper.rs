@@ -77,7 +77,8 @@ impl Keeper {
             };
             tracing::warn!(run = %self.id, %why, "the run is taken up again from its journal");
             let old = up.borrow().clone();
-            match self.again(&old, ending).await {
+            // Aside: most runs never need the room for it.
+            match Box::pin(self.again(&old, ending)).await {
                 Ok((raised, next)) => {
                     ending = next;
                     up.send_replace(raised);

@@ -77,16 +77,28 @@ impl<M: Machine> Shell<M> {
     /// Appends a decision on condition that neither this machine's subject nor `also` has moved, and
     /// folds it. The reply carries the entries themselves: nothing can stand between.
     pub async fn commit(&mut self, decided: Decided, also: Option<(Subject, Seq)>) -> Result<Commit, Fatal> {
-        let expected = std::iter::once((self.subject.clone(), self.last)).chain(also).collect();
-        match self.journal.append(expected, decided).await.ok_or(Fatal::NoJournal)? {
-            Appended::Stale(subject) => Ok(Commit::Stale(subject)),
-            Appended::Done(entries) => {
+        match self.append(decided, also).await? {
+            Err(subject) => Ok(Commit::Stale(subject)),
+            Ok(entries) => {
                 for entry in entries {
                     self.fold(&entry)?;
                 }
                 Ok(Commit::Done)
             }
         }
+    }
+
+    /// The same without folding it. `Err`: nothing was written, because this subject has moved.
+    pub async fn append(
+        &self,
+        decided: Decided,
+        also: Option<(Subject, Seq)>,
+    ) -> Result<Result<Vec<Arc<Entry>>, Subject>, Fatal> {
+        let expected = std::iter::once((self.subject.clone(), self.last)).chain(also).collect();
+        Ok(match self.journal.append(expected, decided).await.ok_or(Fatal::NoJournal)? {
+            Appended::Stale(subject) => Err(subject),
+            Appended::Done(entries) => Ok(entries),
+        })
     }
 }
 

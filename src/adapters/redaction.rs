@@ -32,7 +32,11 @@ type Known = Vec<(SecretString, String)>;
 
 /// Values that must not be written. Clones know the same.
 #[derive(Clone, Default)]
-pub struct Redactor(Arc<RwLock<Known>>);
+pub struct Redactor {
+    known: Arc<RwLock<Known>>,
+    /// What came up since: also of use to those that were made for a run before.
+    later: Arc<RwLock<Known>>,
+}
 
 impl Redactor {
     /// Of the environment: what is a secret by its name.
@@ -47,47 +51,30 @@ impl Redactor {
     }
 
     pub fn learn(&self, value: &str) {
-        self.stand_in(value, GONE);
+        stand_in(&self.known, value, GONE);
     }
 
-    /// `instead` takes the place of the value itself; of its other spellings nothing is left.
-    fn stand_in(&self, value: &str, instead: &str) {
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for text in [value, value.trim()].into_iter().filter(|text| text.chars().count() >= SHORTEST) {
-            for (at, spelling) in spellings(text).into_iter().enumerate() {
-                // Only what every place spells alike can be put in again where the mark stands.
-                let instead = if at == 0 { instead } else { GONE };
-                if at > 0 && spelling == text {
-                    continue;
-                }
-                known.retain(|(old, _)| old.expose_secret() != spelling);
-                known.push((spelling.into(), instead.to_owned()));
-            }
-        }
-        // A text may be laid out anew on its way: each line of a long value is one too many.
-        for line in value.lines().map(str::trim).filter(|line| line.chars().count() >= SHORTEST_NAMED) {
-            if !known.iter().any(|(old, _)| old.expose_secret() == line) {
-                known.push((line.into(), GONE.to_owned()));
-            }
-        }
-        known.sort_by_key(|(text, _)| std::cmp::Reverse(text.expose_secret().len()));
+    /// A secret that is born while runs are under way: they do not write it either.
+    pub fn learn_now(&self, value: &str) {
+        stand_in(&self.later, value, GONE);
     }
 
     /// The same, with the marks of a run's secret inputs in place of their values.
     pub fn of_run(&self, inputs: &SecretInputs) -> Redactor {
         let copy = |(text, instead): &(SecretString, String)| (text.expose_secret().into(), instead.clone());
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).iter().map(copy).collect();
-        let all = Redactor(Arc::new(RwLock::new(known)));
-        inputs.iter().for_each(|(mark, value)| all.stand_in(value.expose_secret(), mark));
+        let known: Known = self.known.read().unwrap_or_else(PoisonError::into_inner).iter().map(copy).collect();
+        let all = Redactor { known: Arc::new(RwLock::new(known)), later: self.later.clone() };
+        inputs.iter().for_each(|(mark, value)| stand_in(&all.known, value.expose_secret(), mark));
         all
     }
 
     pub fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut out = Cow::Borrowed(text);
-        for (value, instead) in known.iter() {
-            if out.contains(value.expose_secret()) {
-                out = Cow::Owned(out.replace(value.expose_secret(), instead));
+        for known in [&self.known, &self.later] {
+            for (value, instead) in known.read().unwrap_or_else(PoisonError::into_inner).iter() {
+                if out.contains(value.expose_secret()) {
+                    out = Cow::Owned(out.replace(value.expose_secret(), instead));
+                }
             }
         }
         out
@@ -124,6 +111,29 @@ impl Redactor {
         }
         answer
     }
+}
+
+/// `instead` takes the place of the value itself; of its other spellings nothing is left.
+fn stand_in(known: &RwLock<Known>, value: &str, instead: &str) {
+    let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+    for text in [value, value.trim()].into_iter().filter(|text| text.chars().count() >= SHORTEST) {
+        for (at, spelling) in spellings(text).into_iter().enumerate() {
+            // Only what every place spells alike can be put in again where the mark stands.
+            let instead = if at == 0 { instead } else { GONE };
+            if at > 0 && spelling == text {
+                continue;
+            }
+            known.retain(|(old, _)| old.expose_secret() != spelling);
+            known.push((spelling.into(), instead.to_owned()));
+        }
+    }
+    // A text may be laid out anew on its way: each line of a long value is one too many.
+    for line in value.lines().map(str::trim).filter(|line| line.chars().count() >= SHORTEST_NAMED) {
+        if !known.iter().any(|(old, _)| old.expose_secret() == line) {
+            known.push((line.into(), GONE.to_owned()));
+        }
+    }
+    known.sort_by_key(|(text, _)| std::cmp::Reverse(text.expose_secret().len()));
 }
 
 /// Is a variable of this name a secret?

@@ -19,8 +19,13 @@ use crate::adapters::settings::Flags;
 use crate::core::crew::Server;
 use crate::core::definition::Definition;
 
-/// `bosun tools approve`.
-pub fn approve(context: &Context, name: Option<&str>, crew: Option<&Path>) -> Outcome {
+/// The servers of the crews, or the one of this name; and the project's root.
+pub(super) fn servers(
+    context: &Context,
+    name: Option<&str>,
+    crew: Option<&Path>,
+    command: &str,
+) -> Result<(PathBuf, Vec<Arc<Server>>), Failure> {
     let paths = match crew {
         Some(path) => vec![context.cwd.join(path)],
         None => check::crews(&context.cwd)?,
@@ -46,19 +51,25 @@ pub fn approve(context: &Context, name: Option<&str>, crew: Option<&Path>) -> Ou
         if servers.is_empty() {
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             let message = format!("no crew has a server `{}`; there are: {known}", clean(name));
-            return Err(Failure::usage(message).hint("name the crew file: bosun tools approve SERVER CREW"));
+            return Err(Failure::usage(message).hint(format!("name the crew file: bosun tools {command} SERVER CREW")));
         }
     }
     if servers.is_empty() {
         return Err(Failure::usage("no crew has a [tools.N] table of kind `mcp`")
             .hint("name the crew file, if it is elsewhere"));
     }
+    Ok((root, servers.into_values().collect()))
+}
+
+/// `bosun tools approve`.
+pub fn approve(context: &Context, name: Option<&str>, crew: Option<&Path>) -> Outcome {
+    let (root, servers) = servers(context, name, crew, "approve")?;
     let project = Project::at(context, root, Flags::new())?;
     let lock = Lock::read(&project.root).map_err(|why| {
         let failure = Failure::new(Exit::Crew, clean(&why));
         failure.hint("restore it from version control, or remove it and look at every server anew")
     })?;
-    let found = ask(context, &project, servers.into_values().collect())?;
+    let found = ask(context, &project, servers)?;
     for (server, tools) in &found {
         let known = lock.0.get(&server.name);
         said(context, server, known, tools);

@@ -13,8 +13,9 @@ use super::failure::{Exit, Failure, Outcome};
 use super::open::Project;
 use super::out::Tone;
 use super::screen::{clean, count, wrap};
-use super::{Context, crew};
+use super::{Context, crew, login};
 use crate::adapters::crewfile::{self, Loaded, Severity};
+use crate::adapters::mcp::Standing;
 use crate::adapters::settings::Flags;
 use crate::core::crew::Overrides;
 
@@ -107,6 +108,7 @@ pub fn doctor(context: &Context, args: DoctorArgs) -> Outcome {
     models::table(&mut report);
     if let Some(loaded) = &loaded {
         crew_file(loaded, args.crew.as_deref(), &mut report);
+        logins(context, &project, loaded, &mut report);
     }
     let specs = models::providers(context, &project, loaded.as_ref(), &mut report)?;
     if let Some(loaded) = &loaded {
@@ -145,6 +147,23 @@ fn crew_file(loaded: &Loaded, path: Option<&Path>, report: &mut Report) {
     let day = crew.budget.per_day.map(|usd| format!(", {} a day (UTC) over all its runs", super::screen::cap(usd)));
     let says = format!("sound; cap {caps} a run ({}){}", crew.budget.origin, day.unwrap_or_default());
     report.say(Level::Ok, "crew", name, says);
+}
+
+/// The logins at the crew's MCP servers.
+fn logins(context: &Context, project: &Project, loaded: &Loaded, report: &mut Report) {
+    for server in &loaded.servers {
+        let Some(standing) = login::look(project, context, server) else { continue };
+        let (level, says) = match standing {
+            Ok(Standing::None | Standing::Over(_)) | Err(_) => (Level::Bad(Exit::Credentials), standing),
+            Ok(Standing::Here { .. }) => (Level::Ok, standing),
+        };
+        let command = if level == Level::Ok { String::new() } else { format!(": bosun tools login {}", server.name) };
+        let says = match says {
+            Ok(standing) => format!("{}{command}", login::words(&standing)),
+            Err(why) => why,
+        };
+        report.say(level, "login", server.name.clone(), says);
+    }
 }
 
 fn print(context: &Context, report: &Report, json: bool) {

@@ -6,6 +6,7 @@ mod people;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -203,10 +204,14 @@ impl Start<'_> {
         let engine = self.engine;
         let ready = self.ready()?;
         let (watcher, entries) = mpsc::unbounded_channel();
-        let live = engine.inner.start(ready, Some(watcher)).await?;
+        // Aside: whoever starts a run in a task of its own keeps the room for it as long as that task is there.
+        let live = Box::pin(engine.inner.start(ready, Some(watcher))).await?;
         Ok(Run::new(live, entries, Vec::new()))
     }
 }
+
+/// How often the entries of a run that is only waited for are taken in: a bound for what they hold in memory.
+const BOOKED: Duration = Duration::from_secs(1);
 
 /// A run at work in this process. Dropping it does not stop it.
 pub struct Run {
@@ -280,7 +285,15 @@ impl Run {
 
     /// Waits for the end.
     pub async fn wait(mut self) -> Result<Report, Failure> {
-        while self.next().await.is_some() {}
+        // Nobody sees the entries: they are booked now and then, not each with a wake of its own.
+        while self.outcome.is_none() {
+            if let Ok(outcome) = tokio::time::timeout(BOOKED, self.live.wait()).await {
+                self.outcome = Some(outcome);
+            }
+            while let Ok(entry) = self.entries.try_recv() {
+                self.book(&entry);
+            }
+        }
         let (exit, result) = match self.outcome.take() {
             Some(Outcome::Finished { status, result, .. }) => (finished(status), result),
             Some(Outcome::Parked { causes, .. }) => (ends::exit(&causes), None),

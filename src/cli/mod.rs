@@ -21,6 +21,7 @@ pub mod gc;
 pub mod help;
 pub mod ledger;
 pub mod logging;
+pub mod login;
 pub mod new;
 pub mod notifier;
 pub mod notify;

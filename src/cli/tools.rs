@@ -11,7 +11,7 @@ use super::open::{Project, now_ms};
 use super::people::near;
 use super::screen::{Side, Table, clean, wrap};
 use super::wiring::{Servers, toolbox};
-use super::{Context, approve, crew, drive};
+use super::{Context, approve, crew, drive, login};
 use crate::adapters::crewfile::{self, Loaded};
 use crate::adapters::sizes::O200k;
 use crate::adapters::tools::builtin_specs;
@@ -71,6 +71,24 @@ pub enum ToolsCommand {
         #[arg(value_name = "CREW")]
         crew: Option<PathBuf>,
     },
+    /// Log in at an MCP server with a `url`: prints an address to open in a browser, keeps the login in the state folder
+    Login {
+        /// The name of a [tools.N] table of kind mcp
+        #[arg(value_name = "SERVER")]
+        server: String,
+        /// A crew file, or a folder with crew.toml; crew.toml and every crews/*.toml unless stated
+        #[arg(value_name = "CREW")]
+        crew: Option<PathBuf>,
+    },
+    /// Forget the login at an MCP server
+    Logout {
+        /// The name of a [tools.N] table of kind mcp
+        #[arg(value_name = "SERVER")]
+        server: String,
+        /// A crew file, or a folder with crew.toml; crew.toml and every crews/*.toml unless stated
+        #[arg(value_name = "CREW")]
+        crew: Option<PathBuf>,
+    },
 }
 
 #[derive(Clone, Debug, Args)]
@@ -88,6 +106,8 @@ pub fn tools(context: &Context, command: ToolsCommand) -> Outcome {
             call(context, &open(context, crew.as_deref())?, &name, &args, yes, print.json)
         }
         ToolsCommand::Approve { server, crew } => approve::approve(context, server.as_deref(), crew.as_deref()),
+        ToolsCommand::Login { server, crew } => login::login(context, &server, crew.as_deref()),
+        ToolsCommand::Logout { server, crew } => login::logout(context, &server, crew.as_deref()),
     }
 }
 

@@ -33,7 +33,7 @@ pub use overrides::Overrides;
 pub use place::Place;
 pub use repeat::{Loop, OnLimit, Over, Repeat, Row};
 pub use retry::{Retry, retries};
-pub use server::{Link, Server};
+pub use server::{Grant, Link, OAuth, Server};
 pub use taint::Exposed;
 pub use tool::{ToolDef, ToolPlaces, ToolSource};
 pub use trigger::{EVENT, Notify, Overlap, Trigger, TriggerSource};

@@ -199,11 +199,21 @@ pub enum StoreError {
 /// Called once, on the store's thread, when the batch is durable or has failed. Must not block.
 pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
-/// All methods but `append` block for a disk access and are called off the runtime's threads or
-/// before it runs; `append` only queues.
+/// All methods but `begin` and `append` block for a disk access and are called off the runtime's threads or
+/// before it runs; those two only queue.
 pub trait Store: Send + Sync {
-    /// Creates the run with its first batch, and owns it. Durable on return.
-    fn create(&self, run: NewRun, first: Batch) -> Result<Epoch, StoreError>;
+    /// Takes the lock of a new run and queues its making, with its first batch; more batches may be queued at
+    /// once. If `done` hears a refusal (`KeyTaken`, `Moved`) there is no such run, its lock is let go, and what
+    /// was queued behind fails.
+    fn begin(&self, run: NewRun, first: Batch, done: Done) -> Result<Epoch, StoreError>;
+    /// As [`Store::begin`]; durable on return.
+    fn create(&self, run: NewRun, first: Batch) -> Result<Epoch, StoreError> {
+        let (reply, made) = std::sync::mpsc::sync_channel(1);
+        // The receiver waits below.
+        let epoch = self.begin(run, first, Box::new(move |how| drop(reply.send(how))))?;
+        let ended = || StoreError::WriteFailed { why: "the store has ended".to_owned() };
+        made.recv().unwrap_or_else(|_| Err(ended())).map(|()| epoch)
+    }
     /// Takes the OS lock of the run and raises its epoch. Fails with `Owned` while another process holds it.
     fn claim(&self, run: &RunId) -> Result<Epoch, StoreError>;
     /// Lets the lock go. A dead process lets it go by dying.

@@ -13,7 +13,7 @@ const BOUNDARIES: [&str; 10] = [
     "model.call(",
     "try_tool(&*tool",
     "files.write(",
-    "store.create(",
+    "store.begin(",
     "store.claim(",
     "store.pot(",
     "inbox_done(",

@@ -1,9 +1,12 @@
 //! MCP servers, through the real binary. Invariant: whatever a server does, a call ends, a run ends, and no process
 //! is left behind.
 
+mod browser;
 mod conformance;
 mod elicit;
 mod http;
+mod issuer;
+mod oauth;
 mod pinned;
 pub mod server;
 pub mod third;

@@ -15,7 +15,7 @@ use boatswain::core::chain::{Hash, genesis, link, verify};
 use boatswain::core::chat::Blob;
 use boatswain::core::ids::{BlobId, RunId, Seq};
 use boatswain::core::money::{Amount, NanoUsd, Tokens};
-use boatswain::ports::store::{Batch, Epoch, NewRun, Row, RunFilter, RunState, Store, StoreError};
+use boatswain::ports::store::{Batch, Done, Epoch, NewRun, Row, RunFilter, RunState, Store, StoreError};
 
 /// Whoever writes a run: knows its last entry, makes batches that follow it.
 pub struct Author {
@@ -87,6 +87,7 @@ pub fn conformance(make: impl Fn() -> Box<dyn Store>) {
     many_runs_share_the_store(&*a);
     what_does_not_exist_is_named(&*a);
     totals_and_lists(&*a);
+    what_follows_a_run_may_be_queued_behind_its_making(&*a, &*b);
     keys_are_unique_per_crew(&*a, &*b);
     one_owner(&*a, &*b);
     a_later_claim_fences_the_earlier(&*a, &*b);
@@ -235,6 +236,25 @@ fn totals_and_lists(store: &dyn Store) {
     assert_eq!(store.notified(&old.run).unwrap(), Seq(2));
 }
 
+fn what_follows_a_run_may_be_queued_behind_its_making(a: &dyn Store, b: &dyn Store) {
+    let (mut one, mut two) = (Author::new(610), Author::new(611));
+    let (tell, told) = mpsc::channel();
+    for author in [&mut one, &mut two] {
+        let (first, second) = (author.batch(1), author.batch(2));
+        let done = || -> Done {
+            let tell = tell.clone();
+            Box::new(move |how| tell.send(how).unwrap())
+        };
+        let epoch = a.begin(author.new_run("queued", Some("one key")), first, done()).unwrap();
+        a.append(Batch { epoch, ..second }, done());
+    }
+    let how = [(); 4].map(|()| told.recv_timeout(Duration::from_secs(60)).expect("`done` was not called"));
+    assert!(matches!(&how[..2], [Ok(()), Ok(())]), "{how:?}");
+    assert!(matches!(&how[2..], [Err(StoreError::KeyTaken { .. }), Err(StoreError::NoRun { .. })]), "{how:?}");
+    assert_eq!(b.read(&one.run, Seq(1)).unwrap().len(), 3);
+    assert!(b.owner(&one.run).is_some() && b.owner(&two.run).is_none());
+}
+
 fn keys_are_unique_per_crew(a: &dyn Store, b: &dyn Store) {
     let (mut one, mut two, mut three) = (Author::new(600), Author::new(601), Author::new(602));
     let first = one.batch(1);
@@ -270,7 +290,11 @@ fn one_owner(a: &dyn Store, b: &dyn Store) {
     assert_eq!(b.owner(&author.run), None);
     let again = b.create(author.new_run("report", None), first);
     assert!(matches!(again, Err(StoreError::Moved { found: Seq(1), .. })), "{again:?}");
-    assert_eq!(b.claim(&author.run).unwrap(), Epoch(2));
+    assert_eq!(b.owner(&author.run), None, "a refused run is owned");
+    let behind = Batch { epoch: Epoch(1), ..author.batch(1) };
+    let behind = append(b, behind);
+    assert!(matches!(behind, Err(StoreError::Fenced { .. })), "it landed in the other run: {behind:?}");
+    assert_eq!(b.claim(&author.run).unwrap(), Epoch(3));
     owned(a.claim(&author.run));
     b.release(&author.run);
 }
@@ -372,6 +396,13 @@ fn texts_are_stored_once_and_gc_takes_what_nobody_needs(a: &dyn Store, b: &dyn S
     assert_eq!(a.blob(&BlobId::of(b"in both")).unwrap(), None);
     for run in [open, owned] {
         assert_eq!(a.read(&run, Seq(1)).unwrap().len(), 1, "gc took a run that is not over");
+    }
+    // What a writer remembers of texts that came again is not believed once they have gone, whoever took them.
+    for (number, collector) in [(2_000, b), (2_004, a), (2_005, b)] {
+        let (run, _) = finish(number, 10, &["in both", "in both"], Some(RunState::Completed));
+        assert_eq!(a.blob(&BlobId::of(b"in both")).unwrap().as_deref(), Some("in both"));
+        assert_eq!(collector.gc(20, false).unwrap().runs, [run]);
+        assert_eq!(a.blob(&BlobId::of(b"in both")).unwrap(), None);
     }
     finish(2_000, 10, &[], Some(RunState::Running));
 }

@@ -7,7 +7,7 @@ use port::StoreError;
 /// Has nothing and takes nothing.
 struct Empty;
 impl Store for Empty {
-    fn create(&self, _: port::NewRun, _: port::Batch) -> Result<port::Epoch, StoreError> {
+    fn begin(&self, _: port::NewRun, _: port::Batch, _: port::Done) -> Result<port::Epoch, StoreError> {
         Ok(port::Epoch(1))
     }
     fn claim(&self, _: &RunId) -> Result<port::Epoch, StoreError> {
@@ -58,7 +58,7 @@ impl Store for Empty {
 
 #[test]
 fn a_text_that_is_not_on_disk_yet_outlives_every_generation() {
-    let texts = TextCache::new(Arc::new(Empty));
+    let texts = TextCache::new(Arc::new(Empty), Arc::default());
     let blob = Blob::new("a text");
     texts.pin(&blob, Seq(7));
     let rotate = || (0..5).for_each(|n| texts.keep(&Blob::new(n.to_string().repeat(GENERATION / 2))));
@@ -68,4 +68,19 @@ fn a_text_that_is_not_on_disk_yet_outlives_every_generation() {
     rotate();
     texts.durable(Seq(7));
     assert!(texts.text(&blob.id).is_err(), "from here on the store has it");
+}
+
+#[test]
+fn what_runs_have_in_common_is_there_once_and_goes_with_the_last_of_them() {
+    let lately: Arc<Lately> = Arc::default();
+    let [one, other] = [(); 2].map(|()| TextCache::new(Arc::new(Empty), lately.clone()));
+    let [first, again] = [(); 2].map(|()| Blob::new("a text of the crew"));
+    one.pin(&first, Seq(2));
+    other.pin(&again, Seq(2));
+    other.durable(Seq(2));
+    assert_eq!(Arc::strong_count(&again.text), 1, "the first one's serves both");
+    assert!(Arc::ptr_eq(&other.text(&again.id).unwrap(), &first.text));
+    let text = Arc::downgrade(&first.text);
+    drop((lately, one, other, first));
+    assert_eq!(text.strong_count(), 0);
 }

@@ -1,11 +1,13 @@
 //! Every key of a crew file, as data. Invariant: what is not in these tables is refused; what is in
 //! them and not built yet is refused by name.
 
+mod auth;
 mod debate;
 mod front;
 mod habits;
 mod tiers;
 mod triggers;
+pub use auth::AUTH;
 pub use debate::DEBATE;
 pub use front::FRONT;
 pub use habits::HABITS;
@@ -377,6 +379,7 @@ pub static TOOL: Spec = Spec {
         key("result", Kind::Text, "the whole answer", "JSON pointer to what the model is shown"),
         key("net", Kind::Texts, "[]", "`host:port` that may be reached although it is not public"),
         key("allow", Kind::Texts, "all", "tools of a server that count, or beginnings and `*`"),
+        key("auth", Kind::Table(&AUTH), "", "login at a server with `url`"),
     ],
 };
 

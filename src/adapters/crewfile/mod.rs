@@ -18,6 +18,8 @@ mod keys;
 mod loops;
 mod make;
 mod models;
+mod oauth;
+mod pinned;
 mod places;
 mod problem;
 mod prompts;
@@ -36,7 +38,7 @@ mod values;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::adapters::lockfile::Lock;
 use crate::core::chat::ToolSpec;
@@ -47,9 +49,10 @@ use crate::core::money::{Caps, Price};
 use crate::core::rules;
 
 pub use keys::{
-    AGENT, BUDGET, CREW, DEBATE, DEGRADE, FRONT, GUARDRAIL, INPUT, Key, Kind, MODEL, NODE_BUDGET, NOTIFY, PRICE,
+    AGENT, AUTH, BUDGET, CREW, DEBATE, DEGRADE, FRONT, GUARDRAIL, INPUT, Key, Kind, MODEL, NODE_BUDGET, NOTIFY, PRICE,
     PROVIDER, REVIEW, REVISE, ROOT, SUB_CREW, Spec, TASK, TIERS, TOOL, TRIGGER, WINDOW,
 };
+pub use pinned::Pinned;
 pub use places::{OutputAt, misplaced};
 pub use problem::{At, Bytes, CODES, Problem, Severity};
 pub use render::{json, shown, summary, text};
@@ -148,6 +151,7 @@ pub struct Loaded {
     pub servers: Vec<Arc<Server>>,
     /// Names of those that somebody is to call and of which nothing is pinned yet: no run begins with them.
     pub unpinned: Vec<String>,
+    pinned: OnceLock<Pinned>,
 }
 
 /// Reads the crew in `path` (relative to the source's root).
@@ -249,6 +253,7 @@ impl<'a> Loader<'a> {
             outputs: self.outputs,
             servers: self.servers.into_iter().map(|known| known.server).collect(),
             unpinned: self.unpinned,
+            pinned: OnceLock::new(),
         }
     }
 }

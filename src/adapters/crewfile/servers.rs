@@ -132,8 +132,9 @@ fn link(loader: &mut Loader<'_>, entry: &Entry, table: &Table) -> Option<Link> {
     let name = &entry.key;
     match (table.get("command"), table.get("url")) {
         (Some(node), None) => {
-            if let Some(entry) = table.entry("headers") {
-                let problem = Problem::error("E0203", &entry.key_at, "`headers` mean nothing to a program");
+            for entry in ["headers", "auth"].into_iter().filter_map(|key| table.entry(key)) {
+                let message = format!("`{}` means nothing to a program", entry.key);
+                let problem = Problem::error("E0203", &entry.key_at, message);
                 loader.report(problem.help("variables it is given: `env = [\"NAME\"]`"));
             }
             if table.get("isolation").is_none() {
@@ -173,7 +174,9 @@ fn link(loader: &mut Loader<'_>, entry: &Entry, table: &Table) -> Option<Link> {
                 let problem = Problem::error("E0110", &node.at, "a password is written in the address");
                 loader.report(problem.help("name a variable: `headers = { Authorization = \"env:NAME\" }`"));
             }
-            Some(Link::Http { url, headers: headers(loader, table) })
+            let headers = headers(loader, table);
+            let login = super::oauth::read(loader, table, &headers);
+            Some(Link::Http { url, headers, login })
         }
         (Some(_), Some(node)) => {
             let message = format!("the server `{name}` is a program and an address at once");

@@ -134,12 +134,12 @@ pub(super) fn limits(table: &Table, spec: ToolSpec) -> ToolSpec {
 
 /// Keys of another kind of tool: their author believes that they say something.
 fn strangers(loader: &mut Loader<'_>, table: &Table) {
-    let request: &[&str] = &["url", "method", "headers", "query", "body", "result", "allow"];
+    let request: &[&str] = &["url", "method", "headers", "query", "body", "result", "allow", "auth"];
     let program: &[&str] = &["command", "args", "env", "isolation"];
     let (foreign, of): (Vec<&str>, _) = match (table.text("use"), table.text("kind")) {
         (Some(_), None) | (None, Some("builtin")) => ([request, program, &["schema"]].concat(), "a builtin"),
         (None, Some("command")) => ([request, &["net"]].concat(), "a command"),
-        (None, Some("http")) => ([program, &["allow", "read", "write", "from", "to"]].concat(), "a request"),
+        (None, Some("http")) => ([program, &["allow", "auth", "read", "write", "from", "to"]].concat(), "a request"),
         (Some(_) | None, Some(_)) | (None, None) => return,
     };
     for entry in foreign.into_iter().filter_map(|key| table.entry(key)) {

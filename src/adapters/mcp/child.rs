@@ -15,6 +15,7 @@ use super::Surroundings;
 use super::leash::WORD;
 use super::lines::Lines;
 use crate::adapters::models::secrets::Env;
+use crate::adapters::redaction::Redactor;
 use crate::adapters::tools::ansi;
 
 /// Variables that a server gets besides those its table names.
@@ -140,12 +141,20 @@ async fn drain(server: String, stderr: ChildStderr, tail: Tail) {
 }
 
 /// Values that must not come back in a server's words.
-#[derive(Debug, Default)]
-pub(super) struct Redact(Vec<String>);
+#[derive(Default)]
+pub(super) struct Redact {
+    values: Vec<String>,
+    /// What logins bring, as they bring it.
+    tokens: Redactor,
+}
 
 impl Redact {
     pub(super) fn new(values: impl IntoIterator<Item = String>) -> Redact {
-        Redact(values.into_iter().filter(|value| value.len() >= SECRET_LEAST).collect())
+        let values = values.into_iter().filter(|value| value.len() >= SECRET_LEAST).collect();
+        Redact { values, tokens: Redactor::default() }
+    }
+    pub(super) fn and(self, tokens: Redactor) -> Redact {
+        Redact { tokens, ..self }
     }
     /// Of the variables of a program those that are named as what holds a key is named.
     pub(super) fn of_variables(names: &[String], env: &Env) -> Redact {
@@ -156,6 +165,7 @@ impl Redact {
         Redact::new(names.iter().filter(secret).filter_map(|name| env.get(name).cloned()))
     }
     pub(super) fn text(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, value| text.replace(value.as_str(), "[secret]"))
+        let text = self.values.iter().fold(text.to_owned(), |text, value| text.replace(value.as_str(), "[secret]"));
+        self.tokens.hide(&text).into_owned()
     }
 }

@@ -1,16 +1,19 @@
-//! A server behind an address. Invariant: a header's value stands in the request at the socket and in no text.
+//! A server behind an address. Invariant: a header's value, and the token of a login, stand in the request at the socket
+//! and in no text.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{HeaderName, HeaderValue};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 
-use super::MESSAGE_MOST;
 use super::child::Redact;
+use super::oauth::{Account, Gate};
+use super::{MESSAGE_MOST, Surroundings};
 use crate::adapters::models::http::tls;
-use crate::adapters::models::secrets::Env;
+use crate::core::crew::OAuth;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests at once: a turn's calls, and more.
@@ -19,10 +22,18 @@ const AT_ONCE: usize = 64;
 pub(super) struct Address {
     url: String,
     headers: HashMap<HeaderName, HeaderValue>,
+    account: Option<Arc<Account>>,
 }
 
 impl Address {
-    pub(super) fn new(url: &str, headers: &BTreeMap<String, String>, env: &Env) -> Result<(Address, Redact), String> {
+    pub(super) fn new(
+        server: &str,
+        url: &str,
+        headers: &BTreeMap<String, String>,
+        login: Option<&OAuth>,
+        around: &Surroundings,
+    ) -> Result<(Address, Redact), String> {
+        let env = &around.env;
         let parsed = reqwest::Url::parse(url).map_err(|why| format!("`{url}` is no address: {why}"))?;
         if !matches!(parsed.scheme(), "http" | "https") {
             return Err(format!("`{url}` is neither http nor https"));
@@ -42,10 +53,23 @@ impl Address {
             secrets.extend(value.split_whitespace().map(str::to_owned).chain([value.to_owned()]));
         }
         secrets.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        Ok((Address { url: url.to_owned(), headers: all }, Redact::new(secrets)))
+        let redact = Redact::new(secrets);
+        let (account, redact) = match (login, &around.logins) {
+            (Some(oauth), Some(logins)) => {
+                let account = Account::new(server, parsed, oauth, env, logins)?;
+                (Some(Arc::new(account)), redact.and(logins.secrets()))
+            }
+            (Some(_), None) | (None, _) => (None, redact),
+        };
+        Ok((Address { url: url.to_owned(), headers: all, account }, redact))
     }
 
-    pub(super) fn transport(&self) -> Result<StreamableHttpClientTransport<reqwest::Client>, String> {
+    /// The login there; `None`: headers say who asks.
+    pub(super) fn account(&self) -> Option<&Arc<Account>> {
+        self.account.as_ref()
+    }
+
+    pub(super) fn transport(&self) -> Result<StreamableHttpClientTransport<Gate>, String> {
         let tls = tls::config().map_err(|why| format!("TLS cannot be set up: {why}"))?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
@@ -63,6 +87,7 @@ impl Address {
             .max_sse_event_size(MESSAGE_MOST)
             // A call that a lost session may have served is not made again behind our back.
             .reinit_on_expired_session(false);
-        Ok(StreamableHttpClientTransport::with_client(client, config))
+        let gate = Gate { http: client, account: self.account.clone() };
+        Ok(StreamableHttpClientTransport::with_client(gate, config))
     }
 }

@@ -1,9 +1,10 @@
 //! MCP servers, through `rmcp`. Invariant: whatever a server sends, a call ends with words or by its deadline, and
 //! what was started for a session is gone with it.
 //!
-//! Of the crate are the protocol (both eras: `server/discover`, else `initialize`) and streamable HTTP. Processes,
-//! lines over standard streams, sizes and what a result reads like are here: the crate's own child processes inherit
-//! the environment, leave grandchildren behind, and a reply that is too large leaves its call waiting for ever.
+//! Of the crate are the protocol (both eras: `server/discover`, else `initialize`) and streamable HTTP. Logins
+//! (`oauth`), processes, lines over standard streams, sizes and what a result reads like are here: the crate's own
+//! child processes inherit the environment, leave grandchildren behind, and a reply that is too large leaves its call
+//! waiting for ever.
 
 mod callers;
 mod child;
@@ -11,11 +12,13 @@ mod handler;
 mod http;
 pub mod leash;
 mod lines;
+mod oauth;
 mod reply;
 mod session;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rmcp::model::ProtocolVersion;
 use rmcp::model::{ClientCapabilities, ClientConfig, ElicitationCapability, FormElicitationCapability, Implementation};
@@ -28,6 +31,7 @@ use crate::ports::BoxFuture;
 use crate::ports::service::{Service, Session};
 use child::{Program, Redact};
 use handler::Handler;
+pub use oauth::{AtServer, Forgot, Logins, Standing, wants_login};
 use session::{McpSession, Watched};
 
 /// Largest message of a server, in bytes.
@@ -41,6 +45,8 @@ pub struct Surroundings {
     pub env: Arc<Env>,
     /// This very program, where it can hold a server's leash ([`leash`]); `None`: inside another program.
     pub leash: Option<PathBuf>,
+    /// Where logins at servers are kept; `None`: nobody logs in.
+    pub logins: Option<Logins>,
 }
 
 /// A server as a crew names it.
@@ -67,12 +73,34 @@ impl Mcp {
                 let redact = Redact::of_variables(env, &around.env);
                 (Reach::Program(program), redact)
             }
-            Link::Http { url, headers } => {
-                let (address, redact) = http::Address::new(url, headers, &around.env).map_err(wrong)?;
+            Link::Http { url, headers, login } => {
+                let address = http::Address::new(&server.name, url, headers, login.as_ref(), around);
+                let (address, redact) = address.map_err(wrong)?;
                 (Reach::Http(address), redact)
             }
         };
         Ok(Mcp { name: server.name.clone(), key, reach, redact: Arc::new(redact) })
+    }
+
+    /// The login at the server; `None`: there is none to be had, it is a program, or a header says who asks.
+    pub fn login(&self) -> Option<AtServer> {
+        match &self.reach {
+            Reach::Program(_) => None,
+            Reach::Http(address) => address.account().cloned().map(AtServer::new),
+        }
+    }
+
+    /// Asks the server for its tools, so that it says whether it wants a login, and which.
+    pub async fn knock(&self, time: Duration) {
+        let asked = async {
+            match self.reach().await {
+                Ok(session) => session.definitions().await.err(),
+                Err(why) => Some(why),
+            }
+        };
+        // Why it does not answer is found out again by whoever goes on.
+        let said = tokio::time::timeout(time, asked).await;
+        tracing::debug!(server = self.name, ?said, "a server was asked before a login");
     }
 
     async fn reach(&self) -> Result<Arc<dyn Session>, String> {

@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use super::callers::{CALLER, Callers};
 use super::child::{Child, Redact};
 use super::handler::Handler;
+use super::oauth::shut;
 use super::reply;
 use crate::core::definition::Definition;
 use crate::ports::BoxFuture;
@@ -111,7 +112,10 @@ impl McpSession {
             Err(ServiceError::InputRequiredRoundsExceeded { .. }) => {
                 Reply::Refused(format!("the server {server} asks again and again what nobody answers"))
             }
-            Err(why) => Reply::Lost(format!("the server {server} was lost in mid-call: {}", self.words(&why))),
+            Err(why) => match refused(&why) {
+                Some(words) => Reply::Refused(self.redact.text(words)),
+                None => Reply::Lost(format!("the server {server} was lost in mid-call: {}", self.words(&why))),
+            },
         }
     }
 
@@ -226,11 +230,22 @@ pub(super) fn words(why: &ClientInitializeError) -> String {
     }
 }
 
+/// A call that was not served because of who asks, in words.
+fn refused(why: &ServiceError) -> Option<&str> {
+    match why {
+        ServiceError::TransportSend(error) => shut(error.error.as_ref()),
+        other => shut(other),
+    }
+}
+
 /// An error with what caused it, each said once.
 fn chain(why: &(dyn Error + 'static)) -> String {
+    if let Some(words) = shut(why) {
+        return words.to_owned();
+    }
     if why.to_string().contains("Auth required") {
-        return "it wants to know who asks; write `headers = { Authorization = \"env:NAME\" }`, with a variable that \
-                holds `Bearer …`"
+        return "it wants to know who asks, and does not take what its header `Authorization` says: is the variable right? \
+                Without that header: bosun tools login"
             .to_owned();
     }
     let mut out = why.to_string();

@@ -164,10 +164,10 @@ fn follows(batch: &Batch, last: Seq) -> Result<(), StoreError> {
 }
 
 impl Store for MemoryStore {
-    fn create(&self, new: NewRun, first: Batch) -> Result<Epoch, StoreError> {
+    fn begin(&self, new: NewRun, first: Batch, done: Done) -> Result<Epoch, StoreError> {
         let epoch = Epoch(1);
         let opener = self.opener;
-        self.write(|place| {
+        let made = self.write(|place| {
             let id = new.run.clone();
             place.free(&id)?;
             if let Some(key) = &new.key
@@ -175,7 +175,9 @@ impl Store for MemoryStore {
             {
                 return Err(StoreError::KeyTaken { key: key.clone(), crew: new.crew, run: run.clone() });
             }
-            if let Some(found) = place.runs.get(&id) {
+            if let Some(found) = place.runs.get_mut(&id) {
+                // Nothing that follows may land in the other run.
+                found.epoch.0 += 1;
                 return Err(StoreError::Moved { run: id, expected: Seq(0), found: found.row.last });
             }
             let first = Batch { run: id.clone(), epoch, ..first };
@@ -195,9 +197,10 @@ impl Store for MemoryStore {
             };
             place.runs.insert(id.clone(), run);
             place.held.insert(id, opener);
-            place.append(first)?;
-            Ok(epoch)
-        })
+            place.append(first)
+        });
+        done(made);
+        Ok(epoch)
     }
 
     fn claim(&self, run: &RunId) -> Result<Epoch, StoreError> {

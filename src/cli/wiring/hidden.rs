@@ -34,7 +34,10 @@ fn variables(crew: &Arc<Crew>) -> impl Iterator<Item = &str> {
             ToolSource::Http(call) => call.variables().collect(),
             ToolSource::Mcp { server, .. } => match &server.link {
                 Link::Stdio { env, .. } => named(env),
-                Link::Http { headers, .. } => headers.values().map(String::as_str).collect(),
+                Link::Http { headers, login, .. } => {
+                    let login = login.iter().flat_map(|login| login.variables());
+                    headers.values().map(String::as_str).chain(login).collect()
+                }
             },
         }
     })

@@ -1,13 +1,12 @@
 //! Where actors meet adapters: the only module that names both. Invariant: a run is created or claimed
 //! before anything of it starts, and what it runs is what its journal pins.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::failure::{Exit, Failure};
 use super::open::Project;
@@ -23,8 +22,7 @@ use crate::adapters::models::secrets::Env;
 use crate::adapters::models::{ProviderKind, ProviderSpec, Registry, Surroundings};
 use crate::adapters::redaction::{RedactedModels, RedactedTools, Redactor};
 use crate::adapters::sizes::O200k;
-use crate::core::builtin;
-use crate::core::chat::{Blob, FailureClass};
+use crate::core::chat::FailureClass;
 use crate::core::crew::{Crew, InputKind, Pricing};
 use crate::core::estimate::set_aside;
 use crate::core::event::{Event, RunEvent, Started};
@@ -184,7 +182,6 @@ impl Engine {
         self.servers.ready(&ready).await?;
         let id = RunId::from_random(ports.clock.random());
         let started = started(&id, &ready);
-        let blobs = pins(&ready.loaded).into_values().chain([tools(&ready.loaded)]);
         let time_left = ready.crew.deadline_ms.map(Duration::from_millis);
         let new = NewRun {
             run: id.clone(),
@@ -196,22 +193,35 @@ impl Engine {
             started_ms: ports.clock.now_ms(),
         };
         let mut author = Author::of_new(&id);
-        author.keep(blobs);
+        author.keep(ready.loaded.pinned().blobs());
         let entry = Arc::new(author.write(Event::Run(RunEvent::Started(Box::new(started))), new.started_ms));
         let batch = author.take(Epoch(0));
         let rows = batch.rows.clone();
-        // An fsync: not on a thread that other runs are driven by.
-        let store = self.store.clone();
-        let created = tokio::task::spawn_blocking(move || store.create(new, batch)).await;
-        let epoch = created.map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
-        let epoch = epoch.map_err(|error| self.taken(error))?;
-        crash_point!(ports.crash, "run_created");
-        if let Some(watcher) = &watcher {
-            let _ = watcher.send(entry);
-        }
+        let (tell, made) = oneshot::channel();
+        let keyed = new.key.is_some();
+        let epoch = self.store.begin(new, batch, Box::new(move |how| drop(tell.send(how))))?;
+        crash_point!(ports.crash, "run_begun");
+        let gone = |_| StoreError::WriteFailed { why: "the store has ended".to_owned() };
+        #[cfg(debug_assertions)]
+        let crash = ports.crash.clone();
+        let made = async move {
+            made.await.map_err(gone)??;
+            crash_point!(crash, "run_created");
+            Ok::<(), StoreError>(())
+        };
         let (crew, opening, told) = (ready.crew, Decided::default(), Vec::new());
         let launch = Launch { id: id.clone(), epoch, crew, rows, opening, told, time_left };
-        self.launch(launch, ports, watcher).await
+        if keyed {
+            // Another process may have been faster: then nothing of it begins here.
+            made.await.map_err(|error| self.taken(error))?;
+            tell_of(&watcher, entry);
+            return self.launch(launch, ports, watcher).await;
+        }
+        // It goes up while its first entry is synced: whatever it would send waits for entries behind that one.
+        tell_of(&watcher, entry);
+        let (live, made) = tokio::join!(self.launch(launch, ports, watcher), made);
+        made?;
+        live
     }
 
     /// Of several processes that start one key at once, the first creates the run: to the others it is
@@ -283,6 +293,13 @@ impl Engine {
     }
 }
 
+fn tell_of(watcher: &Option<Watcher>, entry: Arc<Entry>) {
+    if let Some(watcher) = watcher {
+        // Whoever does not watch any more has gone.
+        let _ = watcher.send(entry);
+    }
+}
+
 /// What people decided while no process ran the run, and what nobody decided in time.
 fn decisions(store: &dyn Store, run: &RunId, inbox: &[InboxRow], opening: &mut Decided) -> Result<(), StoreError> {
     let mut interrupts = interrupts(store, run)?;
@@ -303,19 +320,6 @@ pub fn is_state(error: &StoreError) -> bool {
     matches!(error, StoreError::Unusable { .. } | StoreError::WriteFailed { .. } | StoreError::Newer { .. })
 }
 
-/// Every file the crew is made of, and the built-in prompts of this very program: a newer one that
-/// resumes the run says the same words.
-fn pins(loaded: &Loaded) -> BTreeMap<String, Blob> {
-    let builtin = builtin::ALL.iter().map(|(name, text)| (format!("prompts/builtin/{name}.md"), Blob::new(*text)));
-    let own = loaded.pins.iter().map(|pin| (pin.path.clone(), Blob::new(pin.text.clone())));
-    builtin.chain(own).collect()
-}
-
-/// The tools that the crew was compiled with: another program's may read otherwise.
-fn tools(loaded: &Loaded) -> Blob {
-    Blob::new(serde_json::to_string(&loaded.tools).unwrap_or_default())
-}
-
 fn started(id: &RunId, ready: &Ready) -> Started {
     let prices = ready.loaded.prices.iter().filter_map(|(model, pricing)| match pricing {
         Pricing::Priced(price) => Some((model.clone(), *price)),
@@ -325,7 +329,7 @@ fn started(id: &RunId, ready: &Ready) -> Started {
         run: id.clone(),
         crew: ready.crew.name.clone(),
         file: ready.file.clone(),
-        pins: pins(&ready.loaded).into_iter().map(|(path, blob)| (path, blob.id)).collect(),
+        pins: ready.loaded.pinned().ids(),
         inputs: ready.inputs.clone(),
         overrides: ready.overrides.clone(),
         prices: prices.collect(),
@@ -339,7 +343,7 @@ fn started(id: &RunId, ready: &Ready) -> Started {
         key: ready.key.clone(),
         offline: all_stand_ins(&ready.loaded),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        tools: Some(tools(&ready.loaded).id),
+        tools: Some(ready.loaded.pinned().tools.id),
         rules: rules::RULES,
         tainted: ready.tainted.clone(),
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Ready;
 use crate::actors::service::{ServiceTool, Services, quarantine};
-use crate::adapters::mcp::{Mcp, Surroundings};
+use crate::adapters::mcp::{Logins, Mcp, Surroundings, wants_login};
 use crate::adapters::models::secrets::Env;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::open::Project;
@@ -24,13 +24,19 @@ pub struct Servers {
 
 impl Servers {
     pub fn new(project: &Project, env: Arc<Env>) -> Servers {
-        let around = Surroundings { root: project.root.clone(), env, leash: project.leash.clone() };
+        let logins = Some(Logins::new(&project.settings.state_dir, project.secrets.clone()));
+        let around = Surroundings { root: project.root.clone(), env, leash: project.leash.clone(), logins };
         Servers { services: Arc::new(Services::default()), around, made: Mutex::default() }
     }
 
-    fn service(&self, server: &Server) -> Result<Arc<dyn Service>, Failure> {
+    /// The server by itself, outside of any run.
+    pub fn alone(&self, server: &Server) -> Result<Mcp, Failure> {
         let made = Mcp::new(server, &self.around);
-        let made = made.map_err(|why| Failure::new(Exit::Credentials, clean(&why)).hint("nothing was sent"))?;
+        made.map_err(|why| Failure::new(Exit::Credentials, clean(&why)).hint("nothing was sent"))
+    }
+
+    fn service(&self, server: &Server) -> Result<Arc<dyn Service>, Failure> {
+        let made = self.alone(server)?;
         let mut known = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.entry(made.key().to_owned()).or_insert_with(|| Arc::new(made));
         Ok(known.clone())
@@ -48,7 +54,7 @@ impl Servers {
     pub async fn definitions(&self, server: &Server) -> Result<Vec<Definition>, Failure> {
         let service = self.service(server)?;
         let listed = self.services.definitions(&service, server.timeout_ms).await;
-        listed.map_err(|why| Failure::new(Exit::Crew, clean(&why)))
+        listed.map_err(|why| Failure::new(exit([&why]), clean(&why)))
     }
 
     /// Starts every server that the crew's agents and tasks may call, all at once, and holds what they say
@@ -81,13 +87,18 @@ impl Servers {
             return Ok(());
         }
         wrong.sort();
-        Err(Failure::new(Exit::Crew, clean_lines(&wrong)).hint("nothing was sent"))
+        Err(Failure::new(exit(&wrong), clean_lines(&wrong)).hint("nothing was sent"))
     }
 
     /// Stops them all.
     pub async fn stop(&self) {
         self.services.stop().await;
     }
+}
+
+/// What ends a run before it begins: a login that is missing, and nothing else.
+fn exit<'a>(wrong: impl IntoIterator<Item = &'a String>) -> Exit {
+    if wrong.into_iter().all(|why| wants_login(why)) { Exit::Credentials } else { Exit::Crew }
 }
 
 fn clean_lines(lines: &[String]) -> String {

@@ -65,7 +65,9 @@ impl Plan {
     pub fn next_agent(&self, name: &Name) -> AgentRef {
         let run = self.crew.agents.get(name).is_some_and(|role| role.memory == MemoryScope::Run);
         let busy = self.state.busy.get(name).filter(|_| !run);
-        let number = (1..).find(|number| busy.is_none_or(|busy| !busy.contains(number))).unwrap_or(1);
+        // The first that is free: the busy ones come in order.
+        let taken = |busy: &BTreeSet<u32>| (1..).zip(busy).take_while(|(number, busy)| number == *busy).count();
+        let number = u32::try_from(busy.map_or(0, taken)).unwrap_or(u32::MAX).saturating_add(1);
         AgentRef { scope: self.state.scope.clone(), name: name.clone(), number }
     }
 

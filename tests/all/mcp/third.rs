@@ -107,8 +107,12 @@ impl Talk {
             .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
             .collect();
         given.extend(env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let around =
-            Surroundings { root: root.to_owned(), env: Arc::new(given), leash: Some(PathBuf::from(program())) };
+        let around = Surroundings {
+            root: root.to_owned(),
+            env: Arc::new(given),
+            leash: Some(PathBuf::from(program())),
+            logins: None,
+        };
         let mut server = Server { name: "s".into(), link, allow: Vec::new(), timeout_ms: 60_000, pins: None };
         let service: Arc<dyn Service> = Arc::new(Mcp::new(&server, &around).unwrap());
         let services = Arc::new(Services::default());
@@ -225,7 +229,7 @@ fn everything_over_http() {
     until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     let talked = std::panic::catch_unwind(|| {
         let headers = BTreeMap::from([("Authorization".to_owned(), "MCP_TOKEN".to_owned())]);
-        let link = Link::Http { url: format!("http://127.0.0.1:{port}/mcp"), headers };
+        let link = Link::Http { url: format!("http://127.0.0.1:{port}/mcp"), headers, login: None };
         let root = tempfile::tempdir().unwrap();
         everything(Talk::new(link, root.path(), &[("MCP_TOKEN", "Bearer sk-0123456789")]));
     });

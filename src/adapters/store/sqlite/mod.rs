@@ -19,15 +19,14 @@ use std::thread::JoinHandle;
 
 use rusqlite::{OptionalExtension, params};
 
-use self::columns::{run_of, signed, state_text, unsigned};
+use self::columns::{signed, unsigned};
 pub use self::open::FORMAT;
 use self::read::Readers;
-use self::writer::{Halt, Job, Writer, tell};
+use self::writer::{Append, Halt, Job, Writer, tell};
 use super::lock::{self, NotTaken, OwnerLock};
 use crate::core::ids::{BlobId, RunId, Seq};
 use crate::ports::store::{
-    Batch, Done, Epoch, Garbage, InboxRow, NewRun, Owner, PotAsk, PotShare, Row, RunFilter, RunRow, RunState, Store,
-    StoreError,
+    Batch, Done, Epoch, Garbage, InboxRow, NewRun, Owner, PotAsk, PotShare, Row, RunFilter, RunRow, Store, StoreError,
 };
 
 pub struct SqliteStore {
@@ -36,7 +35,7 @@ pub struct SqliteStore {
     readers: Readers,
     jobs: Sender<Job>,
     thread: Option<JoinHandle<()>>,
-    held: Mutex<HashMap<RunId, OwnerLock>>,
+    held: Arc<Mutex<HashMap<RunId, OwnerLock>>>,
     /// Commands that this process has left: `data_version` says nothing of them.
     left: AtomicU64,
 }
@@ -99,7 +98,7 @@ impl SqliteStore {
         if there {
             opened.wait()?;
         }
-        let (readers, folder, held) = (Readers::new(folder, opened.clone()), folder.to_owned(), Mutex::default());
+        let (readers, folder, held) = (Readers::new(folder, opened.clone()), folder.to_owned(), Arc::default());
         Ok(SqliteStore { folder, opened, readers, jobs, thread: Some(thread), held, left: AtomicU64::new(0) })
     }
 
@@ -120,6 +119,12 @@ impl SqliteStore {
         }));
         self.jobs.send(job).map_err(|_| self.gone())?;
         answer.recv().map_err(|_| self.gone())?
+    }
+
+    fn queue(&self, append: Append) {
+        if let Err(SendError(Job::Append(append))) = self.jobs.send(Job::Append(append)) {
+            tell(append.done, Err(self.gone()));
+        }
     }
 
     fn transact<T: Send + 'static>(
@@ -143,7 +148,6 @@ impl SqliteStore {
     }
 
     fn lock(&self, run: &RunId) -> Result<OwnerLock, StoreError> {
-        self.opened.wait()?;
         OwnerLock::take(&self.owners(), run).map_err(|error| match error {
             NotTaken::Held(owner) => StoreError::Owned { run: run.clone(), owner },
             NotTaken::Io(error) => open::refuse(&self.folder, format!("owner lock of run {run}: {error}")),
@@ -171,17 +175,23 @@ impl Drop for SqliteStore {
 }
 
 impl Store for SqliteStore {
-    fn create(&self, run: NewRun, first: Batch) -> Result<Epoch, StoreError> {
-        let lock = self.lock(&run.run)?;
-        let id = run.run.clone();
-        let epoch = Epoch(1);
-        let first = Batch { run: id.clone(), epoch, ..first };
-        self.transact(move |writer| insert_run(writer, &run, &first))?;
-        self.held().insert(id, lock);
+    fn begin(&self, run: NewRun, first: Batch, done: Done) -> Result<Epoch, StoreError> {
+        let (id, epoch) = (run.run.clone(), Epoch(1));
+        self.held().insert(id.clone(), self.lock(&id)?);
+        let batch = Batch { run: id.clone(), epoch, ..first };
+        let held = self.held.clone();
+        let told: Done = Box::new(move |made| {
+            if made.is_err() {
+                held.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            }
+            done(made);
+        });
+        self.queue(Append { new: Some(Box::new(run)), batch, done: told });
         Ok(epoch)
     }
 
     fn claim(&self, run: &RunId) -> Result<Epoch, StoreError> {
+        self.opened.wait()?;
         let lock = self.lock(run)?;
         let id = run.clone();
         let epoch = self.transact(move |writer| {
@@ -206,9 +216,7 @@ impl Store for SqliteStore {
     }
 
     fn append(&self, batch: Batch, done: Done) {
-        if let Err(SendError(Job::Append(_, done))) = self.jobs.send(Job::Append(batch, done)) {
-            tell(done, Err(self.gone()));
-        }
+        self.queue(Append { new: None, batch, done });
     }
 
     fn read(&self, run: &RunId, from: Seq) -> Result<Vec<Row>, StoreError> {
@@ -317,32 +325,9 @@ impl Store for SqliteStore {
             if !dry {
                 pots::sweep(&writer.conn, signed(before_ms))?;
             }
-            writer.runs.clear();
+            writer.forget();
             Ok((garbage, doomed))
         })
         .map(|(garbage, _locks)| garbage)
     }
-}
-
-fn insert_run(writer: &mut Writer, run: &NewRun, first: &Batch) -> Result<(), Halt> {
-    if let Some(key) = &run.key {
-        let mut select = writer.conn.prepare_cached("SELECT run FROM runs WHERE crew = ?1 AND key = ?2")?;
-        if let Some(found) = select.query_row([&run.crew, key], |row| run_of(row, 0)).optional()? {
-            return Err(StoreError::KeyTaken { key: key.clone(), crew: run.crew.clone(), run: found }.into());
-        }
-    }
-    let mut select = writer.conn.prepare_cached("SELECT last FROM runs WHERE run = ?1")?;
-    if let Some(last) = select.query_row([run.run.as_str()], |row| row.get(0)).optional()? {
-        let (expected, found) = (Seq(0), Seq(unsigned(last)));
-        return Err(StoreError::Moved { run: run.run.clone(), expected, found }.into());
-    }
-    drop(select);
-    let sql = "INSERT INTO runs(run, crew, key, inputs, offline, cap, started, epoch, last, updated, state, tokens,
-            nano_usd, calls, notified)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, 0, ?7, ?8, 0, 0, 0, 0)";
-    let state = state_text(first.state.unwrap_or(RunState::Running));
-    let started = run.started_ms as i64;
-    let values = params![run.run.as_str(), run.crew, run.key, run.inputs.0, run.offline, run.cap, started, state];
-    writer.conn.prepare_cached(sql)?.execute(values)?;
-    writer.write_one(first)
 }

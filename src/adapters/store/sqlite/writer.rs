@@ -15,38 +15,53 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::append::{self, Statements};
+use super::append::{self, Repeated};
 use super::room;
 use crate::core::ids::{RunId, Seq};
 use crate::core::money::Amount;
-use crate::ports::store::{Batch, Done, Epoch, RunState, StoreError};
+use crate::ports::store::{Batch, Done, Epoch, NewRun, RunState, StoreError};
 
 /// Rows after which a group is closed: a bound for the latency of its first batch.
 const GROUP_ROWS: usize = 512;
 /// Without work for this long, the writer moves the WAL into the file.
 const IDLE: Duration = Duration::from_millis(300);
 
-/// How the last transaction went: what the next may wait for company.
+/// How the last transactions went: what the next may wait for company.
 #[derive(Default)]
 struct Pace {
-    /// Batches in it.
-    crowd: usize,
+    /// Transactions of a crowd, one after the other.
+    crowds: u32,
+    /// The last one.
     took: Duration,
 }
 impl Pace {
     /// So many batches at once are a load in which the fsyncs, not the waiting, are what costs.
     const CROWD: usize = 8;
+    /// So many crowds in a row are a load that lasts. A burst is written as fast as it comes.
+    const LASTS: u32 = 16;
     /// Nothing beside what a model takes to answer.
     const LONGEST: Duration = Duration::from_millis(3);
 
-    /// As long as two transactions take, and only in a crowd: whoever is alone is written at once.
+    fn after(&mut self, batches: usize, took: Duration) {
+        self.crowds = if batches < Pace::CROWD { 0 } else { self.crowds.saturating_add(1) };
+        self.took = took;
+    }
+
+    /// As long as two transactions take, and only in a crowd that lasts: whoever is alone is written at once.
     fn gather(&self) -> Duration {
-        if self.crowd < Pace::CROWD { Duration::ZERO } else { (self.took * 2).min(Pace::LONGEST) }
+        if self.crowds < Pace::LASTS { Duration::ZERO } else { (self.took * 2).min(Pace::LONGEST) }
     }
 }
 
+/// A batch, of a run that it begins if `new` is there.
+pub struct Append {
+    pub new: Option<Box<NewRun>>,
+    pub batch: Batch,
+    pub done: Done,
+}
+
 pub enum Job {
-    Append(Batch, Done),
+    Append(Append),
     Call(Box<dyn FnOnce(&mut Writer) + Send>),
     Stop,
 }
@@ -85,6 +100,7 @@ impl From<StoreError> for Halt {
 pub struct Writer {
     pub conn: Connection,
     pub folder: PathBuf,
+    pub repeated: Repeated,
     pub runs: HashMap<RunId, Known>,
     /// `PRAGMA data_version` of this connection: raised by other processes' commits, not by its own.
     pub generation: i64,
@@ -98,26 +114,27 @@ pub struct Writer {
 
 impl Writer {
     pub fn new(conn: Connection, folder: PathBuf) -> Writer {
-        Writer { conn, folder, runs: HashMap::new(), generation: 0, failed: None, unmoved: false, commits: 0 }
+        let (runs, repeated) = (HashMap::new(), Repeated::default());
+        Writer { conn, folder, repeated, runs, generation: 0, failed: None, unmoved: false, commits: 0 }
     }
 
     pub fn serve(mut self, jobs: Receiver<Job>) {
-        let mut group: Vec<(Batch, Done)> = Vec::new();
+        let mut group: Vec<Append> = Vec::new();
         let mut kept_back = None;
         let mut pace = Pace::default();
         while let Some(job) = kept_back.take().or_else(|| self.wait(&jobs)) {
             match job {
                 Job::Stop => return self.leave(),
                 Job::Call(call) => call(&mut self),
-                Job::Append(batch, done) => {
-                    let mut rows = batch.rows.len();
-                    group.push((batch, done));
+                Job::Append(append) => {
+                    let mut rows = append.batch.rows.len();
+                    group.push(append);
                     std::thread::sleep(pace.gather());
                     while rows < GROUP_ROWS && kept_back.is_none() {
                         match jobs.try_recv() {
-                            Ok(Job::Append(batch, done)) => {
-                                rows += batch.rows.len();
-                                group.push((batch, done));
+                            Ok(Job::Append(append)) => {
+                                rows += append.batch.rows.len();
+                                group.push(append);
                             }
                             Ok(other) => kept_back = Some(other),
                             Err(_) => break,
@@ -125,7 +142,7 @@ impl Writer {
                     }
                     let (crowd, begun) = (group.len(), Instant::now());
                     self.commit(&mut group);
-                    pace = Pace { crowd, took: begun.elapsed() };
+                    pace.after(crowd, begun.elapsed());
                     self.commits = self.commits.saturating_add(1);
                     if self.commits == room::COMMITS {
                         self.make_room();
@@ -182,17 +199,17 @@ impl Writer {
         self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     }
 
-    fn commit(&mut self, group: &mut Vec<(Batch, Done)>) {
+    fn commit(&mut self, group: &mut Vec<Append>) {
         let outcome = self.transaction(|writer| append::write(writer, group));
         match outcome {
             Ok(verdicts) => {
-                for ((_, done), verdict) in group.drain(..).zip(verdicts) {
-                    tell(done, verdict);
+                for (append, verdict) in group.drain(..).zip(verdicts) {
+                    tell(append.done, verdict);
                 }
             }
             Err(error) => {
-                for (_, done) in group.drain(..) {
-                    tell(done, Err(error.clone()));
+                for append in group.drain(..) {
+                    tell(append.done, Err(error.clone()));
                 }
             }
         }
@@ -215,7 +232,7 @@ impl Writer {
                 tracing::error!(%error, "rollback failed");
             }
             // It may speak of rows that are no longer there.
-            self.runs.clear();
+            self.forget();
             match halt {
                 Halt::Refused(error) => error,
                 Halt::Sql(error) => self.fail(&error),
@@ -232,9 +249,16 @@ impl Writer {
         self.failed.insert(StoreError::WriteFailed { why }).clone()
     }
 
+    /// What it knows of the file's content.
+    pub fn forget(&mut self) {
+        self.runs.clear();
+        self.repeated.forget();
+    }
+
     fn begin(&mut self) -> Result<(), rusqlite::Error> {
         self.run("BEGIN IMMEDIATE")?;
         self.generation = self.data_version()?;
+        self.repeated.as_of(self.generation);
         Ok(())
     }
 
@@ -250,15 +274,6 @@ impl Writer {
         let mut select = self.conn.prepare_cached("SELECT id FROM runs WHERE run = ?1")?;
         let id = select.query_row([run.as_str()], |row| row.get(0)).optional()?;
         id.ok_or_else(|| StoreError::NoRun { run: run.to_string() }.into())
-    }
-
-    /// Writes the batch of a new run or of a group's run; the caller is inside a transaction.
-    pub fn write_one(&mut self, batch: &Batch) -> Result<(), Halt> {
-        let Writer { conn, runs, generation, .. } = self;
-        let mut statements = Statements::prepare(conn)?;
-        let known = append::admit(conn, runs, *generation, batch)?;
-        statements.insert(known, batch)?;
-        statements.update(known)
     }
 }
 
