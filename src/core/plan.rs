@@ -54,7 +54,7 @@ pub struct State {
     pub inputs: BTreeMap<Name, serde_json::Value>,
     /// What the inputs come from that is not to be trusted.
     tainted: Option<String>,
-    pub units: BTreeMap<Step, Unit>,
+    pub units: BTreeMap<Step, Box<Unit>>, // boxed: a node of the map keeps room for eleven
     /// Loops by the unit of their judge.
     loops: BTreeMap<Step, LoopRun>,
     /// Units that may be started, by rank, item and address: the order of work.
@@ -335,7 +335,7 @@ impl Plan {
     }
 
     fn unit(&self, address: &Step) -> Option<&Unit> {
-        self.state.units.get(address)
+        self.state.units.get(address).map(|unit| &**unit)
     }
 
     /// The keys of a task's list, once it has fanned out.

@@ -82,7 +82,7 @@ impl Plan {
             let mut unit = Unit::new(Some(index as u32), kind);
             let looped = task.in_loop.filter(|index| !self.crew.loops[*index].per_item);
             unit.round = u32::from(looped.is_some());
-            self.state.units.insert(self.address(index, None), unit);
+            self.state.units.insert(self.address(index, None), Box::new(unit));
             // A rescuing task is no part of the crew's work until something fails.
             self.state.open += u32::from(task.rescues.is_none());
         }
@@ -206,7 +206,7 @@ impl Plan {
         for (item, key) in keys.iter().enumerate() {
             let mut unit = Unit::new(task, Kind::Item { index: item as u32 });
             unit.round = u32::from(in_loop.is_some());
-            self.state.units.insert(self.address(index, Some(key)), unit);
+            self.state.units.insert(self.address(index, Some(key)), Box::new(unit));
             self.state.open += 1;
             // With the first list of the body: its items may be done before the judge's list is there.
             if let Some((at, looped)) = looped {
@@ -268,7 +268,7 @@ impl Plan {
         }
         if let Some(task) = task.filter(|_| is_item && was != is) {
             let list = self.address(task as usize, None);
-            if let Some(Unit { kind: Kind::List { running, .. }, .. }) = self.state.units.get_mut(&list) {
+            if let Some(Kind::List { running, .. }) = self.state.units.get_mut(&list).map(|unit| &mut unit.kind) {
                 *running = *running + u32::from(is) - u32::from(was);
             }
         }

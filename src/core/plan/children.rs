@@ -154,7 +154,7 @@ impl Plan {
         let (from, parent, Asked { ask, tainted, .. }) = (from.clone(), parent.clone(), asked);
         let above = from.step.with_round(None);
         let child = Child { from, index, parent, task, expected, inputs, ask, tainted };
-        self.state.units.insert(step.clone(), Unit::new(None, Kind::Child(child)));
+        self.state.units.insert(step.clone(), Box::new(Unit::new(None, Kind::Child(child))));
         self.state.open += 1;
         self.set(step, Phase::Ready);
         if let Some(unit) = self.state.units.get_mut(&above) {

@@ -269,7 +269,8 @@ impl Plan {
 
     /// Everything that has not ended, leaves first, in one append.
     fn cancel(&self) -> Decided {
-        let mut open: Vec<(&Step, &Unit)> = self.state.units.iter().filter(|(_, unit)| self.counts(unit)).collect();
+        let units = self.state.units.iter().map(|(step, unit)| (step, &**unit));
+        let mut open: Vec<(&Step, &Unit)> = units.filter(|(_, unit)| self.counts(unit)).collect();
         open.sort_by_key(|(step, unit)| {
             (std::cmp::Reverse(step.depth()), matches!(unit.kind, Kind::List { .. }), (*step).clone())
         });

@@ -88,7 +88,8 @@ impl Plan {
     pub(super) fn item_ended(&mut self, address: &Step, task: Option<u32>, index: u32) {
         let Some(task) = task.map(|task| task as usize) else { return };
         let list = self.address(task, None);
-        let Some(Unit { kind: Kind::List { keys, ended, .. }, .. }) = self.state.units.get_mut(&list) else { return };
+        let list_of = self.state.units.get_mut(&list).map(|unit| &mut unit.kind);
+        let Some(Kind::List { keys, ended, .. }) = list_of else { return };
         *ended += 1;
         let (full, next) = (*ended as usize == keys.len(), keys.get(index as usize + 1).cloned());
         if full {

@@ -101,9 +101,9 @@ impl Plan {
         if self.working(role) < limit {
             return false;
         }
-        let of_role = |unit: &&Unit| unit.agent.as_ref().is_some_and(|agent| agent.name == *role) && unit.is_at_work();
-        let waiting = |unit: &&Unit| unit.phase == Phase::Waits && unit.open_children > 0;
-        self.state.units.values().filter(of_role).filter(waiting).count() >= limit
+        let of_role = |unit: &Unit| unit.agent.as_ref().is_some_and(|agent| agent.name == *role) && unit.is_at_work();
+        let waiting = |unit: &Unit| unit.phase == Phase::Waits && unit.open_children > 0;
+        self.state.units.values().filter(|unit| of_role(unit) && waiting(unit)).count() >= limit
     }
 
     /// The agent name a unit needs, if it needs one.

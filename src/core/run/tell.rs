@@ -108,7 +108,7 @@ impl Run {
         let list = matches!(unit.kind, Kind::List { .. });
         let own = |other: &Unit| match list {
             true => matches!(other.kind, Kind::Item { .. }) && other.task == unit.task,
-            false => std::ptr::eq(other, unit),
+            false => std::ptr::eq(other, &**unit),
         };
         let live: Vec<Hearer> = live(plan, own).collect();
         if live.is_empty() { Err(Deaf::Ahead { step: address, agent: role }) } else { Ok(live) }
@@ -118,7 +118,7 @@ impl Run {
     fn is_past(&self, plan: &Plan) -> bool {
         let scope = &plan.state.scope;
         let above = self.plans.get(&self.scopes.of(scope)).filter(|_| !scope.is_root());
-        above.and_then(|above| above.state.units.get(&scope.with_round(None))).is_some_and(Unit::is_over)
+        above.and_then(|above| above.state.units.get(&scope.with_round(None))).is_some_and(|unit| unit.is_over())
     }
 
     fn unknown(&self, to: &str) -> Deaf {
