@@ -243,6 +243,11 @@ fn of_throttles_that_share_a_key_one_tries_an_ill_model() {
         for _ in 0..5 {
             all[0].admit(&models, &ask).await.unwrap().ended(Outcome::Failed);
         }
+        // The others may hear of it from now on: who calls before that does not try.
+        let told = |shared: &Shared| !serde_json::to_value(shared).unwrap()["meter"]["open"]["ill"].is_null();
+        while !folder.0.lock().unwrap().values().any(told) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
         // While the trial call is under way nobody else has leave, in whichever process.
         let (out, tries) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let trial = |at: usize| {

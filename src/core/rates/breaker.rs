@@ -6,6 +6,8 @@ const FAILURES: u32 = 5;
 /// First time it stays open; doubles with every probe that fails.
 const OPEN_MS: u64 = 5_000;
 pub(super) const OPEN_MAX_MS: u64 = 60_000;
+/// Clocks of two processes differ by less: what is over by one of them may not be by the other.
+const SKEW_MS: u64 = 1_000;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Breaker {
@@ -60,9 +62,9 @@ impl Breaker {
             (self.until, self.probing, self.leave) = (Some(until), false, None);
         }
     }
-    /// Nobody speaks of it any more: another process has tried, and was answered.
+    /// Nobody speaks of it any more, well before its time is over: another process has tried, and was answered.
     pub fn hear_nothing(&mut self, now: u64) {
-        if self.shared && self.is_shut(now) {
+        if self.shared && self.is_shut(now.saturating_add(SKEW_MS)) {
             *self = Breaker::default();
         }
     }

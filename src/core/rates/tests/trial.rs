@@ -46,6 +46,9 @@ fn a_breaker_whose_time_is_over_needs_leave_and_its_own_opening_is_not_taken_for
     breaker.hear_nothing(10);
     assert!(breaker.is_shut(10), "the others have not been told yet");
     breaker.hear(until);
+    // By another one's clock its time may be over now: that is no word of an answer.
+    breaker.hear_nothing(until - 1);
+    assert!(breaker.is_shut(until - 1));
     assert!(!breaker.needs_leave(until - 1) && breaker.needs_leave(until));
     breaker.grant(until + 100);
     assert!(!breaker.needs_leave(until) && breaker.needs_leave(until + 100));
