@@ -210,8 +210,10 @@ impl Start<'_> {
     }
 }
 
-/// How often the entries of a run that is only waited for are taken in: a bound for what they hold in memory.
-const BOOKED: Duration = Duration::from_secs(1);
+/// How long the entries of a run that is only waited for are left to gather.
+const REST: Duration = Duration::from_millis(5);
+/// As many at once.
+const TOGETHER: usize = 1024;
 
 /// A run at work in this process. Dropping it does not stop it.
 pub struct Run {
@@ -285,14 +287,19 @@ impl Run {
 
     /// Waits for the end.
     pub async fn wait(mut self) -> Result<Report, Failure> {
-        // Nobody sees the entries: they are booked now and then, not each with a wake of its own.
+        // Nobody sees the entries: they are booked together, not each with a wake of its own.
+        let mut news = Vec::new();
         while self.outcome.is_none() {
-            if let Ok(outcome) = tokio::time::timeout(BOOKED, self.live.wait()).await {
-                self.outcome = Some(outcome);
+            tokio::select! {
+                outcome = self.live.wait() => self.outcome = Some(outcome),
+                1.. = self.entries.recv_many(&mut news, TOGETHER) => {
+                    news.drain(..).for_each(|entry| self.book(&entry));
+                    self.outcome = tokio::time::timeout(REST, self.live.wait()).await.ok();
+                }
             }
-            while let Ok(entry) = self.entries.try_recv() {
-                self.book(&entry);
-            }
+        }
+        while let Ok(entry) = self.entries.try_recv() {
+            self.book(&entry);
         }
         let (exit, result) = match self.outcome.take() {
             Some(Outcome::Finished { status, result, .. }) => (finished(status), result),
