@@ -45,7 +45,8 @@
 //! 1. [`adapters::crewfile`] reads the crew with the place of every value; everything wrong is found at
 //!    once, with line and caret. `cli::wiring` checks keys and files. Nothing has been sent.
 //! 2. The store creates the run with its first event, `run.started`, which pins every file the crew is
-//!    made of, the prices and the limits. From here on the run is what its journal says.
+//!    made of, the prices and the limits. From here on the run is what its journal says. (The actors go up
+//!    while that entry is synced: whatever they would send waits for entries behind it.)
 //! 3. The run's root actor starts journal, ledger and coordinator. State-changing news reaches an actor
 //!    only as a committed entry, in order; an append names the last entry its author has seen, and is
 //!    refused if that has moved on.
