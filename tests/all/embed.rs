@@ -7,7 +7,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use boatswain::engine::{BoxFuture, CallFailure, Exit, Model, ModelAnswer, ModelRequest, Options, Usage, Watch};
+use boatswain::core::event::{Event, TaskEvent};
+use boatswain::engine::{BoxFuture, CallFailure, Exit, Model, ModelAnswer, ModelRequest, Options, Run, Usage, Watch};
+
+use crate::support::{Folder, PATIENCE};
 
 /// Builds the example and runs it.
 fn example(name: &str) -> String {
@@ -83,4 +86,48 @@ async fn input_of_161_sections_grows_linearly_with_a_window() {
     let half = SECTIONS / 2;
     let (first, second) = (inputs[..half].iter().sum::<u64>(), inputs[half..half * 2].iter().sum::<u64>());
     assert!(second.abs_diff(first) * 20 <= first, "{first}, then {second}: not linear");
+}
+
+async fn ends(run: Run) -> Exit {
+    tokio::time::timeout(PATIENCE, run.wait()).await.expect("it ends").unwrap().exit
+}
+
+/// Sixty tasks that begin at once.
+const CROWD: &str = "schema = 1\n[crew]\nmax_parallel = 60\n[budget]\nmax_tokens = 50000000\nmax_usd = 50.0\n\
+    [providers.offline]\nkind = \"offline\"\nmax_concurrency = 60\n\
+    [agents.author]\nmodel = \"offline/any\"\n[tasks.part]\nagent = \"author\"\nfor_each = \"rows.csv\"\nkey = \"id\"\n\
+    description = \"Write {{ item.id }}.\"\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_in_the_middle_of_a_crowd_begins_nothing_twice() {
+    let mut paused = 0;
+    // Where the coordinator is when the pause is written is the scheduler's choice: many moments are tried.
+    for begun in 0..30 {
+        let folder = Folder::new(CROWD);
+        folder.file("rows.csv", &format!("id\n{}", (1..=60).map(|n| format!("s{n:02}\n")).collect::<String>()));
+        let engine = Options::folder(folder.path()).open().unwrap();
+        let mut run = engine.crew("crew.toml").start().await.unwrap();
+        let mut assigned = 0;
+        while assigned < begun * 2 {
+            let Some(entry) = run.next().await else { break };
+            assigned += usize::from(matches!(&entry.event, Event::Task(TaskEvent::Assigned { .. })));
+        }
+        run.pause();
+        let id = run.id().clone();
+        if ends(run).await == Exit::Interrupted {
+            paused += 1;
+            assert_eq!(ends(engine.resume(id.as_str()).await.unwrap()).await, Exit::Done);
+        }
+        let assigned = folder.events().into_iter().filter_map(|event| match event {
+            Event::Task(TaskEvent::Assigned { step, .. }) => Some(step),
+            _ => None,
+        });
+        let mut assigned: Vec<_> = assigned.collect();
+        assert_eq!(assigned.len(), 60, "each begins, once");
+        assigned.sort();
+        assigned.dedup();
+        assert_eq!(assigned.len(), 60, "each begins");
+        folder.verify();
+    }
+    assert!(paused > 0, "no pause came in time");
 }
