@@ -87,6 +87,12 @@ pub fn numbered(text: &str) -> Vec<(usize, String)> {
             paragraphs.push(Paragraph::default());
             continue;
         }
+        // The end of a result that was capped: what stands before it was cut in mid-sentence.
+        if line.starts_with("[cut here: ") {
+            paragraphs.pop();
+            paragraphs.push(Paragraph::default());
+            continue;
+        }
         let bare = bare(line.trim_start_matches(['>', ' ']));
         let bare = bare.split_once(". ").filter(|(n, _)| n.parse::<u32>().is_ok()).map_or(bare, |(_, tail)| tail);
         let ends = line.is_empty()
@@ -186,6 +192,10 @@ mod tests {
             ["One is 3.5 long (or so ...) e.g. this one.", "\"Two!\"", "Three?", "item a", "item b"]
         );
         assert!(sentences(" \n# x\n---\n12. \n").is_empty());
+        assert_eq!(
+            sentences("One is whole.\n\nTwo is\n[cut here: 9 of 99 tokens are shown]\n\nThree."),
+            ["One is whole.", "Three."]
+        );
     }
 
     #[test]
