@@ -47,7 +47,7 @@ impl Server {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
-                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let listener = listener();
                 ready.send(listener.local_addr().unwrap().port()).unwrap();
                 loop {
                     let (stream, _) = listener.accept().await.unwrap();
@@ -71,6 +71,13 @@ impl Server {
     pub fn first(&self) -> Option<Instant> {
         *self.state.first.borrow()
     }
+}
+
+/// Room for all who connect at once. (What does not fit into the usual 128 comes a second later.)
+fn listener() -> TcpListener {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    socket.listen(1024).unwrap()
 }
 
 async fn serve(mut stream: TcpStream, state: Arc<State>) {

@@ -218,13 +218,13 @@ impl Plan {
             tainted = tainted.or_else(|| result.tainted.clone());
             if let Some(text) = result.text.filter(|_| result.status.has_result()) {
                 good += 1;
-                texts.push(format!("{key}\n\n{}", world.texts.text(&text)?));
+                texts.push((key.as_str(), world.texts.text(&text)?));
             } else if result.status != TaskStatus::Skipped || result.error.is_some() {
                 first_error.get_or_insert_with(|| result.error.clone());
             }
         }
         let mut decided = Decided::default();
-        let text = Some(decided.keep(texts.join("\n\n")));
+        let text = Some(decided.keep(joined(&texts)));
         let result = match first_error {
             None => TaskResult { tainted, ..TaskResult::done(text, false, spent) },
             Some(error) => {
@@ -339,4 +339,13 @@ impl Plan {
         let step = self.state.scope.clone();
         Ok(Decided::one(Event::Task(TaskEvent::Finished { step, agent: None, result })))
     }
+}
+
+/// A list's result: under each key its text.
+fn joined(texts: &[(&str, Arc<str>)]) -> String {
+    let mut all = String::with_capacity(texts.iter().map(|(key, text)| key.len() + text.len() + 4).sum());
+    for (key, text) in texts {
+        all.extend([if all.is_empty() { "" } else { "\n\n" }, key, "\n\n", text]);
+    }
+    all
 }
