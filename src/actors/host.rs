@@ -150,7 +150,7 @@ impl Host {
             let (host, id) = (keeper.host.clone(), keeper.id.clone());
             let outcome = keeper.keep(raised, ending).await;
             // The process may end with its last run.
-            if host.at_work().iter().all(|(run, _)| *run == id) {
+            if host.is_last(&id) {
                 host.throttle.farewell().await;
             }
             // Nobody may be waiting any more; the journal has it all.
@@ -165,6 +165,12 @@ impl Host {
         if self.polling.swap(1, Ordering::SeqCst) == 0 {
             tokio::spawn(super::inbox::watch(Arc::downgrade(self), ports));
         }
+    }
+
+    /// No other run is at work in this process.
+    pub(super) fn is_last(&self, id: &RunId) -> bool {
+        let gone = |root: &ActorRef<RunMsg>| matches!(root.get_status(), ractor::ActorStatus::Stopped);
+        self.live.iter().all(|run| run.key() == id || gone(run.value()))
     }
 
     /// The runs of this process, each with its root.

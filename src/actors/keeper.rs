@@ -164,6 +164,7 @@ impl Keeper {
         let (outcome, ended) = oneshot::channel();
         let (ready, started) = oneshot::channel();
         let (gone, journal_gone) = oneshot::channel();
+        let (host, id) = (Arc::downgrade(&self.host), self.id.clone());
         let args = RootArgs {
             id: self.id.clone(),
             epoch: self.epoch,
@@ -176,6 +177,7 @@ impl Keeper {
             outcome,
             watcher: self.watcher.clone(),
             time_left,
+            alone: Arc::new(move || host.upgrade().is_some_and(|host| host.is_last(&id))),
             ready,
             gone,
         };

@@ -100,6 +100,8 @@ pub struct RootArgs {
     pub watcher: Option<mpsc::UnboundedSender<Arc<Entry>>>,
     /// What is left of the deadline.
     pub time_left: Option<Duration>,
+    /// Is no other run at work in this process?
+    pub alone: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Gives the journal's handle to whoever watches.
     pub ready: oneshot::Sender<(JournalHandle, Arc<Flights>)>,
     /// See [`JournalArgs::gone`].
@@ -115,6 +117,7 @@ pub struct RootState {
     parked: Option<(Seq, Vec<ParkCause>)>,
     journal: ActorId,
     restarts: Rationed,
+    alone: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Tasks that end with the run.
     watches: Vec<AbortHandle>,
 }
@@ -143,6 +146,7 @@ impl Actor for Root {
             outcome,
             watcher,
             time_left,
+            alone,
             ready,
             gone,
         } = args;
@@ -189,7 +193,7 @@ impl Actor for Root {
         watches.extend(time_left.map(|time| watch_deadline(&myself, time)));
         let (journal, restarts) = (journal_id, Rationed::default());
         let outcome = Some(outcome);
-        Ok(RootState { context, epoch, ledger, coordinator, outcome, parked: None, watches, journal, restarts })
+        Ok(RootState { context, epoch, ledger, coordinator, outcome, parked: None, watches, journal, restarts, alone })
     }
 
     async fn handle(

@@ -9,7 +9,7 @@ use crate::core::machine::Decided;
 use crate::core::plan::PlanStep;
 
 /// Starts of one append: the first agents are at work while the next ones are decided.
-const TOGETHER: usize = 16;
+const TOGETHER: usize = 8;
 /// From here on a copy of the plan costs less than a round trip to the journal for each start.
 const CROWD: usize = 8;
 /// Units of the plan for each start, at most: a long list of which a few items begin is not copied.

@@ -29,7 +29,14 @@ impl RootState {
         };
         crash_point!(self.context.ports.crash, "finished");
         let Some(last) = last else { return drop(myself.cast(RunMsg::Broken)) };
-        if self.context.journal.durable.wait(last).await.is_err() {
+        // While the disk is busy: what the other processes do not know yet of this one's calls.
+        let farewell = async {
+            if (self.alone)() {
+                self.context.throttle.farewell().await;
+            }
+        };
+        let (written, ()) = tokio::join!(self.context.journal.durable.wait(last), farewell);
+        if written.is_err() {
             let _ = myself.cast(RunMsg::Broken);
             return;
         }
