@@ -172,7 +172,12 @@ impl State {
             };
             let late = || Err(format!("it was not ready within {} ms", deadline.as_millis()));
             let up = tokio::time::timeout(deadline, up).await.unwrap_or_else(|_| late());
-            let up = up.map_err(|why| format!("the server {} cannot be reached: {why}", service.name()));
+            // A server that wants a login is named by who says so.
+            let named = format!("the server {} ", service.name());
+            let up = up.map_err(|why| match why.starts_with(&named) {
+                true => why,
+                false => format!("{named}cannot be reached: {why}"),
+            });
             let _ = mailbox.cast(ServiceMsg::Connected(session, up));
         });
     }

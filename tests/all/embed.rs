@@ -1,7 +1,7 @@
 //! The library without the command line. Invariant: what `examples/` show works as it stands, and what
 //! a run costs in tokens is what its prompts say.
 
-mod people;
+pub mod people;
 
 use std::path::Path;
 use std::process::Command;

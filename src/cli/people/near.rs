@@ -1,33 +1,52 @@
-//! A server's question on the terminal of a tool that is called by hand. Invariant: without a terminal nobody is
-//! asked, and an answer that does not fit is asked for again.
+//! Whoever calls a tool by hand: hears how far it is, and is asked what its server asks. Invariant: without a
+//! terminal nobody is asked, and an answer that does not fit is asked for again.
 
 use std::io::{BufRead, IsTerminal};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::view::safe;
 use crate::cli::Context;
 use crate::cli::out::Out;
+use crate::cli::progress::far;
 use crate::core::question::Question;
 use crate::ports::BoxFuture;
-use crate::ports::tool::{Answer, Nobody, People};
+use crate::ports::tool::{Answer, People, Progress};
+
+/// Between two lines of how far a tool is: some say it a thousand times a second.
+const BREATH: Duration = Duration::from_millis(500);
 
 struct Near {
     out: Arc<Out>,
+    /// Somebody can be asked.
+    attended: bool,
     /// One question at a time.
     turn: tokio::sync::Mutex<()>,
+    /// When it was said last how far the tool is.
+    said: Mutex<Option<Instant>>,
 }
 
 /// Whoever sits before this process.
 pub fn near(context: &Context) -> Arc<dyn People> {
-    if !std::io::stdin().is_terminal() || !context.out.stderr_is_terminal() {
-        return Arc::new(Nobody);
-    }
-    Arc::new(Near { out: context.out.clone(), turn: tokio::sync::Mutex::default() })
+    let attended = std::io::stdin().is_terminal() && context.out.stderr_is_terminal();
+    let (turn, said) = (tokio::sync::Mutex::default(), Mutex::default());
+    Arc::new(Near { out: context.out.clone(), attended, turn, said })
 }
 
 impl People for Near {
+    fn watch(&self, progress: Progress) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|said| said.elapsed() >= BREATH) {
+            *said = Some(Instant::now());
+            self.out.note(&far(&progress));
+        }
+    }
+
     fn ask(&self, question: Question) -> BoxFuture<'_, Answer> {
         Box::pin(async move {
+            if !self.attended {
+                return Answer::Declined;
+            }
             let _turn = self.turn.lock().await;
             self.out.note(&format!("the server {} asks:", safe(&question.server).join(" ")));
             safe(&question.message).iter().for_each(|line| self.out.note(&format!("  {line}")));

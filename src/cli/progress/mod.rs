@@ -26,7 +26,7 @@ use crate::core::machine::Texts;
 use crate::core::run::Entry;
 
 pub use lines::{Said, asks, said};
-pub use region::Region;
+pub use region::{Region, far};
 use waits::Waits;
 
 /// How a run shows itself.

@@ -85,7 +85,7 @@ pub fn rows(tally: &Tally, under_way: &UnderWay<'_>, waits: &[String], now_ms: u
 }
 
 /// `12 of 50: reading`.
-fn far(progress: &Progress) -> String {
+pub fn far(progress: &Progress) -> String {
     let of = progress.of.map(|of| format!(" of {of}")).unwrap_or_default();
     let says = clean(&progress.says);
     format!("{}{of}{}{says}", progress.done, if says.is_empty() { "" } else { ": " })

@@ -107,7 +107,7 @@ async fn a_no_and_an_answer_are_what_the_agent_reads() {
 }
 
 /// Once it is there: the run goes on meanwhile.
-async fn comes(engine: &Engine) -> Waiting {
+pub async fn comes(engine: &Engine) -> Waiting {
     let begun = std::time::Instant::now();
     loop {
         if let Some(asked) = engine.waiting(None).await.unwrap().pop() {

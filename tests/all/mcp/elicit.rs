@@ -5,10 +5,11 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use boatswain::core::event::{Decision, Event, InterruptEvent, Outcome, Raised};
+use boatswain::engine::{Exit, Options};
 use serde_json::{Value, json};
 
-use super::third;
-use super::{Place, alive};
+use super::{Place, alive, server, third};
+use crate::embed::people::comes;
 use crate::stamps::open;
 use crate::support::{Folder, Ran, kill9, signal, until, wait};
 
@@ -310,4 +311,29 @@ async fn a_host_program_answers_in_mid_call() {
     engine.reject(&id, "", "the shop").await.unwrap();
     wait(run).expect(0);
     assert_eq!(place.outcomes(), [(Outcome::Ok, "asked: decline".to_owned())]);
+}
+
+#[tokio::test]
+async fn where_a_host_looks_a_question_waits_as_long_as_its_tool_says() {
+    for (attended, seconds) in [(false, 60), (true, 7200)] {
+        let place = Place::new("effect = 'read'\ntimeout = '60s'\nexpires = '2h'");
+        // This process has no variable for the server.
+        let crew = place.folder.read("crew.toml");
+        let log = place.folder.path().join("log").display().to_string();
+        let mut command = vec!["sh", "-c", "MCP_LOG=$0 exec \"$@\"", &log];
+        let argv = server::argv();
+        command.extend(argv.iter().map(String::as_str));
+        place.folder.file("crew.toml", &crew.replace(&json!(argv).to_string(), &json!(command).to_string()));
+        place.approve();
+        place.script("ask", json!({"text": "more"}));
+        let options = Options::folder(place.folder.path());
+        let engine = if attended { options.attended() } else { options }.open().unwrap();
+        let run = engine.crew("crew.toml").start().await.unwrap();
+        let asked = comes(&engine).await;
+        assert_eq!(asked.ends_ms.unwrap() - asked.asked_ms, seconds * 1000, "attended: {attended}");
+        engine.answer(asked.id.as_str(), "{\"name\": \"Ann\"}", "ann of the web shop").await.unwrap();
+        assert_eq!(run.wait().await.unwrap().exit, Exit::Done);
+        let [(Outcome::Ok, answer)] = &place.outcomes()[..] else { panic!("{:?}", place.outcomes()) };
+        assert!(answer.starts_with("asked: accept {\"name\":\"Ann\""), "{answer}");
+    }
 }

@@ -106,6 +106,7 @@ fn a_login_that_is_missing_is_said_before_anything_is_spent() {
         let folder = place(&issuer, auth, &["who"]);
         let ran = folder.bosun(&["run", "crew.toml"]).expect(4);
         assert!(ran.err.contains("the server h wants a login: bosun tools login h"), "{}", ran.err);
+        assert!(!ran.err.contains("cannot be reached"), "{}", ran.err);
         assert_eq!(folder.runs().len(), 0, "no run was begun");
         assert!(!folder.state().join(".bosun-logins").exists(), "looking makes nothing");
         let doctor = folder.bosun(&["doctor", "crew.toml"]);
@@ -203,6 +204,7 @@ fn a_server_that_describes_no_login_is_said_to_want_a_key() {
     let folder = place(&issuer, "", &["who"]);
     let ran = folder.bosun(&["run", "crew.toml"]).expect(4);
     assert!(ran.err.contains("the server h wants a login: bosun tools login h"), "{}", ran.err);
+    assert!(!ran.err.contains("cannot be reached"), "{}", ran.err);
     let ran = folder.bosun(&["tools", "login", "h"]).expect(4);
     assert!(ran.err.contains("it describes no login: does it take a key?") && ran.out.is_empty(), "{}", ran.err);
 }
