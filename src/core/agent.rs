@@ -53,7 +53,8 @@ pub use super::failure::MAX_DEATHS;
 pub struct Agent {
     pub who: AgentRef,
     pub memory: Vec<Msg>,
-    pub job: Option<Job>,
+    /// Boxed: an agent is moved often before it is up, and most of it is this.
+    pub job: Option<Box<Job>>,
     /// What a person has said to it and it has not heard yet, in the order it came.
     told: Vec<Msg>,
     known: Option<Known>,

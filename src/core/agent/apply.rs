@@ -66,7 +66,7 @@ impl Agent {
             }
             TaskEvent::Shrunk { replaced, dropped, .. } => {
                 self.shrink(replaced, *dropped);
-                self.job.iter_mut().for_each(Job::shrunk);
+                self.job.iter_mut().for_each(|job| job.shrunk());
             }
             TaskEvent::Summarising { turns, ask, max_output, .. } => {
                 self.job.iter_mut().for_each(|job| job.sum_up(*turns, *ask, *max_output));
@@ -103,7 +103,7 @@ impl Agent {
     }
 
     fn job_of(&mut self, step: &Step) -> Option<&mut Job> {
-        self.job.as_mut().filter(|job| &job.step == step)
+        self.job.as_deref_mut().filter(|job| &job.step == step)
     }
 
     /// A person has looked: the step starts over, or has its result.
@@ -149,7 +149,7 @@ impl Agent {
         };
         let base = self.memory.len().saturating_sub(1);
         let job = Job::begun(step, phase, base, (once, told, retold));
-        self.job = Some(Job { brought, ..job });
+        self.job = Some(Box::new(Job { brought, ..job }));
     }
 
     fn apply_call(&mut self, event: &Event, call: &CallEvent) -> Result<(), IllegalEvent> {
@@ -265,7 +265,7 @@ impl Agent {
 
     /// A result for one tool call of the turn; the last one ends the turn.
     pub(super) fn returned(&mut self, call: &CallId, index: u32, content: Msg) {
-        if let Some(Job { phase: Phase::Tools { call: open, asks, .. }, .. }) = &mut self.job
+        if let Some(Job { phase: Phase::Tools { call: open, asks, .. }, .. }) = self.job.as_deref_mut()
             && open == call
             && let Some(ask) = asks.get_mut(&index)
         {
