@@ -29,6 +29,8 @@ pub enum CoordinatorMsg {
     Wake,
     /// Replies when this coordinator and everything below it has handled what came before.
     Quiet(oneshot::Sender<()>),
+    /// Does nothing go on in the crew, as far as this coordinator has folded?
+    IsParked(oneshot::Sender<bool>),
     /// Makes an agent that is at work, or this very actor, panic: a drill of supervision. Replies whether
     /// there was one.
     Drill(Drill, oneshot::Sender<bool>),
@@ -109,6 +111,10 @@ impl Actor for Coordinator {
             CoordinatorMsg::Wake => {}
             CoordinatorMsg::Quiet(reply) => {
                 state.quiet(reply);
+                return Ok(());
+            }
+            CoordinatorMsg::IsParked(reply) => {
+                let _ = reply.send(state.shell.machine.is_parked());
                 return Ok(());
             }
             CoordinatorMsg::Drill(Drill::Coordinator, reply) => {
@@ -293,10 +299,11 @@ impl CoordinatorState {
     async fn write_file(&mut self, unit: &Step) -> Result<Took, Fatal> {
         match self.shell.machine.output_file(self.context.world(), unit) {
             Ok((path, text)) => start_file(&self.context, unit.clone(), self.shell.last, path, text),
+            Err(_) if self.context.flights.is_told_of_file(unit, self.shell.last) => {}
             Err(message) => {
                 let event = TaskEvent::FileFailed { step: unit.clone(), path: String::new(), message };
                 let recorded = self.context.journal.record(Decided::one(Event::Task(event))).await;
-                recorded.ok_or(Fatal::NoJournal)?;
+                self.context.flights.told_of_file(unit.clone(), recorded.ok_or(Fatal::NoJournal)?);
             }
         }
         Ok(Took::Nothing)

@@ -52,6 +52,7 @@ pub struct Live {
     pub id: RunId,
     pub crew: Arc<Crew>,
     up: watch::Receiver<Up>,
+    runtime: tokio::runtime::Handle,
     /// Readable as soon as an entry is, before it is on disk.
     pub texts: Arc<TextCache>,
     outcome: oneshot::Receiver<Outcome>,
@@ -157,7 +158,7 @@ impl Host {
             let _ = done.send(outcome);
         });
         self.poll(ports);
-        Ok(Live { id, crew, up, texts, outcome })
+        Ok(Live { id, crew, up, runtime: tokio::runtime::Handle::current(), texts, outcome })
     }
 
     /// One watch per process over the commands of other processes.
@@ -184,13 +185,25 @@ impl Live {
     fn tell(&self, message: RunMsg) -> bool {
         self.up.borrow().root.cast(message).is_ok()
     }
+    /// For as long as the run is here: what was asked of a root that failed at that moment is asked of the next.
+    fn insist(&self, event: RunEvent) {
+        let ask = move |up: &mut watch::Receiver<Up>| {
+            let _ = up.borrow_and_update().root.cast(RunMsg::Record(vec![Event::Run(event.clone())]));
+        };
+        let mut up = self.up.clone();
+        ask(&mut up);
+        self.runtime.spawn(async move {
+            while up.changed().await.is_ok() {
+                ask(&mut up);
+            }
+        });
+    }
     /// First Ctrl-C, SIGTERM, `bosun pause`: nothing new starts, calls in flight end.
     pub fn pause(&self, cause: PauseCause, by: &str) {
-        let event = RunEvent::PauseAsked { cause, by: by.to_owned() };
-        self.tell(RunMsg::Record(vec![Event::Run(event)]));
+        self.insist(RunEvent::PauseAsked { cause, by: by.to_owned() });
     }
     pub fn cancel(&self, by: &str) {
-        self.tell(RunMsg::Record(vec![Event::Run(RunEvent::CancelAsked { by: by.to_owned() })]));
+        self.insist(RunEvent::CancelAsked { by: by.to_owned() });
     }
     /// Second Ctrl-C: calls in flight are dropped; each may still be billed.
     pub fn drop_calls(&self) {

@@ -122,7 +122,7 @@ pub struct JournalArgs {
     pub ports: Ports,
     pub texts: Arc<TextCache>,
     pub durable: Arc<Durable>,
-    /// Gets every entry, from the first on. A closed receiver is forgotten.
+    /// Gets every entry, from the first on, once it is on disk. A closed receiver is forgotten.
     pub watcher: Option<mpsc::UnboundedSender<Arc<Entry>>>,
     /// Called once when a write has failed.
     pub broken: Arc<dyn Fn() + Send + Sync>,
@@ -141,6 +141,8 @@ pub struct JournalState {
     given: Given,
     /// The last entry with the store.
     flushed: Seq,
+    /// Entries that the store was not given yet, for the watcher: what is not on disk is told to nobody outside.
+    unseen: Vec<Arc<Entry>>,
     /// Sends a `Flush` after [`LINGER`].
     timer: Option<AbortHandle>,
     myself: ActorRef<JournalMsg>,
@@ -162,8 +164,8 @@ impl Actor for Journal {
     ) -> Result<JournalState, ActorProcessingErr> {
         let (subscribers, recent) = (HashMap::new(), Recent::default());
         let author = Author::after(&args.run, args.last, args.hash);
-        let (given, flushed, timer) = (Given::default(), args.last, None);
-        Ok(JournalState { args, subscribers, recent, author, given, flushed, timer, myself })
+        let (given, flushed, unseen, timer) = (Given::default(), args.last, Vec::new(), None);
+        Ok(JournalState { args, subscribers, recent, author, given, flushed, unseen, timer, myself })
     }
 
     async fn handle(
@@ -290,8 +292,8 @@ impl JournalState {
             }
         }
         self.recent.push(entry.clone(), subjects);
-        if self.args.watcher.as_ref().is_some_and(|watcher| watcher.send(entry.clone()).is_err()) {
-            self.args.watcher = None;
+        if self.args.watcher.is_some() {
+            self.unseen.push(entry.clone());
         }
         own
     }
@@ -319,6 +321,9 @@ impl JournalState {
         }
         let (batch, last) = (self.author.take(self.args.epoch), self.author.end().0);
         self.flushed = last;
+        self.args.watcher.take_if(|watcher| watcher.is_closed());
+        let unseen = std::mem::take(&mut self.unseen);
+        let news = self.args.watcher.clone().map(|watcher| (watcher, unseen));
         let args = &self.args;
         let (durable, broken, texts) = (args.durable.clone(), args.broken.clone(), args.texts.clone());
         #[cfg(debug_assertions)]
@@ -329,6 +334,10 @@ impl JournalState {
             Box::new(move |written| match written {
                 Ok(()) => {
                     crash_point!(points, "append_durable");
+                    // Before whoever waits for the end of the run hears of it.
+                    if let Some((watcher, entries)) = news {
+                        entries.into_iter().for_each(|entry| drop(watcher.send(entry)));
+                    }
                     texts.durable(last);
                     durable.reached(last);
                 }

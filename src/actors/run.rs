@@ -45,8 +45,8 @@ pub enum RunMsg {
     DropCalls,
     /// The table of work under way has emptied while somebody waited for it.
     Drained,
-    /// The first entry of quiet: nothing has moved since.
-    Settled(Seq),
+    /// The first entry of quiet: nothing has moved since. `parked`: so it stands in the plan.
+    Settled { head: Seq, parked: bool },
     /// A write has failed.
     Broken,
     /// See [`CoordinatorMsg::Drill`].
@@ -223,7 +223,7 @@ impl Actor for Root {
                     state.ask_quiet(&myself);
                 }
             }
-            RunMsg::Settled(seq) => state.settled(&myself, seq).await,
+            RunMsg::Settled { head, parked } => state.settled(&myself, head, parked).await,
             RunMsg::Broken => {
                 state.context.flights.drop_all();
                 let why = || StoreError::WriteFailed { why: "the store has ended".into() };

@@ -95,6 +95,8 @@ pub struct Flights {
     /// Of each agent's last call, what has ended. Its machine may not have folded that yet and still
     /// ask for it: a second start would send a call or run a tool twice.
     ended: DashMap<AgentRef, (CallId, Vec<Work>)>,
+    /// Where the journal says what became of a step's output file.
+    files: DashMap<Step, Seq>,
     /// Somebody waits for the table to be empty.
     awaited: AtomicBool,
     pub drained: Notify,
@@ -130,10 +132,21 @@ impl Flights {
     fn start(&self, work: Work, agent: Option<AgentRef>, task: impl Future<Output = ()> + Send + 'static) {
         self.table.insert(work.clone(), Flight { agent, started: Instant::now(), abort: None, ended: false });
         let abort = tokio::spawn(task).abort_handle();
-        // It may have ended already.
-        if let Some(mut flight) = self.table.get_mut(&work) {
-            flight.abort = Some(abort);
+        match self.table.get_mut(&work) {
+            Some(mut flight) => flight.abort = Some(abort),
+            // It has ended, or was dropped before it could be stopped.
+            None => abort.abort(),
         }
+    }
+
+    /// What became of a step's output file stands at `seq`.
+    pub fn told_of_file(&self, step: Step, seq: Seq) {
+        self.files.insert(step, seq);
+    }
+    /// It is on record, in an entry that a plan which has folded up to `last` has not seen: that plan still asks for
+    /// the file.
+    pub fn is_told_of_file(&self, step: &Step, last: Seq) -> bool {
+        self.files.get(step).is_some_and(|told| *told > last)
     }
 
     /// `true` if the work is the one party that records its end. It stays in the table until that is

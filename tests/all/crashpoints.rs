@@ -78,13 +78,29 @@ fn crew() -> Folder {
 }
 
 const RUN: [&str; 5] = ["run", "crew.toml", "--key", "k", "-q"];
+const TELLING: [&str; 5] = ["run", "crew.toml", "--key", "k", "--json"];
 
 /// Runs until it ends or dies at the point: `true` if it died.
 fn dies(folder: &Folder, point: &str, pass: u32) -> bool {
-    let mut command = folder.command(&RUN);
+    let mut command = folder.command(&TELLING);
     let ran = wait(command.env("BOSUN_CRASH_AT", format!("{point}:{pass}")).spawn().unwrap());
     assert!(matches!(ran.code, None | Some(0)), "{point}:{pass}: {ran:?}");
+    told_only_what_is_kept(folder, &ran.out, &format!("{point}:{pass}"));
     ran.code.is_none()
+}
+
+/// Whoever reads the events of a process that dies was told of none that is not on disk.
+fn told_only_what_is_kept(folder: &Folder, out: &str, at: &str) {
+    let there = folder.state().join("journal.db").exists();
+    let runs = if there { folder.runs() } else { Vec::new() };
+    let kept: BTreeSet<(u64, &str)> =
+        runs.iter().flat_map(|(_, entries)| entries).map(|entry| (entry.seq.0, entry.event.kind())).collect();
+    // The last line may be cut off.
+    let lines = out.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let told = lines.filter_map(|line| Some((line["seq"].as_u64()?, line["type"].as_str()?.to_owned())));
+    for (seq, kind) in told {
+        assert!(kept.contains(&(seq, kind.as_str())), "{at}: {kind} was told as {seq}, which is not on disk");
+    }
 }
 
 fn ask_pause(folder: &Folder) {

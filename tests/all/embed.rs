@@ -131,3 +131,32 @@ async fn a_pause_in_the_middle_of_a_crowd_begins_nothing_twice() {
     }
     assert!(paused > 0, "no pause came in time");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_watches_hears_of_nothing_that_is_not_on_disk() {
+    let folder = Folder::new(CROWD);
+    folder.file("rows.csv", "id\na\nb\nc\n");
+    let engine = Options::folder(folder.path()).open().unwrap();
+    let mut run = engine.crew("crew.toml").start().await.unwrap();
+    let (id, mut next) = (run.id().clone(), 1);
+    while let Some(entry) = run.next().await {
+        assert_eq!(entry.seq.0, next, "each, in order");
+        next += 1;
+        let there = engine.store().read(&id, entry.seq).unwrap();
+        assert!(!there.is_empty(), "{} is told as {} and is not on disk", entry.event.kind(), entry.seq);
+    }
+    assert_eq!(next as usize - 1, folder.events().len(), "all of them");
+}
+
+/// A file is written, and said to be written, once; also where its plan has more mail than it has read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_output_file_is_written_once() {
+    let crew = CROWD.replace("key = \"id\"\n", "key = \"id\"\noutput_file = \"out/{{ key }}.md\"\n");
+    let folder = Folder::new(&crew.replace("= 60", "= 300"));
+    folder.file("rows.csv", &format!("id\n{}", (1..=300).map(|n| format!("s{n}\n")).collect::<String>()));
+    let engine = Options::folder(folder.path()).open().unwrap();
+    assert_eq!(ends(engine.crew("crew.toml").start().await.unwrap()).await, Exit::Done);
+    let written = folder.events().into_iter().filter(|event| event.kind() == "task.file_written").count();
+    assert_eq!(written, 300);
+    folder.verify();
+}

@@ -69,14 +69,22 @@ impl RootState {
                     let _ = answer.await;
                 }
             }
-            if let Some((seq, _)) = journal.head().await {
-                let _ = mailbox.cast(RunMsg::Settled(seq));
+            let (ask, answer) = oneshot::channel();
+            let asked = coordinator.cast(CoordinatorMsg::IsParked(ask)).is_ok();
+            // One that has died is replaced, and parks anew.
+            let parked = !asked || answer.await.unwrap_or(true);
+            if let Some((head, _)) = journal.head().await {
+                let _ = mailbox.cast(RunMsg::Settled { head, parked });
             }
         });
     }
 
-    pub(super) async fn settled(&mut self, myself: &ActorRef<RunMsg>, head: Seq) {
+    pub(super) async fn settled(&mut self, myself: &ActorRef<RunMsg>, head: Seq, parked: bool) {
         let Some((seq, causes)) = self.parked.take() else { return };
+        if !parked {
+            // A decision came meanwhile, and something goes on: at a gate, or after a pause. It parks again, or ends.
+            return;
+        }
         if head != seq || !self.context.flights.is_empty() {
             // Something moved meanwhile. If it concerns the coordinator, that parks again; if it is an
             // agent's alone (a failed attempt, a settlement), the run is at rest once nothing more comes.

@@ -138,7 +138,7 @@ fn cap(sizes: &dyn Sizes, text: String, max: u64, decided: &mut Decided) -> (Str
 /// Writes a task's output file once its result is durable, and records that it is there.
 pub fn start_file(context: &Arc<Context>, step: Step, seq: Seq, path: String, text: BlobId) {
     let work = Work::File(step.clone());
-    if context.flights.has(&work, None) {
+    if context.flights.has(&work, None) || context.flights.is_told_of_file(&step, seq) {
         return;
     }
     let (shared, key) = (context.clone(), work.clone());
@@ -151,12 +151,16 @@ pub fn start_file(context: &Arc<Context>, step: Step, seq: Seq, path: String, te
                 Err(error) => Err(error),
             };
             crash_point!(shared.ports.crash, "file_written");
-            let event = match written {
-                Ok(()) => TaskEvent::FileWritten { step, path, text },
-                Err(message) => TaskEvent::FileFailed { step, path, message },
-            };
-            shared.journal.record(Decided::one(Event::Task(event))).await;
-            crash_point!(shared.ports.crash, "file_recorded");
+            if shared.flights.claim(&key) {
+                let event = match written {
+                    Ok(()) => TaskEvent::FileWritten { step: step.clone(), path, text },
+                    Err(message) => TaskEvent::FileFailed { step: step.clone(), path, message },
+                };
+                if let Some(seq) = shared.journal.record(Decided::one(Event::Task(event))).await {
+                    shared.flights.told_of_file(step, seq);
+                }
+                crash_point!(shared.ports.crash, "file_recorded");
+            }
         }
         shared.flights.finish(&key);
     });

@@ -198,8 +198,13 @@ impl Engine {
         let batch = author.take(Epoch(0));
         let rows = batch.rows.clone();
         let (tell, made) = oneshot::channel();
-        let keyed = new.key.is_some();
-        let epoch = self.store.begin(new, batch, Box::new(move |how| drop(tell.send(how))))?;
+        let (keyed, first) = (new.key.is_some(), watcher.clone());
+        let told = move |how: Result<(), StoreError>| {
+            // Nobody outside hears of an entry that is not on disk; whoever does not watch any more has gone.
+            let _ = first.filter(|_| how.is_ok()).map(|watcher| watcher.send(entry));
+            let _ = tell.send(how);
+        };
+        let epoch = self.store.begin(new, batch, Box::new(told))?;
         crash_point!(ports.crash, "run_begun");
         let gone = |_| StoreError::WriteFailed { why: "the store has ended".to_owned() };
         #[cfg(debug_assertions)]
@@ -214,11 +219,9 @@ impl Engine {
         if keyed {
             // Another process may have been faster: then nothing of it begins here.
             made.await.map_err(|error| self.taken(error))?;
-            tell_of(&watcher, entry);
             return self.launch(launch, ports, watcher).await;
         }
         // It goes up while its first entry is synced: whatever it would send waits for entries behind that one.
-        tell_of(&watcher, entry);
         let (live, made) = tokio::join!(self.launch(launch, ports, watcher), made);
         made?;
         live
@@ -290,13 +293,6 @@ impl Engine {
             self.store.release(&run);
             error.into()
         })
-    }
-}
-
-fn tell_of(watcher: &Option<Watcher>, entry: Arc<Entry>) {
-    if let Some(watcher) = watcher {
-        // Whoever does not watch any more has gone.
-        let _ = watcher.send(entry);
     }
 }
 

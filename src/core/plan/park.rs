@@ -5,6 +5,11 @@ use crate::core::event::{Event, PauseCause, RunEvent, TaskEvent};
 use crate::core::machine::{Decided, Refusal};
 
 impl Plan {
+    /// Nothing goes on, and that stands in the journal.
+    pub fn is_parked(&self) -> bool {
+        self.state.parked.is_some()
+    }
+
     pub(super) fn park(&self) -> Result<Decided, Refusal> {
         let mut causes = BTreeSet::new();
         match &self.state.control {

@@ -177,7 +177,8 @@ impl Drop for SqliteStore {
 impl Store for SqliteStore {
     fn begin(&self, run: NewRun, first: Batch, done: Done) -> Result<Epoch, StoreError> {
         let (id, epoch) = (run.run.clone(), Epoch(1));
-        self.held().insert(id.clone(), self.lock(&id)?);
+        let lock = self.lock(&id)?;
+        self.held().insert(id.clone(), lock);
         let batch = Batch { run: id.clone(), epoch, ..first };
         let held = self.held.clone();
         let told: Done = Box::new(move |made| {

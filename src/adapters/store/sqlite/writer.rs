@@ -116,7 +116,7 @@ pub struct Writer {
     failed: Option<StoreError>,
     /// The WAL holds commits that are not in the file yet.
     unmoved: bool,
-    /// Groups that were committed.
+    /// Groups that were to be committed.
     commits: u32,
 }
 
@@ -137,7 +137,7 @@ impl Writer {
                 Job::Append(append) => {
                     group.push(append);
                     kept_back = join(&mut group, &jobs);
-                    if kept_back.is_none() {
+                    if kept_back.is_none() && rows(&group) < GROUP_ROWS {
                         std::thread::sleep(pace.gather(group.len()));
                         kept_back = join(&mut group, &jobs);
                     }
@@ -278,13 +278,17 @@ impl Writer {
     }
 }
 
-/// Takes in the batches that are waiting; returns what is none.
+fn rows(group: &[Append]) -> usize {
+    group.iter().map(|append| append.batch.rows.len()).sum()
+}
+
+/// Takes in the batches that are waiting, as long as there is room; returns what is none.
 fn join(group: &mut Vec<Append>, jobs: &Receiver<Job>) -> Option<Job> {
-    let mut rows: usize = group.iter().map(|append| append.batch.rows.len()).sum();
-    while rows < GROUP_ROWS {
+    let mut taken = rows(group);
+    while taken < GROUP_ROWS {
         match jobs.try_recv().ok()? {
             Job::Append(append) => {
-                rows += append.batch.rows.len();
+                taken += append.batch.rows.len();
                 group.push(append);
             }
             other @ (Job::Call(_) | Job::Stop) => return Some(other),
