@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::failure::Exit;
-use super::screen::{cap, clean, rfc3339, usd};
+use super::screen::{cap, clean, count, rfc3339, tokens, usd};
 use super::tally::{RunStand, StepState, Tally};
 use crate::core::event::{ErrorClass, InterruptKind, ParkCause, RateLimited, RunEnd};
 use crate::core::ids::{InterruptId, Step};
@@ -30,6 +30,13 @@ pub fn of(tally: &Tally) -> Option<End> {
     }
 }
 
+/// `3 calls`, `3 calls + 1 in doubt`.
+pub fn calls(tally: &Tally) -> String {
+    let sums = tally.ledger.total();
+    let doubt = if sums.ambiguous.calls > 0 { format!(" + {} in doubt", sums.ambiguous.calls) } else { String::new() };
+    format!("{}{doubt}", count(sums.settled.calls, "call"))
+}
+
 /// What goes on with a run whose process is gone.
 pub fn resume(tally: &Tally) -> String {
     format!("bosun resume {}", tally.short())
@@ -50,6 +57,14 @@ fn ended(tally: &Tally, end: RunEnd) -> End {
     let mut lines = vec![word.to_owned()];
     if end == RunEnd::Failed {
         lines.extend(failed.take(10).map(|(step, error)| format!("{step} failed: {}", clean(&error.message))));
+    }
+    lines.extend(tally.limits_reached());
+    if let Some(before) = tally.failed_at.filter(|_| end == RunEnd::Failed) {
+        let after = tally.ledger.total().settled.minus(before);
+        if after.calls > 0 {
+            let (calls, all) = (count(after.calls, "call"), tokens(after.tokens.0));
+            lines.push(format!("what went on after the first failure: {calls} · {all} · {}", usd(after.usd)));
+        }
     }
     End { exit, lines, command: None }
 }

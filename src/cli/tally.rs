@@ -8,7 +8,7 @@ use crate::core::chat::FailureClass;
 use crate::core::crew::Crew;
 use crate::core::event::{
     Answered, CallEvent, Event, Held, InterruptEvent, LedgerEvent, LostCause, ParkCause, RoundOutcome, RunEnd,
-    RunEvent, Started, TaskEvent, TaskResult, ToolEvent,
+    RunEvent, Started, TaskEvent, TaskResult, TaskStatus, ToolEvent,
 };
 use crate::core::forecast::{Forecast, forecast};
 use crate::core::ids::{AgentRef, CallId, Step};
@@ -17,6 +17,7 @@ use crate::core::ledger::{Ledger, NodeId};
 use crate::core::money::{Amount, Limit, NanoUsd};
 use crate::core::run::Entry;
 
+mod loops;
 mod waits;
 
 /// What a step is doing.
@@ -116,6 +117,10 @@ pub struct Tally {
     /// Judges whose last round was not approved, and what waits for a person because of it: with its result.
     limits: BTreeMap<Step, u32>,
     unapproved: BTreeMap<Step, TaskResult>,
+    /// Loops that came to their round limit without a person: the judge's last step, and what became of it.
+    pub limited: BTreeMap<Step, (u32, RoundOutcome)>,
+    /// What had been spent when the first task failed.
+    pub failed_at: Option<Amount>,
     /// Messages that agents have been told and not heard.
     pub unheard: BTreeMap<AgentRef, u64>,
     /// Sizes of the lists, by the address of their task.
@@ -254,7 +259,7 @@ impl Tally {
                 self.step(step, Some(agent), at);
             }
             TaskEvent::Skipped { step, because, upstream } => {
-                let status = crate::core::event::TaskStatus::Skipped;
+                let status = TaskStatus::Skipped;
                 let row = self.step(step, None, at);
                 row.ended_ms = Some(at);
                 row.failures.extend(upstream.then(|| because.clone()));
@@ -279,6 +284,9 @@ impl Tally {
                 let row = self.step(step, agent.as_ref(), at);
                 row.ended_ms = Some(at);
                 row.state = StepState::Ended(result.clone());
+                if result.status == TaskStatus::Failed {
+                    self.failed_at.get_or_insert(self.ledger.total().settled);
+                }
             }
             TaskEvent::FileFailed { step, path, message } => {
                 self.step(step, None, at).failures.push(format!("{path} could not be written: {message}"));
@@ -286,10 +294,8 @@ impl Tally {
             TaskEvent::Crashed { step, agent, message } => {
                 self.step(step, Some(agent), at).failures.push(format!("the agent crashed: {message}"));
             }
-            TaskEvent::RoundDecided { judge, round, outcome: RoundOutcome::Review } => {
-                self.limits.insert(judge.clone(), *round);
-            }
-            TaskEvent::RoundDecided { .. } | TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } => {}
+            TaskEvent::RoundDecided { judge, round, outcome } => self.round_decided(judge, *round, *outcome),
+            TaskEvent::DelegationRefused { .. } | TaskEvent::Returned { .. } => {}
             TaskEvent::Parked { .. } | TaskEvent::FileWritten { .. } | TaskEvent::Woken { .. } => {}
             TaskEvent::Cooling { .. } | TaskEvent::Cooled { .. } => {}
             TaskEvent::Told { agent, .. } => *self.unheard.entry(agent.clone()).or_default() += 1,

@@ -92,3 +92,28 @@ fn a_run_that_ends_leaves_no_log_beside_its_journal() {
     let log = folder.state().join("journal.db-wal");
     assert_eq!(std::fs::metadata(log).map_or(0, |file| file.len()), 0);
 }
+
+#[test]
+fn a_loop_at_its_limit_is_said_at_the_end_and_in_what_is_shown() {
+    for (on_limit, code, words) in [
+        ("accept", 0, "draft_review: not approved after 1 round; its last result is used"),
+        ("fail", 10, "draft_review: not approved after 1 round: its loop has failed"),
+    ] {
+        let provider = Provider::start();
+        provider.push(Behaviour::Answer("First.".into()));
+        provider.push(Behaviour::Answer("{\"verdict\":\"revise\",\"issues\":[\"more\"]}".into()));
+        provider.push(Behaviour::Answer("All the same.".into()));
+        let folder = Folder::new(&format!(
+            "schema = 1\n[crew]\noutput = \"draft\"\n{}[agents.w]\nmodel = \"m\"\n[agents.c]\nmodel = \"m\"\n[tasks.draft]\nagent = \"w\"\n\
+             description = \"Write\"\nreview = {{ by = \"c\", max_rounds = 1, on_limit = \"{on_limit}\" }}\n\
+             [tasks.other]\nagent = \"w\"\ndescription = \"Beside\"\nwhen = \"draft_review is none or true\"\n",
+            provider.tables("")
+        ));
+        let ran = folder.bosun(&["run", "crew.toml"]).expect(code);
+        assert!(ran.err.contains(words), "{}", ran.err);
+        let shown = folder.bosun(&["show"]).expect(0).out;
+        assert!(shown.contains(words), "{shown}");
+        let went_on = shown.contains("what went on after the first failure: 1 call");
+        assert_eq!(went_on, on_limit == "fail", "{shown}");
+    }
+}

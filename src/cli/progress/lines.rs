@@ -147,7 +147,7 @@ fn task(tally: &Tally, event: &TaskEvent, verdict: Option<&str>) -> Option<Said>
         TaskEvent::Retried { step, by, .. } => Said::new("again", Tone::Dim, format!("{step} by {}", clean(by))),
         TaskEvent::Finished { step, result, .. } => finished(tally, step, result, verdict),
         TaskEvent::RoundDecided { judge, round, outcome } => {
-            let outcome = round_outcome(*outcome, is_debate(tally, judge));
+            let outcome = round_outcome(*outcome, tally.is_debate(judge) == Some(true));
             Said::new("round", Tone::Dim, format!("{round} of {}: {outcome}", judge.with_round(None)))
         }
         TaskEvent::Delegated { step, from, .. } => {
@@ -199,13 +199,6 @@ fn round_outcome(outcome: RoundOutcome, debate: bool) -> &'static str {
         RoundOutcome::Failed => "limit reached, failed",
         RoundOutcome::Review => "limit reached, a person decides",
     }
-}
-
-/// Is it the last to speak in a debate?
-fn is_debate(tally: &Tally, judge: &Step) -> bool {
-    let crew = tally.crew.as_ref().and_then(|crew| crew.of_scope(&judge.parent()?));
-    let (Some(crew), Some(last)) = (crew, judge.last()) else { return false };
-    crew.loops.iter().any(|looped| looped.debate.is_some() && crew.tasks[looped.judge].name == last.name)
 }
 
 fn finished(tally: &Tally, step: &Step, result: &TaskResult, verdict: Option<&str>) -> Said {

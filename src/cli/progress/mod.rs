@@ -255,7 +255,7 @@ pub fn last_lines(tally: &Tally, end: Option<&ends::End>, head: Option<&Hash>) -
     let figures = format!(
         "{} {crew}{offline} · {} · {} · {} · {}",
         tally.short(),
-        count(sums.settled.calls, "call"),
+        ends::calls(tally),
         tokens(sums.settled.tokens.0),
         span(tally.running_ms()),
         ends::money(tally),

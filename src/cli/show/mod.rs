@@ -14,7 +14,7 @@ use clap::Args;
 use super::failure::{Exit, Outcome};
 use super::open::{Journal, Project, find_run, read_run};
 use super::out::Tone;
-use super::screen::{self, Side, Table, clean, count, excerpt, span, tokens, usd};
+use super::screen::{self, Side, Table, clean, excerpt, span, tokens, usd};
 use super::tally::{RunStand, StepState, StepTally};
 use super::{Context, crew, ends, runs};
 use crate::core::ids::BlobId;
@@ -63,6 +63,7 @@ fn summary(context: &Context, project: &Project, store: &dyn Store, mut journal:
     let loaded = journal.started().ok().and_then(|started| crew::load_pinned(project, store, started).ok());
     let classes = crew::Classes::new(&project.settings, loaded.as_ref());
     journal.tally.keys = loaded.as_ref().map(crew::keys).unwrap_or_default();
+    journal.tally.crew = loaded.as_ref().and_then(|loaded| loaded.crew.clone());
     let journal = &journal;
     let alive = store.owner(&journal.row.run);
     if json {
@@ -78,7 +79,7 @@ fn summary(context: &Context, project: &Project, store: &dyn Store, mut journal:
         clean(&row.crew),
         context.out.paint(tone(row), status),
         span(tally.running_ms()),
-        count(tally.ledger.total().settled.calls, "call"),
+        ends::calls(tally),
         tokens(tally.ledger.total().settled.tokens.0),
         ends::money(tally)
     ));
@@ -168,6 +169,8 @@ pub(super) fn state(row: &StepTally) -> &'static str {
 
 fn cells(row: &StepTally, classes: &crew::Classes, last_ms: u64, alive: bool) -> Vec<String> {
     let spent = match &row.state {
+        // One that was cancelled has no sum of its own.
+        StepState::Ended(result) if result.spent.calls < row.settled.calls => row.settled,
         StepState::Ended(result) => result.spent,
         StepState::Running | StepState::WaitsBudget | StepState::WaitsPerson => row.settled,
         StepState::NoBudget | StepState::Review { .. } => row.settled,
