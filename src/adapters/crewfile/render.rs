@@ -15,7 +15,7 @@ const LINE_MAX: usize = 300;
 
 /// Line and column, both from 1, of a byte of a text. Columns are characters.
 fn position(text: &str, byte: usize) -> (usize, usize) {
-    let before = text.get(..byte.min(text.len())).unwrap_or(text);
+    let before = text.get(..text.floor_char_boundary(byte)).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     (line, column)
@@ -123,7 +123,12 @@ fn snippets<'a, 'p>(
 where
     'a: 'p,
 {
-    let places: Vec<_> = places.collect();
+    // The renderer cuts the text at these bytes: a place inside a character or past the end ends the program.
+    let whole = |span: &std::ops::Range<usize>| {
+        let start = text.floor_char_boundary(span.start);
+        start..text.ceil_char_boundary(span.end).max(start)
+    };
+    let places: Vec<_> = places.map(|(file, span, label, kind)| (file, whole(span), label, kind)).collect();
     let start = places.iter().map(|(_, span, _, _)| span.start).min().unwrap_or(0);
     let end = places.iter().map(|(_, span, _, _)| span.end).max().unwrap_or(0);
     let first = text.get(..start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
