@@ -327,7 +327,8 @@ mod tests {
         assert_eq!((failure.exit, failure.exit.code()), (Exit::Internal, 1));
         assert!(failure.text().contains("a bug of Bosun") && failure.text().contains("bosun resume RUN"));
         assert_eq!(guarded(|| Ok(Exit::Done)), Ok(Exit::Done));
-        let trace = "   0: <unknown>\n   1: boatswain::cli::main\n             at src/cli/mod.rs:2:1\n   2: <unknown>\n";
+        let trace =
+            "   0: <unknown>\n   1: boatswain::cli::main\n             at src/cli/mod.rs:2:1\n   2: <unknown>\n";
         assert_eq!(named(trace), "   1: boatswain::cli::main\n             at src/cli/mod.rs:2:1\n");
     }
 }

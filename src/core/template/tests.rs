@@ -190,7 +190,8 @@ fn a_typed_result_reads_the_same_parsed_early_or_late() {
 #[test]
 fn a_name_that_is_not_ascii_is_refused_as_a_whole_word() {
     let typing = Typing { names: [("topic".to_owned(), Ty::Text)].into(), bare: None };
-    for (text, word) in [("größe > 3", "größe"), ("日本", "日本"), ("topic == größe", "größe"), ("1 > “x”", "“")] {
+    for (text, word) in [("größe > 3", "größe"), ("日本", "日本"), ("topic == größe", "größe"), ("1 > “x”", "“")]
+    {
         let in_condition = builder().condition(text, &typing).unwrap_err().remove(0);
         assert_eq!(&text[in_condition.range], word, "{}", in_condition.message);
         let source = format!("Größe: {{{{ {text} }}}}");
