@@ -230,7 +230,8 @@ impl<'a> Loader<'a> {
     fn form(&mut self, table: &doc::Table, spec: &'static Spec) {
         form::table(table, spec, &mut self.problems);
         if !self.options.pinned {
-            pasted::refuse(table, &mut self.problems);
+            let files = &self.files;
+            pasted::refuse(table, &|file| files.text(file).ok(), &mut self.problems);
         }
     }
 

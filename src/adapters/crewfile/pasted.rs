@@ -2,6 +2,7 @@
 //! the length of a well-known kind of key; prose that only begins like one passes.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::doc::{Node, Table, Val};
 use super::problem::{At, Problem};
@@ -56,12 +57,13 @@ fn drawn(opens: &str, body: &str) -> bool {
     })
 }
 
-/// Reports every text of a table that holds a key, whatever the key of the table takes.
-pub(super) fn refuse(table: &Table, problems: &mut Vec<Problem>) {
+/// Reports every text of a table that holds a key, whatever the key of the table takes. `texts` are the
+/// files as they were read.
+pub(super) fn refuse(table: &Table, texts: &dyn Fn(&str) -> Option<Arc<str>>, problems: &mut Vec<Problem>) {
     for entry in &table.entries {
         // By its name the key was refused already.
         if !problems.iter().any(|said| said.code == "E0110" && at(said) == entry.key_at) {
-            node(&entry.node, problems);
+            node(&entry.node, texts, problems);
         }
     }
 }
@@ -70,12 +72,22 @@ fn at(problem: &Problem) -> At {
     At::new(&problem.file, problem.span.clone())
 }
 
-fn node(node: &Node, problems: &mut Vec<Problem>) {
+fn node(node: &Node, texts: &dyn Fn(&str) -> Option<Arc<str>>, problems: &mut Vec<Problem>) {
     match &node.value {
-        Val::Text(text) if pasted(text) => problems.push(problem(&node.at)),
+        Val::Text(text) if pasted(text) => problems.push(problem(&place(&node.at, texts))),
         Val::Text(_) | Val::Int(_) | Val::Float(_) | Val::Flag(_) | Val::Date(_) => {}
-        Val::List(items) => items.iter().for_each(|item| self::node(item, problems)),
-        Val::Table(table) => refuse(table, problems),
+        Val::List(items) => items.iter().for_each(|item| self::node(item, texts, problems)),
+        Val::Table(table) => refuse(table, texts, problems),
+    }
+}
+
+/// The key itself in a text of many lines; the whole text where it is spelt with escapes, or on one line.
+fn place(at: &At, texts: &dyn Fn(&str) -> Option<Arc<str>>) -> At {
+    let text = texts(&at.file);
+    let raw = text.as_deref().and_then(|text| text.get(at.span.start..at.span.end)).unwrap_or_default();
+    match found(raw).filter(|_| raw.contains('\n')) {
+        Some(key) => at.inner(0, &key),
+        None => at.clone(),
     }
 }
 

@@ -61,7 +61,10 @@ fn masked(pin: &Pin, problems: &[Problem]) -> String {
             continue;
         }
         // Bytes are kept in number, so that places stay where they are.
-        let from = line.find('=').filter(|_| !inside).map_or(0, |at| at + 1).min(pasted.unwrap_or(line.len()));
+        let from = match (line.find('=').filter(|_| !inside), pasted) {
+            (Some(sign), key) => (sign + 1).min(key.unwrap_or(line.len())),
+            (None, key) => key.filter(|_| !inside).unwrap_or(0),
+        };
         out.push_str(&line[..from]);
         let hidden = line[from..].bytes().map(|byte| if byte == b'\n' || byte == b'\r' { byte as char } else { '*' });
         out.extend(hidden);
