@@ -101,7 +101,9 @@ pub fn load(context: &Context, path: &Path) -> Result<Loaded, Failure> {
     if !inside.ends_with(".md") {
         return Ok(crew::load(&project, &inside, &overrides));
     }
-    Ok(crew::load_prompt(&project, &inside, &[], &overrides))
+    // Which model a prompt runs on may be said when it is run; that it names none is no mistake in it.
+    let usual_model = overrides.usual_model.or(Some(crewfile::STAND_IN.to_owned()));
+    Ok(crew::load_prompt(&project, &inside, &[], &Overrides { usual_model, ..overrides }))
 }
 
 /// `crew.toml` and `crews/*.toml` of a folder.

@@ -2,7 +2,7 @@
 //! journal alone; today's files and limits have no say in it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::failure::{Exit, Failure};
@@ -17,6 +17,7 @@ use crate::core::crew::{Crew, Overrides};
 use crate::core::event::Started;
 use crate::core::ids::Name;
 use crate::core::money::{Caps, Tokens};
+use crate::core::nearest::nearest;
 use crate::core::rules;
 use crate::ports::store::Store;
 
@@ -143,6 +144,9 @@ pub fn relative(root: &Path, cwd: &Path, path: &Path) -> Result<String, Failure>
 pub fn place(root: &Path, cwd: &Path, path: &Path) -> Result<String, Failure> {
     let inside = relative(root, cwd, path)?;
     let full = root.join(&inside);
+    if !full.exists() {
+        return Err(missing(root, cwd, path));
+    }
     if !full.is_dir() || inside.ends_with(".toml") || full.join("crew.toml").exists() {
         return Ok(inside);
     }
@@ -157,6 +161,34 @@ pub fn place(root: &Path, cwd: &Path, path: &Path) -> Result<String, Failure> {
         Some(first) => failure.hint(format!("name a crew file, such as {}", first.display())),
         None => failure.hint("name a crew file, or begin with one that works: bosun new NAME"),
     })
+}
+
+/// A crew file or prompt that is not there, with the one that was probably meant.
+fn missing(root: &Path, cwd: &Path, path: &Path) -> Failure {
+    let here = |path: &Path| path.strip_prefix(cwd).unwrap_or(path).display().to_string();
+    let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut found: Vec<PathBuf> = Vec::new();
+    for (folder, ending) in [("crews", "toml"), ("", "toml"), ("prompts", "md")] {
+        let files = std::fs::read_dir(root.join(folder)).into_iter().flatten().flatten().map(|file| file.path());
+        found.extend(files.filter(|path| path.extension().is_some_and(|end| end == ending)));
+    }
+    found.retain(|path| path.file_name().is_some_and(|name| name != "bosun.toml"));
+    // A prompt that is named is looked for among the prompts first.
+    found.sort_by_key(|found| (found.extension() != path.extension(), found.clone()));
+    let stems: Vec<String> = found.iter().map(|path| stem(path)).collect();
+    let near = nearest(&stem(path), stems.iter().map(String::as_str));
+    let near = near.and_then(|near| stems.iter().position(|stem| stem == near)).and_then(|at| found.get(at));
+    let failure = Failure::usage(format!("there is no crew file or prompt {}", here(path)));
+    match near {
+        Some(near) => failure.hint(format!("did you mean {}?", here(near))),
+        None if found.is_empty() => failure.hint("begin with one that works: bosun new NAME"),
+        None => {
+            let some: Vec<String> = found.iter().take(5).map(|path| here(path)).collect();
+            let more = found.len().saturating_sub(some.len());
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            failure.hint(format!("there are: {}{more}", some.join(", ")))
+        }
+    }
 }
 
 /// The tools that a run was started with; today's for a run that does not say.

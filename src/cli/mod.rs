@@ -259,17 +259,31 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(why) => return end(&out, Err(Failure::usage(format!("the present folder cannot be read: {why}")))),
     };
     let context = Context { out: out.clone(), global: cli.global, env: Arc::new(env), cwd };
-    end(&out, cli.command.execute(&context))
+    end(&out, guarded(|| cli.command.execute(&context)))
+}
+
+/// A command that panics has ended by a bug, and says so with the exit code of one.
+fn guarded(command: impl FnOnce() -> Outcome) -> Outcome {
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(command));
+    done.unwrap_or_else(|_| {
+        let row = Exit::Internal.row();
+        Err(Failure::new(Exit::Internal, format!("this is {}", row.means)).hint(row.next))
+    })
 }
 
 /// A panic's words pass where every other line does: they may quote anything.
 pub fn say_panics(out: Arc<Out>) {
     std::panic::set_hook(Box::new(move |info| {
         let trace = std::backtrace::Backtrace::capture();
-        let shown =
-            if trace.status() == std::backtrace::BacktraceStatus::Captured { trace.to_string() } else { String::new() };
+        let captured = trace.status() == std::backtrace::BacktraceStatus::Captured;
+        let shown = if captured { named(&trace.to_string()) } else { String::new() };
         out.note(format!("bosun: internal error: {info}\n{shown}").trim_end());
     }));
+}
+
+/// The frames of a trace that say anything: a program without symbols knows none of their names.
+fn named(trace: &str) -> String {
+    trace.split_inclusive('\n').filter(|line| !line.trim_end().ends_with(": <unknown>")).collect()
 }
 
 /// What clap has to say: help and version on stdout, errors on stderr.
@@ -299,5 +313,22 @@ fn end(out: &Out, outcome: Outcome) -> ExitCode {
             ExitCode::from(Exit::Internal.code())
         }
         Some(_) | None => ExitCode::from(exit.code()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Exit, Outcome, guarded, named};
+
+    #[test]
+    fn a_panic_ends_as_an_internal_error() {
+        let ended: Outcome = guarded(|| panic!("a drill"));
+        let failure = ended.unwrap_err();
+        assert_eq!((failure.exit, failure.exit.code()), (Exit::Internal, 1));
+        assert!(failure.text().contains("a bug of Bosun") && failure.text().contains("bosun resume RUN"));
+        assert_eq!(guarded(|| Ok(Exit::Done)), Ok(Exit::Done));
+        let trace =
+            "   0: <unknown>\n   1: boatswain::cli::main\n             at src/cli/mod.rs:2:1\n   2: <unknown>\n";
+        assert_eq!(named(trace), "   1: boatswain::cli::main\n             at src/cli/mod.rs:2:1\n");
     }
 }

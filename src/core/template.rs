@@ -8,6 +8,7 @@
 
 mod build;
 mod known;
+mod size;
 mod syntax;
 mod typing;
 mod values;

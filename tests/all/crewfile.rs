@@ -195,6 +195,19 @@ fn a_prompt_runs_as_a_crew_of_one() {
     assert!(again.crew.is_some(), "{}", shown(&again));
 }
 
+/// What is refused today was taken yesterday: a run that has begun is still gone on with.
+#[test]
+fn a_key_in_what_was_pinned_keeps_no_run_from_going_on() {
+    let text = "schema = 1\n[agents.a]\nmodel = 'ollama/x'\ngoal = 'key is sk-proj-hunter2hunter2hunter2'\n[tasks.t]\n\
+                agent = 'a'\ndescription = 'x'\n";
+    let source = files(&[("c.toml", text)]);
+    let load = |pinned| {
+        with(&Overrides::default(), |options| load(&source, "c.toml", &LoadOptions { pinned, ..*options }).problems)
+    };
+    assert_eq!(load(false).iter().map(|problem| problem.code).collect::<Vec<_>>(), ["E0110"]);
+    assert_eq!(load(true), []);
+}
+
 #[test]
 fn flags_win_over_files() {
     let caps = Caps { usd: Some(NanoUsd(100_000_000)), ..Caps::default() };

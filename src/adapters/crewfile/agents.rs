@@ -50,7 +50,8 @@ fn role(loader: &mut Loader<'_>, making: &mut Making<'_>, name: &Name, entry: &E
     let Some(model) = making.models.resolve(loader, &[&layers[0], &layers[1]]) else {
         let overrides = loader.options.overrides;
         let instead = overrides.offline || overrides.model.is_some() || overrides.usual_model.is_some();
-        if !instead && layers.iter().all(|layer| layer.model.is_none()) {
+        let stated = table.get("model").or(front.get("model")).is_some();
+        if !instead && !stated {
             let problem = Problem::error("E0106", &entry.key_at, format!("the agent `{name}` has no `model`"));
             loader.report(problem.help("write `model = \"provider/model-id\"`, or an alias of [models]"));
         }
@@ -141,6 +142,9 @@ fn delegates(loader: &mut Loader<'_>, making: &mut Making<'_>, entries: &[Entry]
 
 /// Reports a name that nothing has.
 pub(super) fn unknown(loader: &mut Loader<'_>, code: &'static str, what: &str, name: &str, at: &At, known: Vec<&str>) {
+    // A table whose name is none is refused where it stands, and nothing to suggest.
+    let named = ["E0201", "E0202"].contains(&code);
+    let known: Vec<&str> = known.into_iter().filter(|name| !named || Name::new(name).is_ok()).collect();
     let help = match nearest(name, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None if known.is_empty() => format!("there is no {what} at all"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::doc::{self, Entry, Table, Val};
 use super::problem::{At, Problem};
 use super::source::{Unreadable, beside};
-use super::{Loader, form, keys};
+use super::{Loader, keys};
 
 /// Reads a file; what stops it is a problem at `at`, or in the file itself.
 pub(super) fn text(loader: &mut Loader<'_>, path: &str, at: &At, code: &'static str) -> Option<Arc<str>> {
@@ -37,7 +37,7 @@ fn read(loader: &mut Loader<'_>, path: &str, at: &At, all: &mut Table, stack: &m
     let text = text(loader, path, at, "E0101")?;
     let file: Arc<str> = path.into();
     let mut table = doc::parse(&file, &text, 0, &mut loader.problems);
-    form::table(&table, &keys::ROOT, &mut loader.problems);
+    loader.form(&table, &keys::ROOT);
     prune(&mut table);
     version(loader, &table, &file, stack.is_empty());
     stack.push(path.to_owned());

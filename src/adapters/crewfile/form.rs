@@ -42,12 +42,6 @@ pub(super) fn secret(key: &str) -> bool {
     !place && name.iter().any(|word| folded.contains(word)) || folded == "token"
 }
 
-/// Has a text the shape of a well-known kind of key?
-pub(super) fn pasted(text: &str) -> bool {
-    let opens = ["sk-", "sk_live_", "ghp_", "github_pat_", "AIza", "xoxb-", "gsk_"];
-    text.len() >= 20 && !text.contains(char::is_whitespace) && opens.iter().any(|open| text.starts_with(open))
-}
-
 fn unknown(entry: &Entry, spec: &'static Spec, name: &str, problems: &mut Vec<Problem>) {
     let (key, at) = (entry.key.as_str(), &entry.key_at);
     let plain = matches!(&entry.node.value, Val::Text(_));
@@ -97,11 +91,7 @@ fn bad(node: &Node, message: String, problems: &mut Vec<Problem>) {
 fn value(node: &Node, key: &Key, problems: &mut Vec<Problem>) {
     let kind = key.kind;
     match (kind, &node.value) {
-        (Kind::Any, _) | (Kind::Text | Kind::Schema | Kind::TextOr(_) | Kind::TextOrTexts, Val::Text(_)) => {
-            if let Val::Text(text) = &node.value {
-                pasted_key(node, text, problems);
-            }
-        }
+        (Kind::Any, _) | (Kind::Text | Kind::Schema | Kind::TextOr(_) | Kind::TextOrTexts, Val::Text(_)) => {}
         (Kind::Flag, Val::Flag(_)) | (Kind::Schema | Kind::Free, Val::Table(_)) | (Kind::Integer, Val::Int(_)) => {}
         (Kind::Text, _) => wrong(node, key, "a string", problems),
         (Kind::Flag, _) => wrong(node, key, "true or false", problems),
@@ -173,14 +163,6 @@ fn listed(item: &Node, key: &Key, problems: &mut Vec<Problem>) {
 fn money(node: &Node, text: &str, problems: &mut Vec<Problem>) {
     if let Err(error) = text.parse::<NanoUsd>() {
         bad(node, error.to_string(), problems);
-    }
-}
-
-/// A key of a well-known shape, wherever it was pasted.
-fn pasted_key(node: &Node, text: &str, problems: &mut Vec<Problem>) {
-    if pasted(text) {
-        let help = "write the name of an environment variable instead, and replace the key";
-        problems.push(Problem::error("E0110", &node.at, "this looks like an API key").help(help));
     }
 }
 

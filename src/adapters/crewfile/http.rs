@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 
 use super::Loader;
 use super::doc::{Entry, Node, Table, Val};
-use super::form::pasted;
 use super::problem::Problem;
 use super::tools::{cost, limits};
 use crate::adapters::tools::{Wrong, placeholders, problems};
@@ -90,11 +89,6 @@ fn pairs(loader: &mut Loader<'_>, table: &Table, key: &str) -> Vec<(String, Stri
     let mut all = Vec::new();
     for entry in table.table(key).map(|inner| inner.entries.as_slice()).unwrap_or_default() {
         match &entry.node.value {
-            Val::Text(text) if pasted(text) => {
-                let help = "write `\"env:NAME\"` with the name of an environment variable, and replace the key";
-                let problem = Problem::error("E0110", &entry.node.at, "this looks like an API key");
-                loader.report(problem.help(help));
-            }
             Val::Text(text) | Val::Int(text) | Val::Float(text) => all.push((entry.key.clone(), text.clone())),
             Val::Flag(flag) => all.push((entry.key.clone(), flag.to_string())),
             Val::Date(_) | Val::List(_) | Val::Table(_) => {

@@ -189,7 +189,7 @@ fn notify(loader: &mut Loader<'_>, doc: &Table) -> Option<Notify> {
     let entry = doc.entry("notify")?;
     let table = entry.node.table()?;
     let command: Vec<String> = table.texts("command").into_iter().map(|(text, _)| text.to_owned()).collect();
-    if command.is_empty() {
+    if table.get("command").is_none_or(|node| node.list().is_some_and(<[Node]>::is_empty)) {
         loader.report(Problem::error("E0106", &entry.key_at, "[notify] has no `command`"));
     }
     for (event, at) in table.texts("on").into_iter().filter(|(event, _)| !EVENTS.contains(event)) {
@@ -204,11 +204,11 @@ fn sub_crews(loader: &mut Loader<'_>, making: &mut Making<'_>, task_names: &[Str
     let doc = making.doc;
     for entry in doc.table("crews").map(|table| table.entries.as_slice()).unwrap_or_default() {
         let (Ok(name), Some(table)) = (Name::new(&entry.key), entry.node.table()) else { continue };
-        let Some(node) = table.get("file").filter(|node| node.text().is_some()) else {
+        let Some(node) = table.get("file") else {
             loader.report(Problem::error("E0106", &entry.key_at, format!("the sub-crew `{name}` has no `file`")));
             continue;
         };
-        let path = node.text().unwrap_or_default();
+        let Some(path) = node.text() else { continue };
         let Some(full) = beside(&node.at.file, path) else {
             loader.report(Problem::error("E0101", &node.at, format!("`{path}` leaves the project")));
             continue;

@@ -19,6 +19,7 @@ mod loops;
 mod make;
 mod models;
 mod oauth;
+mod pasted;
 mod pinned;
 mod places;
 mod problem;
@@ -52,6 +53,7 @@ pub use keys::{
     AGENT, AUTH, BUDGET, CREW, DEBATE, DEGRADE, FRONT, GUARDRAIL, INPUT, Key, Kind, MODEL, NODE_BUDGET, NOTIFY, PRICE,
     PROVIDER, REVIEW, REVISE, ROOT, SUB_CREW, Spec, TASK, TIERS, TOOL, TRIGGER, WINDOW,
 };
+pub use models::STAND_IN;
 pub use pinned::Pinned;
 pub use places::{OutputAt, misplaced};
 pub use problem::{At, Bytes, CODES, Problem, Severity};
@@ -223,17 +225,37 @@ impl<'a> Loader<'a> {
         rules::table(self.options.rules).is_some_and(|table| table.taint)
     }
 
+    /// Checks the form of a table, and that no key was pasted into it. What a run was started with stands
+    /// in its journal as it was: refusing it now would only keep the run from being gone on with.
+    fn form(&mut self, table: &doc::Table, spec: &'static Spec) {
+        form::table(table, spec, &mut self.problems);
+        if !self.options.pinned {
+            let files = &self.files;
+            pasted::refuse(table, &|file| files.text(file).ok(), &mut self.problems);
+        }
+    }
+
+    /// Of a file that is not TOML, what could not be read is not there: nothing is said of what is missing.
+    fn drop_echoes(&mut self) {
+        let torn = self.problems.iter().filter(|problem| problem.code == "E0103");
+        let torn: BTreeSet<Arc<str>> = torn.map(|problem| problem.file.clone()).collect();
+        let echoes = ["E0104", "E0106", "E0201", "E0202", "E0203", "E0204", "E0205", "W0701"];
+        self.problems.retain(|problem| !(torn.contains(&problem.file) && echoes.contains(&problem.code)));
+    }
+
     fn report(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
 
     fn finish(mut self, crew: Option<Arc<Crew>>) -> Loaded {
+        self.drop_echoes();
         self.problems.sort_by(|a, b| {
             let key = |p: &Problem| (p.file.clone(), p.span.start, p.span.end, p.code, p.message.clone());
             key(a).cmp(&key(b))
         });
         // A prompt is read by many tasks: what it lacks is said once, for the first of them.
-        let scope = |code: &str| code == "E0402" || code == "E0408";
+        // So is a key, which can be refused by its shape and by where it stands.
+        let scope = |code: &str| ["E0402", "E0408", "E0110"].contains(&code);
         self.problems
             .dedup_by(|b, a| a == b || scope(a.code) && a.code == b.code && a.file == b.file && a.span == b.span);
         let failed = self.problems.iter().any(|problem| problem.severity == Severity::Error);

@@ -8,7 +8,7 @@ mod tables;
 use tables::{key_note, merged, price, settings};
 
 use super::doc::{Node, Table};
-use super::form::pasted;
+use super::pasted::pasted;
 use super::problem::{At, Problem};
 use super::values::milli;
 use super::{GONE, ListedPrice, Loader, ProviderTable};
@@ -41,7 +41,7 @@ fn no_secrets(loader: &mut Loader<'_>, table: &Table) {
 }
 
 /// What `--offline` calls.
-pub(super) const STAND_IN: &str = "offline/stand-in";
+pub const STAND_IN: &str = "offline/stand-in";
 
 /// Settings that a layer states; the nearest to the task wins.
 #[derive(Clone, Debug, Default)]
@@ -103,7 +103,7 @@ impl<'d> Models<'d> {
         for entry in self.aliases.map(|table| table.entries.as_slice()).unwrap_or_default() {
             let node = entry.node.table().map_or(Some(&entry.node), |table| table.get("id"));
             let Some((id, at)) = node.and_then(|node| Some((node.text()?, &node.at))) else {
-                if entry.node.table().is_some() {
+                if entry.node.table().is_some_and(|table| table.get("id").is_none()) {
                     let message = format!("the model `{}` has no `id`", entry.key);
                     loader.report(
                         Problem::error("E0106", &entry.key_at, message).help("write `id = \"provider/model\"`"),
@@ -210,7 +210,9 @@ impl<'d> Models<'d> {
         if spec.contains('/') || known().iter().any(|entry| entry.key == spec) {
             return true;
         }
-        let all = known().iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>();
+        // What is no name is refused where it stands, and no model to suggest.
+        let all = known().iter().map(|entry| entry.key.as_str()).filter(|name| Name::new(name).is_ok());
+        let all = all.collect::<Vec<_>>();
         let help = match nearest(spec, all.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None if all.is_empty() => "write `provider/model-id`, such as `openai/gpt-4.1-mini`".to_owned(),

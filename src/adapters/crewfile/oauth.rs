@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use super::Loader;
 use super::doc::Table;
-use super::form::pasted;
 use super::http::net;
 use super::problem::Problem;
 use crate::adapters::models::secrets::is_variable;
@@ -47,10 +46,6 @@ pub(super) fn read(loader: &mut Loader<'_>, server: &Table, headers: &BTreeMap<S
     }
     for (at, code, message, help) in wrong {
         loader.report(Problem::error(code, at, message).help(help));
-    }
-    if let Some(node) = table.get("client_id").filter(|node| node.text().is_some_and(pasted)) {
-        let problem = Problem::error("E0110", &node.at, "this looks like an API key");
-        loader.report(problem.help("a client's id is no secret; write a secret as `client_secret = \"env:NAME\"`"));
     }
     let text = |key: &str| table.text(key).map(str::to_owned);
     Some(OAuth {

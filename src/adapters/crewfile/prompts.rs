@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::doc::{self, Node, Table};
 use super::problem::{At, Problem};
 use super::source::below;
-use super::{Loader, files, form, keys, yaml};
+use super::{Loader, files, keys, pasted, yaml};
 use crate::core::builtin;
 use crate::core::nearest::nearest;
 use crate::core::template::{Builder, Fault, FaultKind, Fences, TemplateName};
@@ -205,6 +205,9 @@ impl Shelf {
         let (front, start) = front(loader, &file, &text);
         let body = text.get(start..).unwrap_or_default();
         let site = Site { at: At::new(&file, start..text.len()), skip: Some(0) };
+        if let Some(key) = pasted::found(body).filter(|_| !loader.options.pinned) {
+            loader.report(pasted::problem(&site.place(&key)));
+        }
         // A replacement of a built-in prompt places its fences itself, as the built-in does.
         let own = name.0.starts_with("prompts/builtin/");
         match self.builder.add(name, body, if own { Fences::None } else { Fences::Put }) {
@@ -245,7 +248,7 @@ pub(super) fn front(loader: &mut Loader<'_>, file: &Arc<str>, text: &str) -> (Ta
     if yaml::begins(text) {
         let (table, start) = yaml::front(file, text, &mut loader.problems);
         let table = yaml::fitted(table, &mut loader.problems);
-        form::table(&table, &keys::FRONT, &mut loader.problems);
+        loader.form(&table, &keys::FRONT);
         return (table, start);
     }
     let Some(rest) = text.strip_prefix("+++").filter(|rest| rest.starts_with(['\n', '\r'])) else {
@@ -256,7 +259,7 @@ pub(super) fn front(loader: &mut Loader<'_>, file: &Arc<str>, text: &str) -> (Ta
     for line in rest.split_inclusive('\n') {
         if line.trim_end() == "+++" {
             let table = doc::parse(file, &text[open..at], open, &mut loader.problems);
-            form::table(&table, &keys::FRONT, &mut loader.problems);
+            loader.form(&table, &keys::FRONT);
             return (table, at + line.len());
         }
         at += line.len();

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use super::form::{pasted, secret};
+use super::form::secret;
+use super::pasted::found;
 use super::source::Pin;
 use super::{Loaded, Problem, Severity};
 
@@ -15,7 +16,7 @@ const LINE_MAX: usize = 300;
 
 /// Line and column, both from 1, of a byte of a text. Columns are characters.
 fn position(text: &str, byte: usize) -> (usize, usize) {
-    let before = text.get(..byte.min(text.len())).unwrap_or(text);
+    let before = text.get(..text.floor_char_boundary(byte)).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     (line, column)
@@ -46,18 +47,24 @@ pub fn shown(loaded: &Loaded, problems: &[Problem], colors: bool) -> String {
 /// A file as it may be shown: of lines that hold a secret nothing after the `=`.
 fn masked(pin: &Pin, problems: &[Problem]) -> String {
     let own = problems.iter().filter(|problem| problem.code == "E0110" && *problem.file == *pin.path);
-    let lines: BTreeSet<usize> = own.map(|problem| position(&pin.text, problem.span.start).0).collect();
+    let line = |byte| position(&pin.text, byte).0;
+    let spans: Vec<_> = own.map(|problem| line(problem.span.start)..=line(problem.span.end)).collect();
     let mut out = String::with_capacity(pin.text.len());
     for (index, line) in pin.text.split_inclusive('\n').enumerate() {
-        let suspect = lines.contains(&(index + 1)) || line.split('"').any(pasted) || line.split('\'').any(pasted);
+        let opens = spans.iter().any(|lines| *lines.start() == index + 1);
+        let inside = spans.iter().any(|lines| *lines.start() <= index && lines.contains(&(index + 1)));
+        let pasted = found(line).map(|key| key.start);
         let key = line.split('=').next().unwrap_or_default();
         let named = line.contains('=') && key.len() < 100 && secret(key.trim());
-        if !suspect && !named {
+        if !opens && !inside && !named && pasted.is_none() {
             out.push_str(line);
             continue;
         }
         // Bytes are kept in number, so that places stay where they are.
-        let from = line.find('=').map_or(0, |at| at + 1);
+        let from = match (line.find('=').filter(|_| !inside), pasted) {
+            (Some(sign), key) => (sign + 1).min(key.unwrap_or(line.len())),
+            (None, key) => key.filter(|_| !inside).unwrap_or(0),
+        };
         out.push_str(&line[..from]);
         let hidden = line[from..].bytes().map(|byte| if byte == b'\n' || byte == b'\r' { byte as char } else { '*' });
         out.extend(hidden);
@@ -123,7 +130,12 @@ fn snippets<'a, 'p>(
 where
     'a: 'p,
 {
-    let places: Vec<_> = places.collect();
+    // The renderer cuts the text at these bytes: a place inside a character or past the end ends the program.
+    let whole = |span: &std::ops::Range<usize>| {
+        let start = text.floor_char_boundary(span.start);
+        start..text.ceil_char_boundary(span.end).max(start)
+    };
+    let places: Vec<_> = places.map(|(file, span, label, kind)| (file, whole(span), label, kind)).collect();
     let start = places.iter().map(|(_, span, _, _)| span.start).min().unwrap_or(0);
     let end = places.iter().map(|(_, span, _, _)| span.end).max().unwrap_or(0);
     let first = text.get(..start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);

@@ -43,10 +43,39 @@ pub(super) fn read(loader: &mut Loader<'_>, making: &mut Making<'_>) {
         let text = node.text().unwrap_or_default();
         if text.ends_with(".csv") || text.ends_with(".jsonl") {
             over_rows(loader, making, index, node, text);
+        } else if let Some(problem) = other_file(loader, making, node, text) {
+            loader.report(problem);
+            (making.drafts[index].item, making.unsure) = (Some(Ty::Any), true);
         } else {
             over_result(loader, making, index, node, text);
         }
     }
+}
+
+/// Endings of files that may hold a list, as people name them.
+const ENDINGS: [&str; 12] =
+    ["csv", "jsonl", "json", "ndjson", "tsv", "txt", "xls", "xlsx", "yaml", "yml", "toml", "md"];
+
+/// What is wrong with a text that names a file, but none of rows; a task's result comes first.
+fn other_file(loader: &Loader<'_>, making: &Making<'_>, node: &Node, text: &str) -> Option<Problem> {
+    let first = text.split(['.', '|', '[', ' ']).next().unwrap_or_default();
+    if text.is_empty() || making.draft(first).is_some() {
+        return None;
+    }
+    let there = beside(&node.at.file, text).is_some_and(|path| !path.is_empty() && loader.files.exists(&path));
+    let (stem, ending) = text.rsplit_once('.').unwrap_or((text, ""));
+    let folded = ending.to_lowercase();
+    if !there && !ENDINGS.contains(&folded.as_str()) && !text.contains('/') {
+        return None;
+    }
+    let found: String = text.chars().take(80).collect();
+    let help = match folded.as_str() {
+        "csv" | "jsonl" => format!("rename it to `{stem}.{folded}`"),
+        "json" | "ndjson" => format!("write one JSON value per line, and call it `{stem}.jsonl`"),
+        _ => "write it as csv with a header, or as jsonl with one JSON value per line".to_owned(),
+    };
+    let message = format!("a list file ends in .csv or .jsonl, found `{found}`");
+    Some(Problem::error("E0211", &node.at, message).help(help))
 }
 
 fn alike(making: &mut Making<'_>, judge: usize, judged: usize) {
@@ -76,7 +105,11 @@ fn over_rows(loader: &mut Loader<'_>, making: &mut Making<'_>, index: usize, nod
         return loader.report(Problem::error("E0601", &node.at, format!("`{path}` leaves the project")));
     };
     let (max_items, max_parallel, window) = bounds(making, index);
-    if let Some(entry) = making.drafts[index].table.entry("window").filter(|_| window.is_none()) {
+    if let Some(entry) = making.drafts[index]
+        .table
+        .entry("window")
+        .filter(|entry| entry.node.table().is_some_and(|window| window.get("tokens").is_none()))
+    {
         loader.report(Problem::error("E0106", &entry.key_at, "`window` has no `tokens`"));
     }
     let lines = rows::read(loader, &full, &node.at);
@@ -161,12 +194,8 @@ fn over_result(loader: &mut Loader<'_>, making: &mut Making<'_>, index: usize, n
     let (list, uses, ty) = match found {
         Ok(found) => found,
         Err(faults) => {
-            let slip = !text.contains('.') && !making.drafts.iter().any(|d| d.task.name.as_str() == text);
             making.unsure = true;
             report(loader, &site, faults);
-            if slip && text.contains('/') {
-                loader.report(Problem::error("E0211", &node.at, "a file of rows ends in .csv or .jsonl"));
-            }
             return;
         }
     };

@@ -48,6 +48,13 @@ pub(super) fn read(loader: &mut Loader<'_>, path: &str, at: &At) -> Option<Lines
 }
 
 fn csv(loader: &mut Loader<'_>, file: &Arc<str>, text: &str) -> Lines {
+    // Of a run that has begun, the rows are what they were.
+    if let Some(open) = unclosed(text).filter(|_| !loader.options.pinned) {
+        let at = At::new(file, open..open + 1);
+        let help = "close it; a quote inside of a quoted field is written as two";
+        loader.report(Problem::error("E0601", &at, "the quote that opens here is never closed").help(help));
+        return Lines { rows: Vec::new(), ty: Ty::Any };
+    }
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
     let headers = reader.headers().cloned().unwrap_or_default();
     let header = At::new(file, 0..text.lines().next().map_or(0, str::len));
@@ -85,6 +92,27 @@ fn csv(loader: &mut Loader<'_>, file: &Arc<str>, text: &str) -> Lines {
         rows.push(Line { item: Value::Object(item), at });
     }
     Lines { rows, ty: Ty::Object { fields, open: false } }
+}
+
+/// Where the quote opens that swallows the rest of a csv text, in bytes.
+fn unclosed(text: &str) -> Option<usize> {
+    let mut bytes = text.bytes().enumerate().peekable();
+    let mut fresh = true;
+    while let Some((open, byte)) = bytes.next() {
+        if byte != b'"' || !fresh {
+            fresh = b",\r\n".contains(&byte);
+            continue;
+        }
+        fresh = false;
+        loop {
+            match bytes.next() {
+                None => return Some(open),
+                Some((_, b'"')) if bytes.next_if(|(_, next)| *next == b'"').is_none() => break,
+                Some(_) => {}
+            }
+        }
+    }
+    None
 }
 
 /// The line at or after `start`, blank lines skipped.
@@ -149,8 +177,13 @@ pub(super) fn keyed(loader: &mut Loader<'_>, rows: &[Line], texts: Vec<String>) 
             Err(error) => {
                 wrong += 1;
                 if wrong <= SHOWN {
-                    let message = format!("row {}: {}", index + 1, error.expected);
-                    loader.report(Problem::error("E0602", &row.at, message));
+                    let found = match text.chars().count() {
+                        0 => "this one is empty".to_owned(),
+                        many => format!("this one has {many}"),
+                    };
+                    let message = format!("row {}: {}, {found}", index + 1, error.expected);
+                    let help = "name another column in `key`, or a template such as `key = \"{{ index }}\"`";
+                    loader.report(Problem::error("E0602", &row.at, message).help(help));
                 }
             }
         }

@@ -156,8 +156,10 @@ fn guardrails(loader: &mut Loader<'_>, making: &mut Making<'_>, index: usize, kn
             None => (Some(node), None),
         };
         let Some((check, text)) = check.and_then(|check| Some((check, check.text()?))) else {
-            let problem = Problem::error("E0106", &node.at, "a guardrail has no `if`");
-            loader.report(problem.help("write a condition, or `{ if = \"…\", say = \"…\" }`"));
+            if node.table().is_some_and(|table| table.get("if").is_none()) {
+                let problem = Problem::error("E0106", &node.at, "a guardrail has no `if`");
+                loader.report(problem.help("write a condition, or `{ if = \"…\", say = \"…\" }`"));
+            }
             continue;
         };
         let site = Site::of(loader, check);

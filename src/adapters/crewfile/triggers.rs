@@ -29,11 +29,12 @@ pub(super) fn read(loader: &mut Loader<'_>, making: &mut Making<'_>) -> Vec<Trig
 
 fn trigger(loader: &mut Loader<'_>, making: &mut Making<'_>, entry: &Entry) -> Option<Trigger> {
     let (name, table) = (Name::new(&entry.key).ok()?, entry.node.table()?);
-    let Some(kind) = table.text("kind") else {
+    let Some(kind) = table.get("kind") else {
         let problem = Problem::error("E0106", &entry.key_at, format!("the trigger `{name}` has no `kind`"));
         loader.report(problem.help("write `kind = \"watch\"` for files, or `kind = \"cron\"` for times"));
         return None;
     };
+    let kind = kind.text()?;
     for (key, of) in TRIGGER_ONLY.iter().filter(|(_, of)| *of != kind && ["watch", "cron"].contains(&kind)) {
         if let Some(other) = table.entry(key) {
             let message = format!("`{key}` is a key of triggers of kind {of}, and `{name}` is of kind {kind}");

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use minijinja::machinery;
 
+use super::size::too_long;
 use super::syntax::{Edit, Found, Walk};
 use super::{Compiled, Condition, Expression, TemplateName, Templates, Ty, Typing, values};
 use crate::core::builtin;
@@ -92,6 +93,9 @@ impl Builder {
         source: &str,
         fences: Fences,
     ) -> Result<Vec<(TemplateName, Range<usize>)>, Vec<Fault>> {
+        if let Some(fault) = too_long(source, false) {
+            return Err(vec![fault]);
+        }
         let tree = machinery::parse(source, &name.0, minijinja::syntax::SyntaxConfig::default());
         let tree = tree.map_err(|error| vec![fault(source, &error)])?;
         let mut walk = Walk::new(source, &self.results);
@@ -141,6 +145,9 @@ impl Builder {
     }
 
     fn expression_of(&mut self, text: &str, typing: &Typing) -> Result<(Arc<str>, Vec<super::Use>, Ty), Vec<Fault>> {
+        if let Some(fault) = too_long(text, true) {
+            return Err(vec![fault]);
+        }
         let tree = machinery::parse_expr(text).map_err(|error| vec![fault(text, &error)])?;
         let (ty, faults) = typing.check(&tree);
         if !faults.is_empty() {
@@ -217,6 +224,33 @@ fn fault(source: &str, error: &minijinja::Error) -> Fault {
         let len = source.get(start..).and_then(|rest| rest.lines().next()).map_or(0, str::len);
         start..start + len
     });
-    let range = error.range().filter(|range| range.end <= source.len()).or(line).unwrap_or(whole);
-    Fault::syntax((values::say(error), range))
+    // The engine reads bytes, so that its places may lie inside a character.
+    let known = error.range().filter(|range| range.end <= source.len());
+    let known = known.map(|range| source.floor_char_boundary(range.start)..source.ceil_char_boundary(range.end));
+    let range = known.or(line).unwrap_or(whole);
+    foreign(source, range.start).unwrap_or_else(|| Fault::syntax((values::say(error), range)))
+}
+
+/// A character at `at` that no expression can have outside of quotes, in the word that it stands in.
+fn foreign(source: &str, at: usize) -> Option<Fault> {
+    let rest = source.get(at..)?;
+    let found = rest.chars().next().filter(|c| !c.is_ascii())?;
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    let word = if part(found) {
+        let before = source.get(..at)?;
+        let start = before.trim_end_matches(part).len();
+        start..at + rest.find(|c| !part(c)).unwrap_or(rest.len())
+    } else {
+        at..at + found.len_utf8()
+    };
+    let code = u32::from(found);
+    let message = match source.get(word.clone()).filter(|_| part(found)) {
+        Some(name) => {
+            let name: String = name.chars().take(40).collect();
+            format!("`{name}` is not a name: it holds `{found}` (U+{code:04X})")
+        }
+        None => format!("an expression cannot hold the character U+{code:04X} here"),
+    };
+    let help = "names are written in ASCII: a-z, 0-9 and _; any other text stands in quotes".to_owned();
+    Some(Fault { kind: FaultKind::Syntax, range: word, message, help: Some(help) })
 }

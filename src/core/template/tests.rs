@@ -186,3 +186,60 @@ fn a_typed_result_reads_the_same_parsed_early_or_late() {
         assert_eq!(early.plain("critique"), late.plain("critique"));
     }
 }
+
+#[test]
+fn a_name_that_is_not_ascii_is_refused_as_a_whole_word() {
+    let typing = Typing { names: [("topic".to_owned(), Ty::Text)].into(), bare: None };
+    for (text, word) in [("größe > 3", "größe"), ("日本", "日本"), ("topic == größe", "größe"), ("1 > “x”", "“")]
+    {
+        let in_condition = builder().condition(text, &typing).unwrap_err().remove(0);
+        assert_eq!(&text[in_condition.range], word, "{}", in_condition.message);
+        let source = format!("Größe: {{{{ {text} }}}}");
+        let fault = builder().add(&TemplateName("t".into()), &source, Fences::Put).unwrap_err().remove(0);
+        assert_eq!(&source[fault.range], word);
+        let first = word.chars().find(|c| !c.is_ascii()).unwrap();
+        assert!(fault.message.contains(&format!("U+{:04X}", u32::from(first))), "{}", fault.message);
+        assert!(fault.help.unwrap().contains("ASCII"));
+    }
+    let says = |text: &str| builder().condition(text, &typing).is_ok();
+    assert!(says("topic == 'größe'"), "in quotes everything may stand");
+}
+
+/// Each of these goes one call deeper with every sign: not one may reach the end of the stack.
+#[test]
+fn an_expression_of_any_length_is_refused_or_read() {
+    let chains: [(&str, &str, &str); 9] = [
+        ("", "not ", "true"),
+        ("", "-", "1"),
+        ("1", "+1", ""),
+        ("true", " and true", ""),
+        ("1 > 0", " or 1", ""),
+        ("a", ".b", ""),
+        ("1", "|abs", ""),
+        ("1", " if 1 else 1", ""),
+        ("1", "~1", ""),
+    ];
+    let typing = || Typing { names: [("a".to_owned(), Ty::Any)].into(), bare: None };
+    for (open, link, close) in chains {
+        for links in [200, size::TOKENS_MAX - 1, 100_000] {
+            let text = format!("{open}{}{close}", link.repeat(links));
+            let short = links == 200;
+            match builder().expression(&text, &typing()) {
+                Ok(_) => assert!(links < size::TOKENS_MAX, "{links} times {link:?} were read"),
+                Err(faults) => {
+                    assert!(!short, "{link:?}: {faults:?}");
+                    assert!(links < size::TOKENS_MAX || faults[0].message.contains("more than 1000"), "{faults:?}");
+                }
+            }
+            let source = format!("{{{{ {text} }}}}");
+            let added = builder().add(&TemplateName("t".into()), &source, Fences::Put);
+            assert_eq!(added.is_ok(), builder().expression(&text, &typing()).is_ok(), "{links} times {link:?}");
+        }
+    }
+    let elifs = |count| format!("{{% if a %}}{}{{% endif %}}", "{% elif a %}x".repeat(count));
+    let add = |source: &str| builder().add(&TemplateName("t".into()), source, Fences::Put);
+    assert!(add(&elifs(100)).is_ok());
+    assert!(add(&elifs(100_000)).unwrap_err()[0].message.contains("elif"));
+    // Prose, and many short expressions, are as long as they like.
+    assert!(add(&"not a + b, and {{ topic }} - ".repeat(10_000)).is_ok());
+}

@@ -293,3 +293,37 @@ fn a_small_cap_is_never_shown_rounded() {
     assert!(said.contains("the cap is $0.0021;"), "{said}");
     assert!(folder.bosun(&["runs"]).expect(0).out.contains("/$0.0021"));
 }
+
+#[test]
+fn a_file_that_is_not_there_is_a_slip_of_the_command_line() {
+    let place = Place::empty();
+    place.write("prompts/writer.md", "Write.\n");
+    place.write("crews/quickstart.toml", CREW);
+    for (typed, near) in [
+        ("quickstart", "did you mean crews/quickstart.toml?"),
+        ("crews/quickstrt.toml", "did you mean crews/quickstart.toml?"),
+        ("prompts/writr.md", "did you mean prompts/writer.md?"),
+        ("nope.toml", "there are: crews/quickstart.toml, prompts/writer.md"),
+    ] {
+        for command in ["run", "check", "plan"] {
+            let said = place.run(&[command, typed]);
+            assert_eq!(said.code, 2, "{command} {typed}: {}{}", said.out, said.err);
+            assert!(said.err.contains(&format!("no crew file or prompt {typed}\n  {near}")), "{}", said.err);
+        }
+    }
+    let empty = Place::empty().run(&["run", "x.toml"]);
+    assert!(empty.code == 2 && empty.err.contains("bosun new NAME"), "{}", empty.err);
+}
+
+#[test]
+fn a_prompt_that_names_no_model_is_checked_and_not_run() {
+    let place = Place::empty();
+    place.write("prompts/writer.md", "Write.\n");
+    let said = place.run(&["check", "prompts/writer.md"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    let said = place.run(&["run", "prompts/writer.md"]);
+    assert!(said.code == 3 && said.err.contains("the prompt names no model"), "{}", said.err);
+    place.write("prompts/writer.md", "Write on {{ größe }}.\n");
+    let said = place.run(&["check", "prompts/writer.md"]);
+    assert!(said.code == 3 && said.out.contains("`größe` is not a name"), "{}{}", said.out, said.err);
+}

@@ -40,8 +40,11 @@ fn tools_are_listed_with_effect_and_origin() {
     assert!(own.contains("file_it       once        always      files.move"), "{own}");
     let shown = place.run(&["tools", "show", "file_it", "crew.toml"]).out;
     assert!(shown.contains("\napproval always, open for 2h\n"), "{shown}");
-    let broken = place.run(&["tools", "list", "none.toml"]);
-    assert_eq!(broken.code, 3, "{}", broken.err);
+    place.write("broken.toml", "schema = 1\n[tools.x]\n");
+    for (file, code) in [("broken.toml", 3), ("none.toml", 2)] {
+        let said = place.run(&["tools", "list", file]);
+        assert_eq!(said.code, code, "{}", said.err);
+    }
 }
 
 #[test]
