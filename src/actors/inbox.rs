@@ -2,13 +2,16 @@
 //! before; one that this bosun does not know stays for one that does.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ractor::{ActorId, ActorRef};
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
+use tokio::task::JoinSet;
 
 use super::Ports;
+#[cfg(debug_assertions)]
+use super::crash::CrashPoints;
 use super::crash::crash_point;
 use super::host::Host;
 use super::run::RunMsg;
@@ -27,129 +30,200 @@ type Root = (RunId, ActorRef<RunMsg>);
 
 /// One per process: looks until the host is gone.
 pub async fn watch(host: Weak<Host>, ports: Ports) {
-    let mut inbox = Inbox::default();
+    let mut inbox = Inbox::new(ports.store);
+    #[cfg(debug_assertions)]
+    {
+        inbox.crash = ports.crash;
+    }
     loop {
         tokio::time::sleep(EVERY).await;
-        let Some(live) = host.upgrade().map(|host| host.at_work()) else { return };
+        let Some(live) = host.upgrade().map(|host| host.at_work()) else {
+            // What is on disk is forgotten all the same.
+            return inbox.at_work.detach_all();
+        };
         if !live.is_empty() {
-            inbox.look(&ports, live).await;
+            inbox.look(live).await;
         }
     }
 }
 
-#[derive(Default)]
+/// The commands of each run are taken one after the other, those of different runs at the same time: no run waits
+/// for what another one is told.
 struct Inbox {
-    /// The store's version as of which nothing is left to take, by root actor: a run that went live
+    store: Arc<dyn Store>,
+    #[cfg(debug_assertions)]
+    crash: CrashPoints,
+    /// Locked while commands of the run are being taken.
+    desks: HashMap<RunId, Arc<Mutex<Desk>>>,
+    at_work: JoinSet<()>,
+}
+
+/// What is known of one run's commands.
+#[derive(Default)]
+struct Desk {
+    /// The store's version as of which nothing is left to take, for this root actor: a run that went live
     /// after a look has none and is looked at.
-    seen: HashMap<ActorId, u64>,
+    seen: Option<(ActorId, u64)>,
     /// Durable, but the store would not forget them: not to be recorded again.
-    taken: HashSet<(RunId, u64)>,
-    /// What people were asked in each run, up to where its journal was read.
-    asked: HashMap<RunId, (Seq, Interrupts)>,
+    taken: HashSet<u64>,
+    /// What people were asked, up to where the journal was read.
+    asked: Option<(Seq, Interrupts)>,
     /// Said in the log, once each.
-    unknown: HashSet<(RunId, u64)>,
+    unknown: HashSet<u64>,
+}
+
+/// Where the commands of one run lie, and who is told.
+struct Post {
+    store: Arc<dyn Store>,
+    #[cfg(debug_assertions)]
+    crash: CrashPoints,
+    run: RunId,
+    root: ActorRef<RunMsg>,
 }
 
 impl Inbox {
-    async fn look(&mut self, ports: &Ports, live: Vec<Root>) {
-        self.seen.retain(|id, _| live.iter().any(|(_, root)| root.get_id() == *id));
-        self.asked.retain(|run, _| live.iter().any(|(id, _)| id == run));
-        let (store, seen) = (ports.store.clone(), self.seen.clone());
-        let looked = tokio::task::spawn_blocking(move || rows(&*store, &seen, live)).await;
-        let Ok((version, found)) = looked else { return };
-        for ((run, root), rows) in found {
-            let mut whole = true;
-            for row in rows {
-                whole &= self.take(ports, &run, &root, row).await;
-            }
-            if let (Some(version), true) = (version, whole) {
-                self.seen.insert(root.get_id(), version);
-            }
+    fn new(store: Arc<dyn Store>) -> Inbox {
+        Inbox {
+            store,
+            #[cfg(debug_assertions)]
+            crash: CrashPoints::default(),
+            desks: HashMap::new(),
+            at_work: JoinSet::new(),
         }
     }
 
+    async fn look(&mut self, live: Vec<Root>) {
+        while let Some(ended) = self.at_work.try_join_next() {
+            if let Err(why) = ended {
+                tracing::error!(%why, "commands of a run were not taken; they are looked at again");
+            }
+        }
+        let ids: HashSet<&RunId> = live.iter().map(|(run, _)| run).collect();
+        // A run that starts over is not live for a moment.
+        let done = |desk: &Mutex<Desk>| desk.try_lock().is_ok_and(|desk| desk.taken.is_empty());
+        self.desks.retain(|run, desk| ids.contains(run) || !done(desk));
+        let mut free = Vec::new();
+        for root in live {
+            let desk = self.desks.entry(root.0.clone()).or_default().clone();
+            free.extend(desk.try_lock_owned().ok().map(|desk| (root, desk)));
+        }
+        let store = self.store.clone();
+        let Ok((version, found)) = tokio::task::spawn_blocking(move || rows(&*store, free)).await else { return };
+        for ((run, root), mut desk, rows) in found {
+            let seen = version.map(|version| (root.get_id(), version));
+            if rows.is_empty() {
+                desk.seen = seen.or(desk.seen);
+                continue;
+            }
+            let post = Post {
+                store: self.store.clone(),
+                #[cfg(debug_assertions)]
+                crash: self.crash.clone(),
+                run,
+                root,
+            };
+            self.at_work.spawn(async move {
+                let mut whole = true;
+                for row in rows {
+                    whole &= desk.take(&post, row).await;
+                }
+                if whole {
+                    desk.seen = seen.or(desk.seen);
+                }
+            });
+        }
+    }
+}
+
+impl Desk {
     /// `false` if the command must be looked at again.
-    async fn take(&mut self, ports: &Ports, run: &RunId, root: &ActorRef<RunMsg>, row: InboxRow) -> bool {
-        let key = (run.clone(), row.id);
-        if !self.taken.contains(&key) {
+    async fn take(&mut self, post: &Post, row: InboxRow) -> bool {
+        if !self.taken.contains(&row.id) {
             let by = row.by.clone();
             let decided = match row.kind.as_str() {
                 "pause" => Some(Decided::one(Event::Run(RunEvent::PauseAsked { cause: PauseCause::Asked, by }))),
                 "cancel" => Some(Decided::one(Event::Run(RunEvent::CancelAsked { by }))),
                 "settle" => settle_event(&row).map(Decided::one),
-                "tell" => return self.tell(ports, run, root, row).await,
-                kind if kind.starts_with(RULING) => match self.ruled(ports, run, &row).await {
+                "tell" => return post.tell(&row).await && self.forget(post, &row).await,
+                kind if kind.starts_with(RULING) => match self.ruled(post, &row).await {
                     Ok(decided) => decided,
                     Err(why) => {
+                        let run = &post.run;
                         tracing::warn!(%run, %why, "the journal cannot be read; a decision is looked at again");
                         return false;
                     }
                 },
                 other => {
-                    if self.unknown.insert(key) {
+                    if self.unknown.insert(row.id) {
                         tracing::warn!(kind = other, "a command this bosun does not know is left in the inbox");
                     }
                     return true;
                 }
             };
             if let Some(decided) = decided
-                && !record(root, decided).await
+                && !post.record(decided).await
             {
                 return false;
             }
         }
-        self.forget(ports, run, &row).await
+        self.forget(post, &row).await
     }
 
     /// What a person decided, if that is still open: one that is not changes nothing and is forgotten.
-    async fn ruled(&mut self, ports: &Ports, run: &RunId, row: &InboxRow) -> Result<Option<Decided>, String> {
-        let (store, of) = (ports.store.clone(), run.clone());
-        let known = self.asked.remove(run).unwrap_or((Seq(0), Interrupts::default()));
+    async fn ruled(&mut self, post: &Post, row: &InboxRow) -> Result<Option<Decided>, String> {
+        let (store, of) = (post.store.clone(), post.run.clone());
+        let known = self.asked.take().unwrap_or((Seq(0), Interrupts::default()));
         let read = tokio::task::spawn_blocking(move || later(&*store, &of, known)).await;
         let known = read.map_err(|why| why.to_string())?.map_err(|why| why.to_string())?;
         let decided = ruled(&known.1, row);
-        self.asked.insert(run.clone(), known);
+        self.asked = Some(known);
         Ok(decided)
     }
 
-    async fn tell(&mut self, ports: &Ports, run: &RunId, root: &ActorRef<RunMsg>, row: InboxRow) -> bool {
-        let (durable, answer) = oneshot::channel();
-        let told = root.cast(RunMsg::Tell { row: Box::new(row.clone()), durable }).is_ok() && answer.await.is_ok();
-        told && self.forget(ports, run, &row).await
-    }
-
     /// `false` if it must be tried again.
-    async fn forget(&mut self, ports: &Ports, run: &RunId, row: &InboxRow) -> bool {
-        let key = (run.clone(), row.id);
-        crash_point!(ports.crash, "inbox_taken");
-        let (store, run, id) = (ports.store.clone(), run.clone(), row.id);
+    async fn forget(&mut self, post: &Post, row: &InboxRow) -> bool {
+        crash_point!(post.crash, "inbox_taken");
+        let (store, run, id) = (post.store.clone(), post.run.clone(), row.id);
         let forgotten = tokio::task::spawn_blocking(move || store.inbox_done(&run, id)).await;
         if let Ok(Err(error)) = forgotten {
             tracing::warn!(%error, "a command was taken but could not be taken out of the inbox");
-            self.taken.insert(key);
+            self.taken.insert(row.id);
             return false;
         }
-        self.taken.remove(&key);
+        self.taken.remove(&row.id);
         true
     }
 }
 
-/// `true` once the event is on disk, or void.
-async fn record(root: &ActorRef<RunMsg>, decided: Decided) -> bool {
-    let (durable, answer) = oneshot::channel();
-    root.cast(RunMsg::Take { decided, durable }).is_ok() && answer.await.is_ok()
+impl Post {
+    /// `true` once the message is on disk.
+    async fn tell(&self, row: &InboxRow) -> bool {
+        let (durable, answer) = oneshot::channel();
+        self.root.cast(RunMsg::Tell { row: Box::new(row.clone()), durable }).is_ok() && answer.await.is_ok()
+    }
+
+    /// `true` once the event is on disk, or void.
+    async fn record(&self, decided: Decided) -> bool {
+        let (durable, answer) = oneshot::channel();
+        self.root.cast(RunMsg::Take { decided, durable }).is_ok() && answer.await.is_ok()
+    }
 }
 
-type Found = (Option<u64>, Vec<(Root, Vec<InboxRow>)>);
+/// A run whose commands nobody is taking.
+type Free = (Root, OwnedMutexGuard<Desk>);
+type Found = (Option<u64>, Vec<(Root, OwnedMutexGuard<Desk>, Vec<InboxRow>)>);
 
-fn rows(store: &dyn Store, seen: &HashMap<ActorId, u64>, live: Vec<Root>) -> Found {
+fn rows(store: &dyn Store, free: Vec<Free>) -> Found {
     // First: what is written after it changes it again.
     let version = store.version().ok();
-    let due = |root: &Root| version.is_none() || seen.get(&root.1.get_id()) != version.as_ref();
     let mut found = Vec::new();
-    for root in live.into_iter().filter(due) {
+    for (root, desk) in free {
+        let due = version.is_none() || desk.seen != version.map(|version| (root.1.get_id(), version));
+        if !due {
+            continue;
+        }
         match store.inbox(&root.0) {
-            Ok(rows) => found.push((root, rows)),
+            Ok(rows) => found.push((root, desk, rows)),
             Err(error) => tracing::warn!(run = %root.0, %error, "the inbox cannot be read; it is read again"),
         }
     }
@@ -190,3 +264,6 @@ pub fn settle_event(row: &InboxRow) -> Option<Event> {
     let Settle { call, cost } = serde_json::from_str(&row.payload).ok()?;
     Some(Event::Call(CallEvent::Settled { call, cost, by: row.by.clone() }))
 }
+
+#[cfg(test)]
+mod tests;

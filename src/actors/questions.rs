@@ -1,7 +1,7 @@
 //! Questions of servers in the middle of a call. Invariant: each ends once, and how it ended is on disk before the
 //! server is told.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -35,9 +35,14 @@ struct Open {
     end: oneshot::Sender<End>,
 }
 
-/// The questions of this stay of a run in this process; `None`: over.
+/// The questions of this stay of a run in this process.
 #[derive(Default)]
-pub struct Questions(DashMap<InterruptId, Option<Open>>);
+pub struct Questions {
+    /// `None`: over.
+    all: DashMap<InterruptId, Option<Open>>,
+    /// Why the run stops, once it does. It does not go on in this stay.
+    stopped: OnceLock<&'static str>,
+}
 
 /// Whose a decision is.
 pub enum Claim {
@@ -69,7 +74,7 @@ impl Questions {
         let Some(Event::Interrupt(InterruptEvent::Decided { id, decision, .. })) = decided.events.first() else {
             return Claim::Other;
         };
-        let Some(mut place) = self.0.get_mut(id) else { return Claim::Other };
+        let Some(mut place) = self.all.get_mut(id) else { return Claim::Other };
         let Some(open) = place.as_ref() else { return Claim::Void };
         let answer = match decision {
             Decision::Rejected { .. } => Answer::Declined,
@@ -91,9 +96,11 @@ impl Questions {
         place.take().map_or(Claim::Void, |Open { end, .. }| Claim::Taken(Taken { end, answer }))
     }
 
-    /// The run stops: nobody is waited for.
+    /// The run stops: nobody is waited for, and nobody is asked from now on.
     pub fn stop(&self, why: &'static str) {
-        for mut place in self.0.iter_mut() {
+        // Before the look: what is put after it looks itself. A second pause changes nothing.
+        let _ = self.stopped.set(why);
+        for mut place in self.all.iter_mut() {
             if let Some(open) = place.take() {
                 let _ = open.end.send(End::Stopped(why));
             }
@@ -102,7 +109,7 @@ impl Questions {
 
     /// `true` of whoever ends it.
     fn close(&self, id: &InterruptId) -> bool {
-        self.0.get_mut(id).is_some_and(|mut place| place.take().is_some())
+        self.all.get_mut(id).is_some_and(|mut place| place.take().is_some())
     }
 }
 
@@ -190,7 +197,11 @@ impl Asker {
         let (id, decided) = self.raised(&question, expires_ms);
         let questions = &self.context.questions;
         let (end, mut ended) = oneshot::channel();
-        questions.0.insert(id.clone(), Some(Open { question, end }));
+        questions.all.insert(id.clone(), Some(Open { question, end }));
+        if let Some(why) = questions.stopped.get() {
+            questions.all.remove(&id);
+            return Answer::Nobody(format!("nobody is asked any more: the run is being stopped by {why}"));
+        }
         let _asked = Asked(self, id.clone());
         let nobody = || Answer::Nobody("the run has stopped".to_owned());
         if self.context.journal.record(decided).await.is_none() {

@@ -73,8 +73,12 @@ enum Phase {
     Idle,
     Connecting,
     Up(Up),
-    /// Its tools may be others now: nobody is served before they are listed again.
-    Asking(Arc<dyn Session>),
+    /// Its tools may be others now: nobody is served before they are listed again. `stale` once they have changed
+    /// since this listing was asked for: its answer may be of before.
+    Asking {
+        session: Arc<dyn Session>,
+        stale: bool,
+    },
 }
 
 struct State {
@@ -134,7 +138,7 @@ impl State {
     fn asked(&mut self, myself: &ActorRef<ServiceMsg>, ask: Ask) {
         match &self.phase {
             Phase::Up(up) => serve(up, ask),
-            Phase::Connecting | Phase::Asking(_) => {
+            Phase::Connecting | Phase::Asking { .. } => {
                 self.waiting.retain(Ask::is_open);
                 self.waiting.push(ask);
             }
@@ -167,8 +171,14 @@ impl State {
         tokio::spawn(async move {
             let up = async {
                 let session = service.connect().await?;
-                let definitions = session.definitions().await?;
-                Ok(Up { session, definitions })
+                loop {
+                    let definitions = session.definitions().await?;
+                    match already(&*session).await {
+                        Some(News::Changed) => {}
+                        Some(News::Ended(why)) => return Err(format!("it has ended: {why}")),
+                        None => return Ok(Up { session, definitions }),
+                    }
+                }
             };
             let late = || Err(format!("it was not ready within {} ms", deadline.as_millis()));
             let up = tokio::time::timeout(deadline, up).await.unwrap_or_else(|_| late());
@@ -214,12 +224,20 @@ impl State {
     }
 
     fn news(&mut self, myself: &ActorRef<ServiceMsg>, news: News) {
-        let session = match (&self.phase, &news) {
-            (Phase::Up(Up { session, .. }) | Phase::Asking(session), News::Changed) => session.clone(),
-            (Phase::Idle | Phase::Connecting, News::Changed) => return,
-            (_, News::Ended(why)) => return self.down(&format!("the server {} has ended: {why}", self.service.name())),
-        };
-        self.phase = Phase::Asking(session.clone());
+        match (&mut self.phase, news) {
+            (_, News::Ended(why)) => self.down(&format!("the server {} has ended: {why}", self.service.name())),
+            (Phase::Up(Up { session, .. }), News::Changed) => {
+                let session = session.clone();
+                self.list(myself, session);
+            }
+            (Phase::Asking { stale, .. }, News::Changed) => *stale = true,
+            (Phase::Idle | Phase::Connecting, News::Changed) => {}
+        }
+    }
+
+    /// One listing at a time: the answers of two could overtake each other.
+    fn list(&mut self, myself: &ActorRef<ServiceMsg>, session: Arc<dyn Session>) {
+        self.phase = Phase::Asking { session: session.clone(), stale: false };
         let (number, deadline, mailbox) = (self.session, self.deadline, myself.clone());
         tokio::spawn(async move {
             let listed = tokio::time::timeout(deadline, session.definitions()).await;
@@ -228,15 +246,23 @@ impl State {
         });
     }
 
-    fn listed(&mut self, _: &ActorRef<ServiceMsg>, tools: Result<Vec<Definition>, String>) {
-        let Phase::Asking(session) = &self.phase else { return };
+    fn listed(&mut self, myself: &ActorRef<ServiceMsg>, tools: Result<Vec<Definition>, String>) {
+        let Phase::Asking { session, stale } = &self.phase else { return };
+        let (session, stale) = (session.clone(), *stale);
         match tools {
-            Ok(definitions) => {
-                let session = session.clone();
-                self.up(Up { session, definitions });
-            }
+            Ok(_) if stale => self.list(myself, session),
+            Ok(definitions) => self.up(Up { session, definitions }),
             Err(why) => self.down(&format!("the server {}: {why}", self.service.name())),
         }
+    }
+}
+
+/// What a session has said by now, before anybody listens to it.
+async fn already(session: &dyn Session) -> Option<News> {
+    tokio::select! {
+        biased;
+        news = session.news() => Some(news),
+        () = std::future::ready(()) => None,
     }
 }
 

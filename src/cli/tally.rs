@@ -1,7 +1,7 @@
 //! The figures of a run by step and call. Invariant: a fold of the journal, like everything else that
 //! is shown; money is the ledger machine's own sums, never added up a second way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::core::chat::FailureClass;
@@ -123,6 +123,8 @@ pub struct Tally {
     pub failed_at: Option<Amount>,
     /// Messages that agents have been told and not heard.
     pub unheard: BTreeMap<AgentRef, u64>,
+    /// Tool calls under way, with their place in the turn.
+    tools: BTreeSet<(CallId, u32)>,
     /// Sizes of the lists, by the address of their task.
     lists: BTreeMap<Step, u64>,
     pub first_ms: u64,
@@ -176,13 +178,15 @@ impl Tally {
             Event::Run(event) => self.run(event, at),
             Event::Task(event) => self.task(event, at),
             Event::Call(event) => self.call(event, entry.seq.0, at),
-            Event::Tool(ToolEvent::Started { call, tool, .. }) => {
+            Event::Tool(ToolEvent::Started { call, index, tool, .. }) => {
+                self.tools.insert((call.clone(), *index));
                 if let Some(row) = self.steps.get_mut(&call.step) {
                     row.tools += 1;
                     row.tool = Some(tool.clone());
                 }
             }
-            Event::Tool(ToolEvent::Returned { call, .. }) => {
+            Event::Tool(ToolEvent::Returned { call, index, .. }) => {
+                self.tools.remove(&(call.clone(), *index));
                 if let Some(row) = self.steps.get_mut(&call.step) {
                     row.tool = None;
                 }
@@ -371,6 +375,12 @@ impl Tally {
     /// Calls in flight: open holds that are not in doubt.
     pub fn in_flight(&self) -> Vec<CallId> {
         self.ledger.open().cloned().collect()
+    }
+
+    /// The steps of the tool calls in flight, one for each.
+    pub fn tools_in_flight(&self) -> Vec<&Step> {
+        let over = |step| self.steps.get(step).is_some_and(|row| matches!(row.state, StepState::Ended(_)));
+        self.tools.iter().map(|(call, _)| &call.step).filter(|step| !over(step)).collect()
     }
 
     /// The provider that last refused its key, and where that key comes from.

@@ -121,7 +121,7 @@ pub struct RunFilter {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboxRow {
     pub id: u64,
-    /// `pause`, `cancel`, `settle`, `decide:ID`.
+    /// `pause`, `cancel`, `settle`, `tell`, `decide:ID`.
     pub kind: String,
     pub payload: String,
     /// Who asked: user@host pid.
@@ -200,7 +200,7 @@ pub enum StoreError {
 pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// All methods but `begin` and `append` block for a disk access and are called off the runtime's threads or
-/// before it runs; those two only queue.
+/// before it runs, [`Store::blob`] excepted; those two only queue.
 pub trait Store: Send + Sync {
     /// Takes the lock of a new run and queues its making, with its first batch; more batches may be queued at
     /// once. If `done` hears a refusal (`KeyTaken`, `Moved`) there is no such run, its lock is let go, and what
@@ -228,7 +228,8 @@ pub trait Store: Send + Sync {
     fn last_of(&self, run: &RunId, kind: &str) -> Result<Option<Row>, StoreError> {
         Ok(self.read(run, Seq(1))?.into_iter().rev().find(|row| row.kind == kind))
     }
-    /// A blob by id. A stored text that no longer has this hash is `Damaged`.
+    /// A blob by id. A stored text that no longer has this hash is `Damaged`. Actors ask for it in the middle of a
+    /// message, where a text is not in memory any more: one lookup by key, which must not wait for a writer.
     fn blob(&self, id: &BlobId) -> Result<Option<std::sync::Arc<str>>, StoreError>;
     fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError>;
     /// For other processes: leave a command for the run's owner.

@@ -2,8 +2,9 @@
 //! what cannot be run now waits and is said.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::Child;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use boatswain::core::event::{CallEvent, Event, RunEvent};
@@ -372,6 +373,46 @@ fn three_ctrl_c_end_it_at_once_and_the_call_is_in_doubt() {
     assert!(ran.err.contains("calls in flight are dropped"), "{}", ran.err);
     let figures = folder.verify();
     assert_eq!((figures.len(), figures[0].lost), (1, 1));
+}
+
+/// What a process has said to stderr so far.
+fn hears(child: &mut Child) -> Arc<Mutex<String>> {
+    let (said, mut stderr) = (Arc::new(Mutex::new(String::new())), child.stderr.take().unwrap());
+    let heard = said.clone();
+    std::thread::spawn(move || {
+        let mut part = [0; 4096];
+        while let Ok(n @ 1..) = stderr.read(&mut part) {
+            heard.lock().unwrap().push_str(&String::from_utf8_lossy(&part[..n]));
+        }
+    });
+    said
+}
+
+#[test]
+fn a_signal_is_heard_while_another_process_keeps_the_store_waiting() {
+    let provider = Provider::start();
+    provider.server.respond(|_, _| {
+        (Duration::ZERO, Behaviour::Status(400, Vec::new(), "{\"error\":{\"message\":\"no\"}}".into()))
+    });
+    let folder = priced(&provider, "", "");
+    folder.file("inbox/a.txt", "a");
+    let mut child = folder.start(&["watch"]);
+    let said = hears(&mut child);
+    // A run that rests is looked at again and again.
+    until("a run rests", || rows(&folder).iter().any(|row| row.state == RunState::NeedsReview));
+    let other = rusqlite::Connection::open(folder.state().join("journal.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    folder.file("inbox/b.txt", "b");
+    until("its run begins", || said.lock().unwrap().contains("inbox/b.txt"));
+    // The store's thread waits for the lock by now, and every look for that thread.
+    std::thread::sleep(Duration::from_secs(1));
+    let begun = Instant::now();
+    signal(child.id(), Signal::INT);
+    until("it is heard", || said.lock().unwrap().contains("stopping"));
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    other.execute_batch("ROLLBACK").unwrap();
+    wait(child);
+    folder.verify();
 }
 
 #[test]

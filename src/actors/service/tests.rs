@@ -18,12 +18,33 @@ struct Fake {
     slow: bool,
     changed: Arc<Notify>,
     described: Arc<AtomicU32>,
+    listing: Arc<Listing>,
 }
 
 struct FakeSession {
     closed: Arc<AtomicU32>,
     changed: Arc<Notify>,
     described: Arc<AtomicU32>,
+    listing: Arc<Listing>,
+}
+
+/// What was asked of a session, and whether its lists are held back.
+#[derive(Default)]
+struct Listing {
+    begun: AtomicU32,
+    /// How often news was waited for: what was said before has reached the actor.
+    heard: AtomicU32,
+    held: AtomicBool,
+    go: Notify,
+}
+
+async fn comes(n: u32, what: &AtomicU32) {
+    let there = async {
+        while what.load(Ordering::SeqCst) < n {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), there).await.unwrap();
 }
 
 fn tool(n: u32) -> Definition {
@@ -40,7 +61,8 @@ impl Service for Fake {
     fn connect(&self) -> BoxFuture<'_, Result<Arc<dyn Session>, String>> {
         self.opened.fetch_add(1, Ordering::SeqCst);
         let (closed, changed) = (self.closed.clone(), self.changed.clone());
-        let session = FakeSession { closed, changed, described: self.described.clone() };
+        let (described, listing) = (self.described.clone(), self.listing.clone());
+        let session = FakeSession { closed, changed, described, listing };
         Box::pin(async move {
             if self.slow {
                 std::future::pending::<()>().await;
@@ -52,7 +74,14 @@ impl Service for Fake {
 
 impl Session for FakeSession {
     fn definitions(&self) -> BoxFuture<'_, Result<Vec<Definition>, String>> {
-        Box::pin(async { Ok(vec![tool(self.described.load(Ordering::SeqCst))]) })
+        Box::pin(async {
+            let tools = vec![tool(self.described.load(Ordering::SeqCst))];
+            self.listing.begun.fetch_add(1, Ordering::SeqCst);
+            if self.listing.held.load(Ordering::SeqCst) {
+                self.listing.go.notified().await;
+            }
+            Ok(tools)
+        })
     }
     fn call<'a>(&'a self, call: &'a ServiceCall, _: Arc<dyn People>) -> BoxFuture<'a, Reply> {
         Box::pin(async move {
@@ -65,6 +94,7 @@ impl Session for FakeSession {
     }
     fn news(&self) -> BoxFuture<'_, News> {
         Box::pin(async {
+            self.listing.heard.fetch_add(1, Ordering::SeqCst);
             self.changed.notified().await;
             News::Changed
         })
@@ -78,15 +108,19 @@ impl Drop for FakeSession {
 }
 
 fn made(fake: &Arc<Fake>, services: &Arc<Services>) -> ServiceTool {
+    within(fake, services, 400)
+}
+
+fn within(fake: &Arc<Fake>, services: &Arc<Services>, timeout_ms: u64) -> ServiceTool {
     let link = Link::Stdio { argv: vec!["x".into()], env: Vec::new() };
     let pins = Some([("t".to_owned(), tool(0).hash)].into());
-    let server = Arc::new(Server { name: "fake".into(), link, allow: Vec::new(), timeout_ms: 400, pins });
+    let server = Arc::new(Server { name: "fake".into(), link, allow: Vec::new(), timeout_ms, pins });
     let spec = ToolSpec {
         name: "fake.t".into(),
         description: String::new(),
         parameters: json!({}),
         effect: Effect::Once,
-        timeout_ms: 400,
+        timeout_ms,
         max_result: 100,
     };
     ServiceTool { services: services.clone(), service: fake.clone(), server, spec, tool: "t".into() }
@@ -158,4 +192,45 @@ async fn after_a_change_nobody_is_served_before_the_tools_are_known_again() {
     fake.changed.notify_one();
     let again = async { while ask(&tool, "x").await != ToolOutcome::Ok("done".into()) {} };
     tokio::time::timeout(Duration::from_secs(10), again).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_list_from_before_the_latest_change_lets_nobody_in() {
+    let services = Arc::new(Services::default());
+    let fake = Arc::new(Fake::default());
+    let (tool, listing) = (Arc::new(within(&fake, &services, 60_000)), &fake.listing);
+    assert_eq!(ask(&tool, "x").await, ToolOutcome::Ok("done".into()));
+    // The second change comes while the list of the first is on its way.
+    listing.held.store(true, Ordering::SeqCst);
+    fake.changed.notify_one();
+    comes(2, &listing.begun).await;
+    fake.described.store(1, Ordering::SeqCst);
+    let heard = listing.heard.load(Ordering::SeqCst);
+    fake.changed.notify_one();
+    comes(heard + 1, &listing.heard).await;
+    let asked = tool.clone();
+    let waits = tokio::spawn(async move { ask(&asked, "x").await });
+    listing.go.notify_one();
+    comes(3, &listing.begun).await;
+    assert!(!waits.is_finished());
+    listing.go.notify_one();
+    let ToolOutcome::Error(why) = waits.await.unwrap() else { panic!("it was called by a list that is over") };
+    assert!(why.contains("`t` has changed"), "{why}");
+    assert_eq!(listing.begun.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_change_during_the_first_list_lets_nobody_in() {
+    let services = Arc::new(Services::default());
+    let fake = Arc::new(Fake::default());
+    fake.listing.held.store(true, Ordering::SeqCst);
+    let tool = within(&fake, &services, 60_000);
+    let waits = tokio::spawn(async move { ask(&tool, "x").await });
+    comes(1, &fake.listing.begun).await;
+    fake.described.store(1, Ordering::SeqCst);
+    fake.changed.notify_one();
+    fake.listing.held.store(false, Ordering::SeqCst);
+    fake.listing.go.notify_one();
+    let ToolOutcome::Error(why) = waits.await.unwrap() else { panic!("it was called by a list that is over") };
+    assert!(why.contains("`t` has changed"), "{why}");
 }

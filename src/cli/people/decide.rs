@@ -14,7 +14,8 @@ use crate::cli::open::{self, Project, now_ms, whoami};
 use crate::cli::screen::clean;
 use crate::core::agent::{Spec, usable};
 use crate::core::event::InterruptKind;
-use crate::core::interrupt::{NotOpen, Ruling, Stand, Verdict};
+use crate::core::interrupt::{Interrupt, NotOpen, Ruling, Stand, Verdict};
+use crate::core::machine::Decided;
 use crate::core::question::Question;
 use crate::ports::store::Store;
 
@@ -131,10 +132,12 @@ pub fn decide(
     let (run, id) = (&asked.row.run, &asked.one.raised.id);
     let verdict = fitting(project, &*store, asked, verdict)?;
     let (ruling, at) = (Ruling { id: id.clone(), verdict }, now_ms());
-    still(&*store, run)?.rule(&ruling, by, at).map_err(refused)?;
-    let payload = serde_json::to_string(&ruling).map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
+    let internal = |why: serde_json::Error| Failure::new(Exit::Internal, why.to_string());
+    let payload = serde_json::to_string(&ruling).map_err(internal)?;
     // What a person typed becomes part of the journal.
     let payload = project.secrets.hide(&payload);
+    let ruling = serde_json::from_str(&payload).map_err(internal)?;
+    let mine = still(&*store, run)?.rule(&ruling, by, at).map_err(refused)?;
     let Some(row) = store.inbox_put_once(run, &kind(&asked.one), &payload, by, at)? else {
         let first = store.inbox(run)?.into_iter().find(|row| row.kind == kind(&asked.one));
         let who = first.map_or_else(String::new, |row| format!(" by {}", clean(&row.by)));
@@ -142,19 +145,27 @@ pub fn decide(
             .hint(format!("it takes effect with: bosun resume {}", run.short())));
     };
     // Another one may have been taken between the look and the row: the journal says which counts.
-    let other = match still(&*store, run)?.get(id).map(|one| one.stand.clone()) {
-        Some(Stand::Decided { by: first, decision, .. }) if first != by => {
-            Some(NotOpen::Decided { id: id.clone(), what: decision.as_str(), by: first })
-        }
-        Some(Stand::Void(why)) => Some(NotOpen::Void { id: id.clone(), why }),
-        Some(Stand::Open | Stand::Decided { .. }) | None => None,
-    };
+    let other = still(&*store, run)?.get(id).and_then(|one| other(one, &mine));
     match other {
         Some(why) => {
             store.inbox_done(run, row)?;
             Err(refused(why))
         }
         None => Ok(()),
+    }
+}
+
+/// Why it is not what was just decided that counts, if it is not. Two decisions of one person may differ.
+fn other(one: &Interrupt, mine: &Decided) -> Option<NotOpen> {
+    let id = one.raised.id.clone();
+    match &one.stand {
+        Stand::Decided { by, decision, .. } => {
+            let first = one.decided(decision.clone(), by.clone());
+            let differs = !mine.events.contains(&first);
+            differs.then(|| NotOpen::Decided { id, what: decision.as_str(), by: by.clone() })
+        }
+        Stand::Void(why) => Some(NotOpen::Void { id, why }),
+        Stand::Open => None,
     }
 }
 
@@ -206,4 +217,52 @@ fn filled(store: &dyn Store, asked: &Asked, answer: &str) -> Result<Verdict, Fai
             .hint(format!("bosun answer {id} '{}'", clean(&question.example())))
     })?;
     Ok(Verdict::Answer { text: fields.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::event::{Event, InterruptEvent, Raised};
+    use crate::core::ids::{BlobId, InterruptId, Seq};
+    use crate::core::interrupt::Interrupts;
+    use crate::core::run::Entry;
+
+    fn entry(seq: u64, event: Event) -> Entry {
+        Entry { seq: Seq(seq), at_ms: seq, event }
+    }
+
+    #[test]
+    fn of_two_decisions_of_one_person_only_the_first_counts() {
+        let id: InterruptId = "ABCDEFGH".parse().unwrap();
+        let raised = Raised {
+            id: id.clone(),
+            kind: InterruptKind::Approval,
+            step: "t".parse().unwrap(),
+            agent: None,
+            call: None,
+            index: 0,
+            of: 1,
+            tool: "stamp".into(),
+            ask: "1".into(),
+            arguments: BlobId::of(b"{}"),
+            typed: false,
+            why: Vec::new(),
+            expires_ms: None,
+        };
+        let mut all = Interrupts::default();
+        all.apply(&entry(1, Event::Interrupt(InterruptEvent::Raised(Box::new(raised)))));
+        let ruled = |verdict| all.rule(&Ruling { id: id.clone(), verdict }, "ann", 2).unwrap();
+        let (yes, no) = (ruled(Verdict::Approve { arguments: None }), ruled(Verdict::Reject { reason: "red".into() }));
+        let edited = ruled(Verdict::Approve { arguments: Some("{\"text\":\"b\"}".into()) });
+        let bens =
+            all.rule(&Ruling { id: id.clone(), verdict: Verdict::Approve { arguments: None } }, "ben", 2).unwrap();
+        assert_eq!(other(all.get(&id).unwrap(), &yes), None, "it is open still");
+        all.apply(&entry(2, yes.events[0].clone()));
+        let one = all.get(&id).unwrap();
+        assert_eq!(other(one, &yes), None);
+        let first = NotOpen::Decided { id: id.clone(), what: "approved", by: "ann".into() };
+        for late in [no, edited, bens] {
+            assert_eq!(other(one, &late), Some(first.clone()));
+        }
+    }
 }

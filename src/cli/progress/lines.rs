@@ -8,8 +8,8 @@ use crate::cli::screen::{cap, clean, count, excerpt, rfc3339, span, tokens, usd}
 use crate::cli::tally::{StepState, StepTally, Tally};
 use crate::core::chat::FailureClass;
 use crate::core::event::{
-    AlertAt, CallEvent, Decision, Event, InterruptEvent, InterruptKind, LedgerEvent, LostCause, Outcome, Raised,
-    RoundOutcome, RunEvent, TaskEvent, TaskResult, TaskStatus, ToolEvent,
+    AlertAt, CallEvent, Decision, Event, InterruptEvent, InterruptKind, LedgerEvent, LostCause, Outcome, PauseCause,
+    Raised, RoundOutcome, RunEvent, TaskEvent, TaskResult, TaskStatus, ToolEvent,
 };
 use crate::core::ids::Step;
 use crate::core::money::{Caps, NanoUsd, grouped};
@@ -84,24 +84,37 @@ fn run(tally: &Tally, event: &RunEvent) -> Option<Said> {
             );
             Some(Said::new("resumed", Tone::Strong, text))
         }
-        RunEvent::PauseAsked { .. } => {
-            let calls = tally.in_flight();
-            let names: Vec<String> = calls.iter().take(3).map(|call| call.step.to_string()).collect();
-            let more = if calls.len() > 3 { ", …" } else { "" };
-            let text = match calls.len() {
-                0 => "no call is in flight".to_owned(),
-                n => format!(
-                    "{} in flight ({}{more}); waiting up to 30 s. Ctrl-C again drops them (they may still be billed)",
-                    count(n as u64, "call"),
-                    names.join(", ")
-                ),
-            };
-            Some(Said::new("pausing", Tone::Warn, text))
-        }
+        RunEvent::PauseAsked { cause, .. } => Some(Said::new("pausing", Tone::Warn, pausing(tally, cause))),
         RunEvent::CancelAsked { by } => Some(Said::new("cancelling", Tone::Warn, format!("asked by {}", clean(by)))),
         // The last lines say how it ended.
         RunEvent::Parked { .. } | RunEvent::Finished { .. } => None,
     }
+}
+
+/// `1 call and 2 tool calls`; `None`: nothing is in flight.
+pub fn in_flight(tally: &Tally) -> Option<String> {
+    let counts = [(tally.in_flight().len(), "call"), (tally.tools_in_flight().len(), "tool call")];
+    let some = counts.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| count(n as u64, what));
+    Some(some.collect::<Vec<_>>().join(" and ")).filter(|words| !words.is_empty())
+}
+
+fn pausing(tally: &Tally, cause: &PauseCause) -> String {
+    let Some(flying) = in_flight(tally) else { return "no call is in flight".to_owned() };
+    let calls = tally.in_flight();
+    let steps: Vec<&Step> = calls.iter().map(|call| &call.step).chain(tally.tools_in_flight()).collect();
+    let names: Vec<&str> = steps.iter().take(3).map(|step| step.as_str()).collect();
+    let more = if steps.len() > 3 { ", …" } else { "" };
+    let then = match cause {
+        PauseCause::Interrupted | PauseCause::Terminated if calls.is_empty() => {
+            "waiting up to 30 s. Ctrl-C again drops them (they may still take effect)"
+        }
+        PauseCause::Interrupted | PauseCause::Terminated => {
+            "waiting up to 30 s. Ctrl-C again drops them (they may still be billed)"
+        }
+        PauseCause::Asked | PauseCause::RateLimited(_) => "waiting until they end",
+        PauseCause::Deadline => "they are dropped",
+    };
+    format!("{flying} in flight ({}{more}); {then}", names.join(", "))
 }
 
 /// `7Q3M report · cap $1.00 (default) · 1,000,000 tokens · Ctrl-C pauses safely`.

@@ -5,6 +5,7 @@
 
 use crate::actors::streams::{Working, Writing};
 use crate::cli::ends;
+use crate::cli::progress::lines::in_flight;
 use crate::cli::screen::{clean, clip, count, span, tokens, usd, width};
 use crate::cli::tally::{RunStand, StepState, StepTally, Tally};
 use crate::core::ledger::Ledger;
@@ -134,7 +135,7 @@ fn step(row: &StepTally, ledger: &Ledger, under_way: &UnderWay<'_>, now_ms: u64,
 
 fn money(tally: &Tally, now_ms: u64) -> String {
     let asked = match tally.stand {
-        RunStand::Pausing => format!("pausing: {} in flight · ", count(tally.in_flight().len() as u64, "call")),
+        RunStand::Pausing => format!("pausing: {} in flight · ", in_flight(tally).unwrap_or_else(|| count(0, "call"))),
         RunStand::Cancelling => "cancelling · ".to_owned(),
         RunStand::Running | RunStand::Parked(_) | RunStand::Ended(..) => String::new(),
     };

@@ -5,7 +5,8 @@ use super::*;
 use crate::core::chat::{CallFailure, FailureClass, Finish, Settings};
 use crate::core::crew::Overrides;
 use crate::core::event::{
-    Answered, CallEvent, Held, LostCause, Msg, ParkCause, PauseCause, RunEnd, RunEvent, Started, TaskResult, Work,
+    Answered, CallEvent, Held, LostCause, Msg, ParkCause, PauseCause, RunEnd, RunEvent, Started, TaskResult, ToolEvent,
+    Work,
 };
 use crate::core::ids::{AgentRef, CallId, Step};
 use crate::core::ledger::NodeId;
@@ -283,6 +284,40 @@ fn ctrl_c_says_what_is_waited_for_and_a_lost_call_stays_held() {
     let end = ends::of(&told.tally).unwrap();
     assert_eq!((end.exit, end.command.as_deref()), (Exit::Interrupted, Some("bosun resume 7Q3M")));
     assert!(ends::money(&told.tally).contains("+ in doubt $0.0840 of $0.25"), "{}", ends::money(&told.tally));
+}
+
+#[test]
+fn a_pause_counts_tools_and_promises_no_time_that_it_does_not_have() {
+    let mut told = at_work();
+    told.answer("draft#1.1", "writer", 3_400, "0.026");
+    let (id, who) = (call("draft#1.1"), agent("writer"));
+    for index in 0..2 {
+        told.event(Event::Tool(ToolEvent::Started {
+            call: id.clone(),
+            index,
+            of: 2,
+            agent: who.clone(),
+            tool: "web.fetch".into(),
+            ask: "1".into(),
+            arguments: BlobId::of(b"{}"),
+            key: "k".into(),
+            tainted: None,
+        }));
+    }
+    let mut said = |cause| {
+        told.said.clear();
+        told.event(Event::Run(RunEvent::PauseAsked { cause, by: "ana".into() }));
+        told.said[0].split_once("pausing ").unwrap().1.to_owned()
+    };
+    let tools = "2 tool calls in flight (draft#1, draft#1); ";
+    assert_eq!(said(PauseCause::Asked), format!("{tools}waiting until they end"));
+    let signal = said(PauseCause::Terminated);
+    assert!(signal.starts_with(&format!("{tools}waiting up to 30 s")), "{signal}");
+    assert!(
+        told.rows(200).lines().last().unwrap().starts_with("pausing: 2 tool calls in flight"),
+        "{}",
+        told.rows(200)
+    );
 }
 
 #[test]

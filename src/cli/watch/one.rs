@@ -6,15 +6,17 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinError;
 
 use super::Served;
 use super::sentry::{What, run_of};
+use super::serve::Looked;
 use crate::actors::host::Live;
 use crate::actors::run::Outcome;
 use crate::adapters::models::secrets::Env;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::notifier::Notifier;
-use crate::cli::open::{self, Project};
+use crate::cli::open::{self, Journal, Project};
 use crate::cli::screen::rfc3339;
 use crate::cli::tally::Tally;
 use crate::cli::wiring::{self, Engine, Ready};
@@ -41,7 +43,7 @@ pub enum Stage {
     Drop,
 }
 
-/// What an event's run has to tell.
+/// What the loop of a watch hears: of events' runs, and of those that rest.
 pub enum News {
     Begun {
         key: String,
@@ -56,6 +58,8 @@ pub enum News {
         entry: Arc<Entry>,
     },
     Note(String),
+    /// The answer to a look at the runs that rest.
+    Looked(Looked),
     Ended {
         key: String,
         end: Box<End>,
@@ -113,7 +117,7 @@ impl Hands {
         let _ = self.news.send(News::Ended { key, end: Box::new(end) });
     }
 
-    async fn begin(&self, item: &Item<What>) -> Result<Begun, Box<End>> {
+    async fn begin(self: &Arc<Self>, item: &Item<What>) -> Result<Begun, Box<End>> {
         let not = |failure: Failure| Box::new(End::NotStarted(failure));
         let gone = || not(Failure::new(Exit::Internal, "the trigger is not served any more"));
         let (served, trigger) = self.served(item.trigger).ok_or_else(gone)?;
@@ -135,19 +139,14 @@ impl Hands {
         }
     }
 
-    async fn take_up(&self, row: &RunRow) -> Result<Begun, Box<End>> {
+    async fn take_up(self: &Arc<Self>, row: &RunRow) -> Result<Begun, Box<End>> {
         let not = |failure: Failure| Box::new(End::NotStarted(failure));
-        let store = &self.engine.store;
-        let row = open::find_run(&**store, row.run.as_str()).map_err(not)?;
-        if row.state.is_final() {
-            return Err(Box::new(End::Over));
-        }
-        if store.owner(&row.run).is_some() {
-            return Err(Box::new(End::Elsewhere(Box::new(row))));
-        }
-        let journal = open::read_run(&**store, row.clone()).map_err(not)?;
-        let started = journal.started().map_err(not)?;
-        let ready = wiring::pinned(&self.project, &**store, started, &self.env).map_err(not)?;
+        let (hands, run) = (self.clone(), row.run.clone());
+        let looked = tokio::task::spawn_blocking(move || hands.look_up(&run)).await;
+        let lost =
+            |why: JoinError| Failure::new(Exit::Internal, format!("the run was not looked up to the end: {why}"));
+        let (journal, ready) = looked.map_err(lost).map_err(not)??;
+        let row = journal.row;
         let keys = crews::keys(&ready.loaded);
         let resumed = Event::Run(RunEvent::Resumed { by: open::whoami(&self.env) });
         let (watcher, entries) = mpsc::unbounded_channel();
@@ -156,6 +155,23 @@ impl Hands {
             Err(failure) if failure.exit == Exit::Elsewhere => Err(Box::new(End::Elsewhere(Box::new(row)))),
             Err(failure) => Err(not(failure)),
         }
+    }
+
+    /// A run that may be taken up, with what it runs. Blocks for the store.
+    fn look_up(&self, run: &RunId) -> Result<(Journal, Ready), Box<End>> {
+        let not = |failure: Failure| Box::new(End::NotStarted(failure));
+        let store = &self.engine.store;
+        let row = open::find_run(&**store, run.as_str()).map_err(not)?;
+        if row.state.is_final() {
+            return Err(Box::new(End::Over));
+        }
+        if store.owner(&row.run).is_some() {
+            return Err(Box::new(End::Elsewhere(Box::new(row))));
+        }
+        let journal = open::read_run(&**store, row).map_err(not)?;
+        let started = journal.started().map_err(not)?;
+        let ready = wiring::pinned(&self.project, &**store, started, &self.env).map_err(not)?;
+        Ok((journal, ready))
     }
 
     /// The crew with the inputs that the event comes to.

@@ -28,7 +28,8 @@ use crate::cli::wiring::Engine;
 use crate::core::crew::Overlap;
 use crate::core::trigger::{Added, Item, Queue, Rule};
 use looks::Looks;
-use rests::{Aside, is_due};
+pub use rests::Looked;
+use rests::{Aside, Look, is_due};
 
 /// How long runs may take to end after SIGTERM, and calls after they were paused.
 const GRACE: Duration = Duration::from_secs(30);
@@ -56,6 +57,7 @@ struct Watch {
     exits: Vec<Exit>,
     /// Of the store, as of the last look at what rests.
     version: Option<u64>,
+    look: Look,
     /// Files that have not settled, as of the last look; `None` before the first.
     unsettled: Option<usize>,
 }
@@ -73,7 +75,7 @@ pub async fn serve(
     let (stage, stages) = watch::channel(Stage::Go);
     let mut watch = Watch::new(context, Hands::new(context, project, engine, served, news, stages), stage, args);
     watch.greet(&sentry);
-    watch.take_stock()?;
+    watch.take_stock().await?;
     let mut looks = Looks::new(sentry);
     let (mut tick, mut asked) = (tokio::time::interval(TICK), 0u32);
     let mut give_up: Option<tokio::time::Instant> = None;
@@ -91,11 +93,11 @@ pub async fn serve(
                 }
                 give_up = Some(tokio::time::Instant::now() + GRACE);
             }
-            Some(one) = heard.recv() => if let Some(fatal) = watch.hear(one) {
+            Some(one) = heard.recv() => if let Some(fatal) = watch.hear(one).await {
                 break Some(fatal);
             },
             found = looks.next(), if watch.is_going() => match found {
-                Ok(found) => watch.found(found),
+                Ok(found) => watch.found(found).await,
                 Err(error) => break Some(error.into()),
             },
             _ = tick.tick() => watch.beat(),
@@ -150,6 +152,7 @@ impl Watch {
             counts: Counts::default(),
             exits: Vec::new(),
             version: None,
+            look: Look::default(),
             unsettled: None,
             hands: Arc::new(hands),
         }
@@ -168,23 +171,23 @@ impl Watch {
         }
     }
 
-    fn found(&mut self, found: Found) {
+    async fn found(&mut self, found: Found) {
         for note in &found.notes {
             self.face.say("note", Tone::Warn, note, json!({}));
         }
         for event in found.events {
-            self.event(event);
+            self.event(event).await;
         }
         self.unsettled = Some(found.unsettled);
     }
 
-    fn event(&mut self, event: Event) {
+    async fn event(&mut self, event: Event) {
         let Event { trigger, key, what } = event;
         if self.aside.contains_key(&key) || self.items.contains_key(&key) {
             return;
         }
         if let What::Run(row) = what {
-            if let Err(failure) = self.consider(trigger, *row) {
+            if let Err(failure) = self.consider(trigger, *row).await {
                 self.face.not_started("an event", &key, &failure);
             }
             return;
@@ -231,7 +234,7 @@ impl Watch {
         }
     }
 
-    fn hear(&mut self, news: News) -> Option<Failure> {
+    async fn hear(&mut self, news: News) -> Option<Failure> {
         match news {
             News::Begun { key, run, crew, texts, keys, before } => {
                 let what = self.items.get(&key).map(|item| self.name_of(item)).unwrap_or_default();
@@ -248,12 +251,16 @@ impl Watch {
                 self.face.say("note", Tone::Warn, &line, json!({}));
                 None
             }
+            News::Looked(looked) => {
+                self.looked(looked);
+                None
+            }
             News::Ended { key, end } => {
                 self.queue.ended(&key);
                 self.keys.remove(&key);
                 let item = self.items.remove(&key)?;
                 let fatal = is_fatal(&end);
-                self.ended(item, *end);
+                self.ended(item, *end).await;
                 fatal
             }
         }
@@ -281,7 +288,8 @@ impl Watch {
         }
         let stuck = |item: &Item<What>| self.holds.get(self.crew_of(item.trigger)).is_some_and(Option::is_some);
         let soon = self.aside.values().any(|one| is_due(one, now_ms()));
-        once && looks.is_idle() && self.unsettled == Some(0) && self.queue.items().all(stuck) && !soon
+        let looked = looks.is_idle() && self.unsettled == Some(0) && self.has_looked();
+        once && looked && self.queue.items().all(stuck) && !soon
     }
 
     async fn leave(mut self, fatal: Option<Failure>, once: bool, heard: &mut mpsc::UnboundedReceiver<News>) -> Outcome {
@@ -290,7 +298,7 @@ impl Watch {
             let end = tokio::time::Instant::now() + Duration::from_secs(5);
             while !self.items.is_empty() {
                 match tokio::time::timeout_at(end, heard.recv()).await {
-                    Ok(Some(news)) => drop(self.hear(news)),
+                    Ok(Some(news)) => drop(self.hear(news).await),
                     Ok(None) | Err(_) => break,
                 }
             }

@@ -14,7 +14,6 @@ use super::screen;
 use crate::actors::Ports;
 use crate::actors::crash::{CrashPoints, crash_point};
 use crate::actors::host::{Host, Launch, LaunchError, Live};
-use crate::actors::inbox::{interrupts, ruled, settle_event};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::crewfile::Loaded;
 use crate::adapters::files::RootFiles;
@@ -26,14 +25,13 @@ use crate::core::chat::FailureClass;
 use crate::core::crew::{Crew, InputKind, Pricing};
 use crate::core::estimate::set_aside;
 use crate::core::event::{Event, RunEvent, Started};
-use crate::core::ids::{Name, RunId, Seq};
-use crate::core::interrupt::RULING;
+use crate::core::ids::{Name, RunId};
 use crate::core::machine::Decided;
 use crate::core::rules;
 use crate::core::run::Entry;
 use crate::ports::author::Author;
 use crate::ports::clock::Clock;
-use crate::ports::store::{Epoch, InboxRow, NewRun, Row, Store, StoreError};
+use crate::ports::store::{Epoch, NewRun, Store, StoreError};
 
 mod boxes;
 mod hidden;
@@ -41,6 +39,7 @@ mod hosted;
 mod inputs;
 mod providers;
 mod servers;
+mod taken;
 
 pub use boxes::toolbox;
 pub use hosted::Hosted;
@@ -48,6 +47,7 @@ use inputs::inputs_hash;
 pub use inputs::{Ready, bind, keyed, pinned};
 pub use providers::provider;
 pub use servers::Servers;
+use taken::Taken;
 
 /// Names the file in which the stand-in counts its requests; of `bosun demo` alone.
 pub const DEMO_COUNT: &str = "BOSUN_DEMO_COUNT";
@@ -248,42 +248,18 @@ impl Engine {
         watcher: Option<Watcher>,
     ) -> Result<Live, Failure> {
         let ports = self.ports(&ready)?;
-        #[cfg(debug_assertions)]
-        let crash = ports.crash.clone();
-        let epoch = self.store.claim(run)?;
-        crash_point!(ports.crash, "run_claimed");
-        let resumed = async {
-            let rows = self.store.read(run, Seq(1))?;
-            let ran = running_ms(&rows);
-            let time_left =
-                ready.crew.deadline_ms.map(|all| Duration::from_millis(all.saturating_sub(ran)) + ready.more_time);
-            let inbox = self.store.inbox(run)?;
-            let settles = inbox.iter().filter(|row| row.kind == "settle").filter_map(settle_event);
-            // A pause that was asked of the dead process is over with it; a cancel is not, and comes before
-            // anything starts.
-            let cancel = inbox.iter().find(|row| row.kind == "cancel");
-            let cancel = cancel.map(|row| Event::Run(RunEvent::CancelAsked { by: row.by.clone() }));
-            let mut opening =
-                Decided { events: settles.chain(opening).chain(cancel.clone()).collect(), blobs: Vec::new() };
-            if cancel.is_none() {
-                decisions(&*self.store, run, &inbox, &mut opening)?;
-            }
-            let told = inbox.iter().filter(|row| row.kind == "tell").cloned().collect();
-            let launch = Launch { id: run.clone(), epoch, crew: ready.crew, rows, opening, told, time_left };
-            let live = self.launch(launch, ports, watcher).await?;
-            // What this bosun does not know is left for one that does.
-            let known = |kind: &str| ["pause", "cancel", "settle", "tell"].contains(&kind) || kind.starts_with(RULING);
-            for row in inbox.iter().filter(|row| known(&row.kind)) {
-                crash_point!(crash, "inbox_opened");
-                self.store.inbox_done(run, row.id)?;
-            }
-            Ok::<Live, Failure>(live)
-        };
-        let live = resumed.await;
-        if live.is_err() {
+        let mut taken = Taken::up(&ports, run).await?;
+        let time_left = taken.time_left(ready.crew.deadline_ms, ready.more_time);
+        let (opening, told, known) = (taken.opening(opening), taken.told(), taken.known());
+        let Taken { claim, epoch, rows, .. } = taken;
+        claim.keep();
+        let launch = Launch { id: run.clone(), epoch, crew: ready.crew, rows, opening, told, time_left };
+        let live = self.launch(launch, ports.clone(), watcher).await?;
+        if let Err(failure) = taken::forget(&ports, run, known).await {
             self.store.release(run);
+            return Err(failure);
         }
-        live
+        Ok(live)
     }
 
     async fn launch(&self, launch: Launch, ports: Ports, watcher: Option<Watcher>) -> Result<Live, Failure> {
@@ -294,21 +270,6 @@ impl Engine {
             error.into()
         })
     }
-}
-
-/// What people decided while no process ran the run, and what nobody decided in time.
-fn decisions(store: &dyn Store, run: &RunId, inbox: &[InboxRow], opening: &mut Decided) -> Result<(), StoreError> {
-    let mut interrupts = interrupts(store, run)?;
-    for row in inbox.iter().filter(|row| row.kind.starts_with(RULING)) {
-        let Some(decided) = ruled(&interrupts, row) else { continue };
-        for event in &decided.events {
-            interrupts.apply(&Entry { seq: Seq(u64::MAX), at_ms: row.at_ms, event: event.clone() });
-        }
-        opening.events.extend(decided.events);
-        opening.blobs.extend(decided.blobs);
-    }
-    opening.events.extend(interrupts.expired(SystemClock.now_ms()));
-    Ok(())
 }
 
 /// The state of a store that cannot be used is exit 6 everywhere.
@@ -349,19 +310,4 @@ fn started(id: &RunId, ready: &Ready) -> Started {
 fn all_stand_ins(loaded: &Loaded) -> bool {
     let kinds = loaded.providers.values().map(|table| ProviderKind::parse(&table.kind));
     kinds.into_iter().all(|kind| kind.is_ok_and(|kind| kind.is_stand_in()))
-}
-
-/// Running time so far: between each start and the last entry before the next one, on the clock of
-/// the rows. A clock that jumped back counts as nothing.
-fn running_ms(rows: &[Row]) -> u64 {
-    let mut total = 0u64;
-    let (mut from, mut last) = (None, 0);
-    for row in rows {
-        if row.kind == "run.started" || row.kind == "run.resumed" {
-            total = total.saturating_add(from.map_or(0, |from| u64::saturating_sub(last, from)));
-            from = Some(row.at_ms);
-        }
-        last = row.at_ms;
-    }
-    total.saturating_add(from.map_or(0, |from| last.saturating_sub(from)))
 }

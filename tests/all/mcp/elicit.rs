@@ -217,6 +217,23 @@ fn a_run_that_is_stopped_waits_for_nobody() {
 }
 
 #[test]
+fn a_run_that_is_being_stopped_asks_nobody_any_more() {
+    let (place, run) = asks("effect = 'read'\ntimeout = '600s'", "late", "legacy");
+    until("the tool is at work", || place.log().contains("is slow to ask"));
+    place.folder.bosun(&["pause"]).expect(0);
+    until("it pauses", || place.folder.events().iter().any(|event| event.kind() == "run.pause_asked"));
+    place.folder.file("ask now", "");
+    let ran = wait(run);
+    assert!(ran.err.contains("pausing 1 tool call in flight (t); waiting until they end\n"), "{}", ran.err);
+    let [(Outcome::Ok, text)] = &place.outcomes()[..] else { panic!("{:?}", place.outcomes()) };
+    assert!(text.starts_with("asked: cancel") && text.contains("the pause"), "{text}");
+    assert!(place.folder.events().iter().any(|event| event.kind() == "run.parked"), "{}", ran.err);
+    place.folder.bosun(&["resume"]).expect(0);
+    place.folder.verify();
+    place.no_orphans();
+}
+
+#[test]
 fn a_server_may_take_its_question_back() {
     let (place, run) = asks("effect = 'read'\ntimeout = '60s'", "takes back", "legacy");
     let id = asked(&place.folder);

@@ -154,6 +154,12 @@ fn asks(text: &str) -> Value {
     }
 }
 
+/// Waits for a file beside the list of tools.
+fn told_to(name: &str) {
+    let path = std::env::var("MCP_TOOLS").unwrap();
+    until("told to", || Path::new(&path).with_file_name(name).exists());
+}
+
 /// An answer as the tool tells it.
 fn told(answer: &Value) -> String {
     let content = answer.get("content").map(|content| format!(" {content}")).unwrap_or_default();
@@ -214,14 +220,14 @@ fn call(out: &Out, id: &Value, params: &Value, listener: &Value, answers: &Mutex
             answer => out.says(id, &told(answer)),
         },
         "ask" => {
+            if text == "late" {
+                note("is slow to ask");
+                told_to("ask now");
+            }
             let number = format!("q{id}");
             out.line(&json!({"jsonrpc": "2.0", "id": number, "method": "elicitation/create", "params": asks(&text)}));
             note("asks");
             if text == "takes back" {
-                let told_to = |name: &str| {
-                    let path = std::env::var("MCP_TOOLS").unwrap();
-                    until("told to", || Path::new(&path).with_file_name(name).exists());
-                };
                 told_to("take it back");
                 let params = json!({"requestId": number});
                 out.line(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}));

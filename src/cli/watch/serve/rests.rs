@@ -4,20 +4,20 @@
 use serde_json::json;
 
 use super::{ELSEWHERE_MS, Watch};
-use crate::actors::inbox::interrupts;
 use crate::actors::run::Outcome as RunOutcome;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::open::{self, now_ms};
 use crate::cli::out::Tone;
 use crate::cli::screen::{count, rfc3339};
-use crate::cli::tally::RunStand;
+use crate::cli::tally::{RunStand, Tally};
 use crate::cli::watch::after::{self, Again, Hold};
-use crate::cli::watch::one::End;
+use crate::cli::watch::one::{End, News};
 use crate::cli::watch::sentry::What;
 use crate::core::crew::Crew;
 use crate::core::event::RunEnd;
+use crate::core::ids::RunId;
 use crate::core::trigger::{DEATHS_MAX, Item, deaths};
-use crate::ports::store::{RunFilter, RunRow};
+use crate::ports::store::{RunFilter, RunRow, Store};
 
 /// An event whose run rests.
 pub(super) struct Aside {
@@ -28,7 +28,7 @@ pub(super) struct Aside {
 
 impl Watch {
     /// Runs of an earlier watch that are not over: gone on with, or left to whom they wait for.
-    pub(super) fn take_stock(&mut self) -> Result<(), Failure> {
+    pub(super) async fn take_stock(&mut self) -> Result<(), Failure> {
         let hands = self.hands.clone();
         for (index, served) in hands.served.iter().enumerate() {
             let filter = RunFilter { crew: Some(served.crew.name.clone()), ..RunFilter::default() };
@@ -39,27 +39,30 @@ impl Watch {
                 let Some(post) = at.and_then(|at| hands.posts.iter().position(|post| *post == (index, at))) else {
                     continue;
                 };
-                self.consider(post, row)?;
+                self.consider(post, row).await?;
             }
         }
         Ok(())
     }
 
     /// A run that exists and is not over, and that this process does not have.
-    pub(super) fn consider(&mut self, trigger: usize, row: RunRow) -> Result<(), Failure> {
-        let store = self.hands.engine.store.clone();
+    pub(super) async fn consider(&mut self, trigger: usize, row: RunRow) -> Result<(), Failure> {
         let Some(key) = row.key.clone() else { return Ok(()) };
-        if store.owner(&row.run).is_some() {
+        let (store, of) = (self.hands.engine.store.clone(), row.clone());
+        let read = move || match store.owner(&of.run) {
+            Some(_) => Ok(None),
+            None => open::read_run(&*store, of).map(Some),
+        };
+        let Some(journal) = blocking(read).await? else {
             let again = Again::At(now_ms().saturating_add(ELSEWHERE_MS));
             self.aside.insert(key, Aside { trigger, row, again });
             return Ok(());
-        }
-        let journal = open::read_run(&*store, row.clone())?;
+        };
         let again = match &journal.tally.stand {
             RunStand::Parked(causes) => match after::again(causes, &journal.tally, now_ms(), 0) {
                 // What has kept it may be over: it is found out by trying, once.
                 Again::At(_) => Again::At(now_ms()),
-                other @ (Again::Person(_) | Again::Left) => self.timed(other, &row),
+                other @ (Again::Person(_) | Again::Left) => timed(other, &journal.tally),
             },
             RunStand::Running | RunStand::Pausing | RunStand::Cancelling | RunStand::Ended(..) => Again::At(now_ms()),
         };
@@ -81,16 +84,16 @@ impl Watch {
         } else {
             let text = format!("{}: waits for a person; bosun show {}", key, row.run.short());
             self.face.say("rests", Tone::Warn, &text, json!({"key": key, "run": row.run}));
-            self.version = None;
+            self.look_again();
             self.aside.insert(key, Aside { trigger, row, again });
         }
         Ok(())
     }
 
-    pub(super) fn ended(&mut self, item: Item<What>, end: End) {
+    pub(super) async fn ended(&mut self, item: Item<What>, end: End) {
         let crew = self.crew_of(item.trigger);
         match end {
-            End::Left(outcome) => self.left(&item, crew, &outcome),
+            End::Left(outcome) => self.left(&item, crew, &outcome).await,
             End::NotStarted(failure) if failure.exit == Exit::Credentials => {
                 let hold = after::unstarted(failure.message.trim_end(), now_ms(), self.tries[crew]);
                 self.note(failure.exit);
@@ -111,7 +114,7 @@ impl Watch {
     }
 
     /// A run has left this process: it is over, or it rests.
-    fn left(&mut self, item: &Item<What>, crew: usize, outcome: &RunOutcome) {
+    async fn left(&mut self, item: &Item<What>, crew: usize, outcome: &RunOutcome) {
         let run = self.face.runs.get(&item.key).map(|face| face.run.clone());
         let (Some(run), Some((tally, exit))) = (run, self.face.ended(&item.key, outcome)) else {
             let lost = Failure::new(Exit::Internal, format!("it was lost before its run began: {outcome:?}"));
@@ -141,21 +144,14 @@ impl Watch {
         if let Some(hold) = after::hold(causes, &tally, now_ms(), tries, same) {
             self.hold(crew, hold);
         }
-        let row = open::find_run(&*self.hands.engine.store, run.as_str());
-        if let (Some(again), Ok(row)) = (again, row) {
+        let Some(again) = again else { return };
+        let store = self.hands.engine.store.clone();
+        if let Ok(row) = blocking(move || open::find_run(&*store, run.as_str())).await {
             // A decision may have come between.
-            self.version = None;
-            let again = self.timed(again, &row);
+            self.look_again();
+            let again = timed(again, &tally);
             self.aside.insert(item.key.clone(), Aside { trigger: item.trigger, row, again });
         }
-    }
-
-    /// With the time at which what a person is asked for expires.
-    fn timed(&self, again: Again, row: &RunRow) -> Again {
-        let Again::Person(_) = again else { return again };
-        let open = interrupts(&*self.hands.engine.store, &row.run);
-        let ends = open.iter().flat_map(|open| open.open()).filter_map(|one| one.ends_ms()).min();
-        Again::Person(ends)
     }
 
     fn hold(&mut self, crew: usize, hold: Hold) {
@@ -181,7 +177,7 @@ impl Watch {
             hold.take_if(|hold| hold.until_ms <= now);
         }
         if self.is_going() {
-            self.decided();
+            self.look();
             let due: Vec<String> =
                 self.aside.iter().filter(|(_, one)| is_due(one, now)).map(|(key, _)| key.clone()).collect();
             for key in due {
@@ -194,29 +190,113 @@ impl Watch {
         self.face.tick(counts);
     }
 
-    /// Looks at the runs that wait for a person, where another process has written since.
-    fn decided(&mut self) {
-        let store = self.hands.engine.store.clone();
-        let waits = |one: &Aside| matches!(one.again, Again::Person(_) | Again::Left);
-        if !self.aside.values().any(waits) {
+    /// Looks at the runs that wait for a person, where another process has written since: off the runtime's thread,
+    /// for another process may be keeping the store waiting.
+    fn look(&mut self) {
+        let resting = || self.aside.iter().filter(|(_, one)| waits(one));
+        if self.look.at_work || resting().next().is_none() {
             return;
         }
-        let Ok(version) = store.version() else { return };
-        if self.version.replace(version) == Some(version) {
-            return;
+        let rests = resting().map(|(key, one)| (key.clone(), one.row.run.clone(), one.again != Again::Left)).collect();
+        let (hands, known, number) = (self.hands.clone(), self.version, self.look.number);
+        self.look.at_work = true;
+        tokio::task::spawn_blocking(move || {
+            let looked = look(&*hands.engine.store, known, rests);
+            let (version, changed) = looked.unwrap_or_default();
+            // The watch may be over.
+            let _ = hands.news.send(News::Looked(Looked { number, version, changed }));
+        });
+    }
+
+    pub(super) fn looked(&mut self, looked: Looked) {
+        let Looked { number, version, changed } = looked;
+        self.look.at_work = false;
+        if number == self.look.number {
+            self.look.done = true;
+            self.version = version.or(self.version);
         }
-        let mut over = Vec::new();
-        for (key, one) in self.aside.iter_mut().filter(|(_, one)| waits(one)) {
-            let person = matches!(one.again, Again::Person(_));
-            let decided = person && store.inbox(&one.row.run).is_ok_and(|rows| !rows.is_empty());
-            if decided {
-                one.again = Again::At(0);
-            } else if open::find_run(&*store, one.row.run.as_str()).is_ok_and(|row| row.state.is_final()) {
-                over.push(key.clone());
+        // Of a look that does not count too: a run that has come to rest again meanwhile is tried once in vain.
+        for (key, change) in changed {
+            match change {
+                Change::Decided => {
+                    if let Some(one) = self.aside.get_mut(&key).filter(|one| waits(one)) {
+                        one.again = Again::At(0);
+                    }
+                }
+                Change::Over => drop(self.aside.remove(&key)),
             }
         }
-        over.iter().for_each(|key| drop(self.aside.remove(key)));
     }
+
+    /// What rests is other than what was last looked at, or is being looked at.
+    fn look_again(&mut self) {
+        self.version = None;
+        self.look.number += 1;
+        self.look.done = false;
+    }
+
+    /// Is it known of all that waits for a person whether that person has decided?
+    pub(super) fn has_looked(&self) -> bool {
+        self.look.done || !self.aside.values().any(waits)
+    }
+}
+
+/// The look at what rests that counts: one that began before a run came to rest does not.
+#[derive(Default)]
+pub(super) struct Look {
+    number: u64,
+    at_work: bool,
+    done: bool,
+}
+
+/// What has become of the runs that wait for a person.
+pub struct Looked {
+    number: u64,
+    /// The store's; `None`: nobody has written since, or it could not be asked.
+    version: Option<u64>,
+    changed: Vec<(String, Change)>,
+}
+
+enum Change {
+    Decided,
+    /// Another process has ended it.
+    Over,
+}
+
+fn waits(one: &Aside) -> bool {
+    matches!(one.again, Again::Person(_) | Again::Left)
+}
+
+/// Blocks. `rests`: key, run, and whether it waits for a decision.
+fn look(store: &dyn Store, known: Option<u64>, rests: Vec<(String, RunId, bool)>) -> Option<(Option<u64>, Changes)> {
+    // First: what is written after it changes it again.
+    let version = store.version().ok()?;
+    if known == Some(version) {
+        return None;
+    }
+    let change = |run: &RunId, person: bool| {
+        if person && store.inbox(run).is_ok_and(|rows| !rows.is_empty()) {
+            return Some(Change::Decided);
+        }
+        let over = open::find_run(store, run.as_str()).is_ok_and(|row| row.state.is_final());
+        over.then_some(Change::Over)
+    };
+    let changed = rests.into_iter().filter_map(|(key, run, person)| Some((key, change(&run, person)?)));
+    Some((Some(version), changed.collect()))
+}
+
+type Changes = Vec<(String, Change)>;
+
+/// With the time at which what a person is asked for expires.
+fn timed(again: Again, tally: &Tally) -> Again {
+    let Again::Person(_) = again else { return again };
+    Again::Person(tally.interrupts.open().into_iter().filter_map(|one| one.ends_ms()).min())
+}
+
+/// What asks the store, off the runtime's thread.
+async fn blocking<T: Send + 'static>(ask: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+    let asked = tokio::task::spawn_blocking(ask).await;
+    asked.map_err(|why| Failure::new(Exit::Internal, format!("the store was not asked to the end: {why}")))?
 }
 
 pub(super) fn is_due(one: &Aside, now: u64) -> bool {
