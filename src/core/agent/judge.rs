@@ -6,6 +6,7 @@ use crate::core::chat::{Effect, Message};
 use crate::core::event::{ErrorClass, TaskError, TaskResult, TaskStatus};
 use crate::core::failure::Action;
 use crate::core::machine::{Decided, Refusal, World};
+use crate::core::malformed;
 use crate::core::template::{ResultView, Scope};
 
 impl Agent {
@@ -26,7 +27,11 @@ impl Agent {
         };
         let unusable = |why: &str| Ok(self.fail_attempt(job, spec, ErrorClass::Unusable, why));
         match finish {
-            Finish::Malformed => return unusable(&crate::core::malformed::words(content)),
+            // Paid for and not read: the next would be no smaller.
+            Finish::Malformed if malformed::is_too_large(content) => {
+                return Ok(self.give_up(job, spec, ErrorClass::Unusable, malformed::words(content)));
+            }
+            Finish::Malformed => return unusable(&malformed::words(content)),
             Finish::Length => return unusable("the answer was cut off at `max_output`"),
             Finish::Refusal => return unusable(&format!("the model refused: {}", clip(content))),
             Finish::Filter => return unusable("the provider's content filter stopped the answer"),
