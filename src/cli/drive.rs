@@ -215,8 +215,11 @@ fn end(context: &Context, engine: &Engine, mut progress: Progress, outcome: RunO
         RunOutcome::Finished { result, head, .. } => (result.clone(), head),
         RunOutcome::Parked { head, .. } => (None, head),
         RunOutcome::StoreFailed(error) => {
+            let go_on = ends::resume(progress.tally());
             drop(progress);
-            return Err(Failure::from(error.clone()).hint("nothing was sent after the failed write"));
+            return Err(Failure::from(error.clone())
+                .hint("nothing was sent after the failed write")
+                .hint(format!("go on: {go_on}")));
         }
         RunOutcome::Crashed(why) | RunOutcome::GaveUp(why) => {
             drop(progress);

@@ -60,6 +60,22 @@ fn after_a_full_disk_nothing_is_written_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_journal_that_cannot_be_made_says_why_to_whoever_was_waiting() {
+    // It is made beside what the caller does next: a batch may be queued before that has failed, or after.
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(folder.path().join("nowhere/at/all"), folder.path().join("journal.db")).unwrap();
+        let store = SqliteStore::open(folder.path()).unwrap();
+        let mut author = Author::new(1);
+        let first = author.batch(1);
+        let error = store.create(author.new_run("report", None), first).unwrap_err();
+        let place = folder.path().display().to_string();
+        assert!(matches!(&error, StoreError::Unusable { path, .. } if *path == place), "{error}");
+        assert!(error.to_string().contains("unable to open"), "{error}");
+    }
+}
+
+#[test]
 fn batches_queued_behind_a_failed_one_fail_too() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open_bounded(folder.path(), 64).unwrap();
