@@ -19,6 +19,7 @@ pub mod failure;
 pub mod fit;
 pub mod gc;
 pub mod help;
+pub mod inputs;
 pub mod ledger;
 pub mod logging;
 pub mod login;

@@ -294,8 +294,7 @@ impl Engine {
 
 /// Of a run whose first entry could not be written: there is no run to go on with.
 fn not_begun(error: StoreError) -> Failure {
-    let hint =
-        is_state(&error).then_some("the run was not begun and nothing was sent: when that is mended, start it again");
+    let hint = is_state(&error).then_some("nothing was sent: when that is mended, start it again");
     hint.into_iter().fold(Failure::from(error), Failure::hint)
 }
 
