@@ -78,11 +78,15 @@ pub fn words(kept: &str) -> String {
         Err(_) if text.starts_with("data:") || text.starts_with("event:") => "an event stream",
         Err(_) => "text that is not JSON",
     };
-    let line = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-    let line = line.collect::<Vec<_>>().join(" ");
+    format!("the body of the 2xx reply was {kind}: expected {wanted}, found `{}`", beginning(text))
+}
+
+/// How a text begins, on one line.
+pub fn beginning(text: &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let line = words.collect::<Vec<_>>().join(" ");
     let end = line.char_indices().nth(SHOWN).map(|(end, _)| end);
-    let (shown, more) = end.map_or((line.as_str(), ""), |end| (&line[..end], "…"));
-    format!("the body of the 2xx reply was {kind}: expected {wanted}, found `{shown}{more}`")
+    end.map_or_else(|| line.clone(), |end| format!("{}…", &line[..end]))
 }
 
 #[cfg(test)]

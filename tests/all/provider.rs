@@ -268,7 +268,12 @@ async fn each_status_has_its_row_of_the_failure_table() {
     ] {
         let failure = status(sent, &[], &error(code)).await;
         assert_eq!((failure.class, failure.status), (class, Some(sent)), "{sent} {code}");
-        assert_eq!(failure.message, format!("HTTP {sent}: words (code `{code}`)"));
+        let words = format!("HTTP {sent}: words (code `{code}`)");
+        let (said, place) = failure.message.split_at(words.len());
+        assert_eq!(said, words);
+        // What a person must mend is said with its place.
+        assert_eq!(place.ends_with("/v1/chat/completions)"), class.stops_the_run(), "{place}");
+        assert_eq!(place.is_empty(), !class.stops_the_run(), "{place}");
     }
     let failure = status(400, &[], r#"{"error":{"message":"no","param":"temperature","code":null}}"#).await;
     assert_eq!(failure.message, "HTTP 400: no (param `temperature`)");

@@ -131,6 +131,14 @@ impl Client {
         self
     }
 
+    /// Where it sends to, without the query.
+    pub fn place(&self) -> String {
+        let mut url = self.url.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        url.to_string()
+    }
+
     /// The same client for another path and query (`alt=sse`) of the same base.
     pub fn at(&self, path: &str, query: Option<&str>) -> Result<Client, String> {
         let mut url = endpoint(&self.base, path)?;

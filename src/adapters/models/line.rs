@@ -162,7 +162,11 @@ impl Line {
             Body::Whole(bytes) | Body::TooLarge(bytes, _) => Said::read(&bytes),
             Body::Cut(why) => Said { message: format!("(its words broke off: {why})"), ..Said::default() },
         };
-        Err(said.failure(status, retry_after_ms, |text| self.hide(text)))
+        let failure = said.failure(status, retry_after_ms, |text| self.hide(text));
+        // What pauses the run is mended by a person, who must know where it was asked.
+        let place = failure.class.stops_the_run().then(|| capped(&self.hide(&self.client.place())));
+        let message = place.map_or_else(|| failure.message.clone(), |place| format!("{} ({place})", failure.message));
+        Err(CallFailure { message, ..failure })
     }
 
     fn trouble(&self, trouble: Trouble) -> CallFailure {
