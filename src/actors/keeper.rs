@@ -98,8 +98,7 @@ impl Keeper {
         if let Ok(last) = ending.journal.await
             && old.journal.durable.wait(last).await.is_err()
         {
-            let failed = || StoreError::WriteFailed { why: "the store has ended".into() };
-            return Err(Outcome::StoreFailed(old.journal.durable.failure().unwrap_or_else(failed)));
+            return Err(Outcome::StoreFailed(old.journal.durable.failure().unwrap_or_else(StoreError::ended)));
         }
         // Whatever an old actor still starts waits for this mark, and is not sent.
         old.journal.durable.fail(StoreError::WriteFailed { why: "the run was taken up again".into() });
@@ -209,8 +208,7 @@ impl Keeper {
         crash_point!(ports.crash, "open_append");
         let batch = author.take(*epoch);
         ports.store.append(batch, Box::new(move |result| drop(done.send(result))));
-        let ended = || StoreError::WriteFailed { why: "the store has ended".into() };
-        written.await.unwrap_or_else(|_| Err(ended()))?;
+        written.await.unwrap_or_else(|_| Err(StoreError::ended()))?;
         crash_point!(ports.crash, "open_durable");
         if let Some(watcher) = watcher {
             entries.into_iter().for_each(|entry| drop(watcher.send(entry)));

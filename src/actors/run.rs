@@ -226,8 +226,7 @@ impl Actor for Root {
             RunMsg::Settled { head, parked } => state.settled(&myself, head, parked).await,
             RunMsg::Broken => {
                 state.context.flights.drop_all();
-                let why = || StoreError::WriteFailed { why: "the store has ended".into() };
-                let error = state.context.journal.durable.failure().unwrap_or_else(why);
+                let error = state.context.journal.durable.failure().unwrap_or_else(StoreError::ended);
                 state.end(&myself, Outcome::StoreFailed(error));
             }
             RunMsg::Drill(Drill::Ledger, reply) => {

@@ -16,5 +16,6 @@ pub mod redaction;
 pub mod settings;
 pub mod sizes;
 pub mod store;
+pub mod textfile;
 pub mod tools;
 pub mod web;

@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 
 use clap::Subcommand;
 
-use super::Context;
 use super::failure::{Exit, Failure, Outcome};
-use super::open::{Project, find_run, read_run};
+use super::open::{Project, decode, find_run, read_run};
 use super::screen::{self, Side, Table, cap, clean, usd};
+use super::{Context, runs};
 use crate::core::chain::verify;
 use crate::core::event::{CallEvent, Decision, Event, InterruptEvent, LedgerEvent, PauseCause, RunEvent, TaskEvent};
 use crate::core::ids::{BlobId, Seq};
+use crate::core::money::Amount;
 use crate::core::run::Entry;
-use crate::ports::store::{Row, StoreError};
+use crate::ports::author::implied;
+use crate::ports::store::{Row, RunFilter, RunRow, Store, StoreError};
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum AuditCommand {
@@ -43,6 +45,8 @@ pub fn audit(context: &Context, command: AuditCommand) -> Outcome {
 
 /// Fewest digits of a head that say anything.
 const HEAD_MIN: usize = 16;
+/// How often a run that is being written is read again, until nothing came between its record and its entries.
+const LOOKS: usize = 50;
 
 fn check(context: &Context, project: &Project, run: &str, head: Option<&str>) -> Outcome {
     let head = head.map(|head| head.trim().to_ascii_lowercase());
@@ -57,7 +61,7 @@ fn check(context: &Context, project: &Project, run: &str, head: Option<&str>) ->
         Failure::new(Exit::Audit, format!("run {}: {why}", row.run))
             .hint("the journal is not what was written: restore the state folder from a backup")
     };
-    let rows = store.read(&row.run, Seq(1)).map_err(|error| damaged(error, &broken))?;
+    let (row, rows) = at_once(&*store, &row).map_err(|error| damaged(error, &broken))?;
     let last = verify(&row.run, &rows).map_err(|bad| broken(bad.to_string()))?;
     if rows.len() as u64 != row.last.0 {
         let (found, expected) = (rows.len(), row.last);
@@ -65,6 +69,9 @@ fn check(context: &Context, project: &Project, run: &str, head: Option<&str>) ->
             "the journal has {found} entries, the run's record says {expected}: its end is gone"
         )));
     }
+    recorded(&row, &decode(&row.run, &rows)?).map_err(|why| {
+        broken(why).hint("the entries themselves are as they were written: `bosun show` and `bosun cost` go by them")
+    })?;
     let texts = texts_of(&rows);
     for id in &texts {
         match store.blob(id) {
@@ -93,6 +100,52 @@ fn check(context: &Context, project: &Project, run: &str, head: Option<&str>) ->
         );
     }
     Ok(Exit::Done)
+}
+
+/// The run's record and its entries as of one moment: its process may be writing.
+fn at_once(store: &dyn Store, row: &RunRow) -> Result<(RunRow, Vec<Row>), StoreError> {
+    let (id, mut row) = (row.run.as_str().to_owned(), row.clone());
+    for _ in 0..LOOKS {
+        let rows = store.read(&row.run, Seq(1))?;
+        let filter = RunFilter { prefix: Some(id.clone()), ..RunFilter::default() };
+        let again = store.runs(&filter)?.into_iter().next();
+        let again = again.ok_or_else(|| StoreError::NoRun { run: id.clone() })?;
+        if again == row {
+            return Ok((row, rows));
+        }
+        row = again;
+    }
+    let rows = store.read(&row.run, Seq(1))?;
+    Ok((row, rows))
+}
+
+/// Does the run's record, which lists and budgets of other commands go by, say what the entries do? Else what differs.
+fn recorded(row: &RunRow, entries: &[Entry]) -> Result<(), String> {
+    let (spent, state) = implied(entries.iter().map(|entry| &entry.event));
+    let amount = |amount: Amount| format!("{}, {} tokens, {} calls", amount.usd, amount.tokens, amount.calls);
+    let differs = |what: &str, record: String, entries: String| {
+        Err(format!("the run's record says {what} {record}, its entries say {entries}"))
+    };
+    if row.spent != spent {
+        return differs("spent", amount(row.spent), amount(spent));
+    }
+    if state.is_some_and(|state| state != row.state) {
+        let word = |state| runs::status(state, true).to_owned();
+        return differs("state", word(row.state), state.map(word).unwrap_or_default());
+    }
+    let started = entries.iter().find_map(|entry| match &entry.event {
+        Event::Run(RunEvent::Started(started)) => Some(started),
+        Event::Run(_) | Event::Task(_) | Event::Call(_) | Event::Tool(_) => None,
+        Event::Interrupt(_) | Event::Ledger(_) => None,
+    });
+    match started {
+        Some(started) if started.crew != row.crew => differs("crew", clean(&row.crew), clean(&started.crew)),
+        Some(started) if started.key != row.key => {
+            let word = |key: &Option<String>| key.as_deref().map_or("none".to_owned(), clean);
+            differs("key", word(&row.key), word(&started.key))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn damaged(error: StoreError, broken: &dyn Fn(String) -> Failure) -> Failure {

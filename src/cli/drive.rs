@@ -42,6 +42,15 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
     done
 }
 
+/// A write beyond `ulimit -f` is then an error like that of a full disk, which is said and leaves the journal
+/// whole; the signal would end the process without a word. Only its having a handler matters, and one of tokio's
+/// stays as long as the process; what a tool starts begins without it.
+pub fn outlive_file_limits() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _guard = runtime.enter();
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+}
+
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -215,8 +224,11 @@ fn end(context: &Context, engine: &Engine, mut progress: Progress, outcome: RunO
         RunOutcome::Finished { result, head, .. } => (result.clone(), head),
         RunOutcome::Parked { head, .. } => (None, head),
         RunOutcome::StoreFailed(error) => {
+            let go_on = ends::resume(progress.tally());
             drop(progress);
-            return Err(Failure::from(error.clone()).hint("nothing was sent after the failed write"));
+            return Err(Failure::from(error.clone())
+                .hint("nothing was sent after the failed write")
+                .hint(format!("go on: {go_on}")));
         }
         RunOutcome::Crashed(why) | RunOutcome::GaveUp(why) => {
             drop(progress);

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use super::failure::Exit;
 use super::screen::{cap, clean, count, rfc3339, tokens, usd};
-use super::tally::{RunStand, StepState, Tally};
-use crate::core::event::{ErrorClass, InterruptKind, ParkCause, RateLimited, RunEnd};
+use super::tally::{CallState, RunStand, StepState, Tally};
+use crate::core::chat::{FailureClass, Finish};
+use crate::core::event::{AlertAt, Answered, ErrorClass, InterruptKind, ParkCause, RateLimited, RunEnd};
 use crate::core::ids::{InterruptId, Step};
 use crate::core::ledger::NodeId;
-use crate::core::money::{Amount, Limit, NANO, NanoUsd, grouped};
+use crate::core::money::{Amount, Caps, Limit, NANO, NanoUsd, grouped};
 
 /// How a run stands, for its last lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,9 +133,22 @@ pub fn words(tally: &Tally, cause: &ParkCause) -> String {
     match cause {
         ParkCause::Credentials { message } => {
             let key = tally.refused_key().map(|(provider, from)| format!("; the key of `{provider}` is {from}"));
-            format!("paused: credentials: {}{}", clean(message), key.unwrap_or_default())
+            let model = refused(tally, message).map(|(model, _)| format!("{}: ", clean(model)));
+            format!("paused: credentials: {}{}{}", model.unwrap_or_default(), clean(message), key.unwrap_or_default())
         }
-        ParkCause::Quota { message } => format!("paused: the provider refuses: {}", clean(message)),
+        ParkCause::Quota { message } => {
+            let (model, class) = refused(tally, message).unzip();
+            let model = model.map_or("the provider refuses".to_owned(), |model| format!("{} is refused", clean(model)));
+            let next = match class.filter(|class| **class == FailureClass::NotFound).and(tally.started.as_ref()) {
+                Some(started) => format!(
+                    "; a resume asks the same model again, for the run keeps its crew as it was: mend the address in \
+                     bosun.toml, or mend the crew and start anew with bosun run {}",
+                    clean(&started.file)
+                ),
+                None => String::new(),
+            };
+            format!("paused: {model}: {}{next}", clean(message))
+        }
         ParkCause::Deadline => "paused: the crew's deadline has passed".to_owned(),
         ParkCause::Rate(RateLimited { provider, until_ms, why }) => {
             format!("paused: {provider} lets nothing through until {}: {}", rfc3339(*until_ms), why.words())
@@ -163,9 +177,29 @@ pub fn words(tally: &Tally, cause: &ParkCause) -> String {
                 | StepState::NoBudget
                 | StepState::Ended(_) => row.failures.last().map(|failure| clean(failure)).unwrap_or_default(),
             });
-            format!("{step} needs review: {}", message.unwrap_or_default())
+            let look = answered(tally, step).map(|attempt| {
+                format!("; its answer: bosun show {} {} --attempt {attempt}", tally.short(), quoted(step))
+            });
+            format!("{step} needs review: {}{}", message.unwrap_or_default(), look.unwrap_or_default())
         }
     }
+}
+
+/// The model whose call was refused for good in these words, and how.
+fn refused<'a>(tally: &'a Tally, message: &str) -> Option<(&'a str, &'a FailureClass)> {
+    let refused = tally.calls.values().filter_map(|call| match &call.state {
+        CallState::Failed { class, message: said } if said == message && class.stops_the_run() => Some((call, class)),
+        CallState::Failed { .. } | CallState::Open | CallState::Answered | CallState::Lost(_) => None,
+    });
+    refused.max_by_key(|(call, _)| call.seq).map(|(call, class)| (call.held.model.as_str(), class))
+}
+
+/// The last attempt of a step that has an answer which asks for no tools: what `--accept` may take. What was no answer
+/// at all has been quoted.
+pub fn answered(tally: &Tally, step: &Step) -> Option<u32> {
+    let own = tally.calls.values().filter(|call| call.held.call.step == *step && !call.held.summary);
+    let plain = |answer: &Answered| answer.asks == 0 && answer.finish != Finish::Malformed;
+    own.filter(|call| call.answer.as_deref().is_some_and(plain)).map(|call| call.held.attempt).max()
 }
 
 /// What a person is asked, and the commands that decide it.
@@ -211,6 +245,20 @@ fn raise(tally: &Tally, cause: &ParkCause) -> Option<(Limit, u64)> {
     Some((why.limit, enough))
 }
 
+/// What an alert is for, with the cap it is measured by: `50 % of its cap of $0.25`.
+pub fn mark(alert: AlertAt, limit: Limit, caps: Caps) -> String {
+    let share = match alert {
+        AlertAt::Usd(amount) => return cap(amount),
+        AlertAt::Share(share) => share,
+    };
+    let of = match limit {
+        Limit::Usd => caps.usd.map(cap),
+        Limit::Tokens => caps.tokens.map(|tokens| format!("{} tokens", grouped(tokens.0))),
+        Limit::Calls => caps.calls.map(|calls| format!("{} calls", grouped(calls))),
+    };
+    format!("{} % of {}", share / 10, of.map_or_else(|| limit.to_string(), |of| format!("its cap of {of}")))
+}
+
 /// An amount in the unit of the limit that it broke.
 pub fn in_unit(limit: Limit, amount: Amount) -> String {
     match limit {
@@ -221,7 +269,7 @@ pub fn in_unit(limit: Limit, amount: Amount) -> String {
 }
 
 /// A step as a shell takes it whole.
-fn quoted(step: &Step) -> String {
+pub fn quoted(step: &Step) -> String {
     let plain = step.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b"_/.-".contains(&b));
     if plain { step.to_string() } else { format!("'{step}'") }
 }

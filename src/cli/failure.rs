@@ -114,8 +114,9 @@ pub const TABLE: [Row; 20] = [
         11,
         "paused by budget",
         true,
-        "the next call's worst case does not fit what is left",
-        "bosun resume RUN --raise-budget USD",
+        "the next call's worst case does not fit what is left; or the provider refuses every call: no money there, \
+         or no such model or address",
+        "bosun resume RUN --raise-budget USD, or mend what the message names, then: bosun resume RUN",
     ),
     row(
         Exit::Person,

@@ -19,6 +19,7 @@ pub mod failure;
 pub mod fit;
 pub mod gc;
 pub mod help;
+pub mod inputs;
 pub mod ledger;
 pub mod logging;
 pub mod login;
@@ -258,6 +259,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cwd) => cwd,
         Err(why) => return end(&out, Err(Failure::usage(format!("the present folder cannot be read: {why}")))),
     };
+    if let Err(why) = drive::outlive_file_limits() {
+        tracing::debug!(%why, "a file that meets its limit ends the process");
+    }
     let context = Context { out: out.clone(), global: cli.global, env: Arc::new(env), cwd };
     end(&out, guarded(|| cli.command.execute(&context)))
 }

@@ -164,23 +164,31 @@ impl Work {
     }
 }
 
-/// Hands over what a run that is over still owes: its process was killed before its command took it.
-pub fn overdue(context: &Context, project: &Project, store: Arc<dyn Store>, journal: &Journal) {
-    let crew = journal.started().and_then(|started| crews::pinned(project, &*store, started));
-    let Ok((crew, _)) = crew else { return };
-    if crew.notify.is_none() {
-        return;
-    }
+/// How many notices a run that is over still owed, and how many of them were taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handed {
+    pub asked: u64,
+    pub taken: u64,
+}
+
+/// Hands over what a run that is over still owes: its process was killed before its command took it. `None`: it
+/// owes nothing.
+pub fn overdue(context: &Context, project: &Project, store: Arc<dyn Store>, journal: &Journal) -> Option<Handed> {
+    let (crew, _) = journal.started().and_then(|started| crews::pinned(project, &*store, started)).ok()?;
+    crew.notify.as_ref()?;
     let sent = drive::block_on(async {
         let Some(notifier) = Notifier::start(store, &project.root, &journal.row.run, &crew) else { return Ok(None) };
+        let sums = notifier.sums.clone();
         let mut tally = Tally::default();
         for entry in &journal.entries {
             tally.apply(entry);
             notifier.entry(&tally, entry);
         }
-        Ok(notifier.end().await)
+        let undelivered = notifier.end().await;
+        let sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Some((Handed { asked: sums.asked, taken: sums.taken }, undelivered)))
     });
-    if let Ok(Some(line)) = sent {
-        context.out.note(&line);
-    }
+    let (handed, undelivered) = sent.ok()??;
+    undelivered.iter().for_each(|line| context.out.note(line));
+    Some(handed).filter(|handed| handed.asked > 0)
 }

@@ -9,17 +9,18 @@ use clap::Args;
 use tokio::sync::mpsc;
 
 use super::failure::{Exit, Failure, Outcome};
+use super::notifier::Handed;
 use super::open::{self, Journal, Project};
 use super::people::Desk;
 use super::screen::clean;
 use super::tally::StepState;
 use super::wiring::{self, Engine, Ready};
-use super::{Context, accept, approve, crew as crews, drive, fit, notifier, people, raise};
+use super::{Context, accept, approve, crew as crews, drive, fit, inputs, notifier, people, raise, runs};
 use crate::adapters::crewfile::{self, Loaded};
 use crate::adapters::settings::{Flags, Stated};
 use crate::core::crew::Overrides;
 use crate::core::event::{Event, LedgerEvent, RunEvent, TaskEvent};
-use crate::core::ids::{Name, Step};
+use crate::core::ids::Step;
 use crate::core::money::Caps;
 use crate::ports::store::RunRow;
 
@@ -199,8 +200,8 @@ pub fn read(context: &Context, project: &Project, crew: &Path, args: &InputArgs)
         max_turns: limit(&project.settings.limits.max_turns),
         max_output: project.settings.limits.max_output.as_ref().map(|stated| stated.value),
     };
-    let texts = pairs(&args.input)?;
-    let typed = typed_inputs(context, args.inputs.as_deref())?;
+    let texts = inputs::pairs(&args.input)?;
+    let typed = inputs::table(&context.cwd, args.inputs.as_deref())?;
     let path = crews::place(&project.root, &context.cwd, crew)?;
     let (loaded, file) = if path.ends_with(".md") {
         solo(context, project, &path, &texts, &overrides)
@@ -240,35 +241,6 @@ fn limit(stated: &Option<Stated<u64>>) -> Option<u32> {
     stated.as_ref().map(|stated| u32::try_from(stated.value).unwrap_or(u32::MAX))
 }
 
-fn pairs(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
-    let pair = |text: &String| {
-        let pair = text.split_once('=').map(|(name, value)| (name.trim().to_owned(), value.to_owned()));
-        let (name, value) = pair.ok_or_else(|| {
-            Failure::usage(format!("--input `{text}`: expected NAME=VALUE, such as --input topic=tea"))
-        })?;
-        match Name::new(&name) {
-            Ok(_) => Ok((name, value)),
-            Err(why) => Err(Failure::usage(format!("--input `{name}`: {why}"))),
-        }
-    };
-    given.iter().map(pair).collect()
-}
-
-/// `--inputs FILE`: a TOML or JSON table.
-fn typed_inputs(context: &Context, file: Option<&Path>) -> Result<BTreeMap<String, serde_json::Value>, Failure> {
-    let Some(file) = file else { return Ok(BTreeMap::new()) };
-    let wrong = |why: String| Failure::usage(format!("--inputs {}: {why}", file.display()));
-    let text = std::fs::read_to_string(context.cwd.join(file)).map_err(|why| wrong(why.to_string()))?;
-    if file.extension().is_some_and(|extension| extension == "json") {
-        serde_json::from_str(&text).map_err(|why| wrong(why.to_string()))
-    } else {
-        // The parser's own words quote the line, and the line may hold a secret.
-        let line = |at: usize| 1 + text[..at].matches('\n').count();
-        toml::from_str(&text)
-            .map_err(|why| wrong(format!("line {}: {}", why.span().map_or(1, |span| line(span.start)), why.message())))
-    }
-}
-
 /// A run that its key names: done, running elsewhere, or to be gone on with.
 fn go_on(context: &Context, project: &Project, engine: &Engine, row: RunRow, desk: &Arc<Desk>) -> Outcome {
     if row.state.is_final() {
@@ -302,14 +274,7 @@ pub fn resume(context: &Context, args: ResumeArgs) -> Outcome {
     drop(store);
     let engine = Engine::open(&project, context.env.clone())?;
     if row.state.is_final() {
-        notifier::overdue(context, &project, engine.store.clone(), &open::read_run(&*engine.store, row.clone())?);
-        let state = serde_json::to_value(row.state).ok().and_then(|state| state.as_str().map(str::to_owned));
-        return Err(Failure::usage(format!(
-            "run {} is {}: there is nothing to go on with",
-            row.run.short(),
-            state.unwrap_or_default()
-        ))
-        .hint(format!("bosun show {}", row.run.short())));
+        return over(context, &project, &engine, row, &args);
     }
     let journal = open::read_run(&*engine.store, row.clone())?;
     let mut opening = opening(context, &journal, &args)?;
@@ -318,6 +283,25 @@ pub fn resume(context: &Context, args: ResumeArgs) -> Outcome {
         opening.push(accept::accepted(&project, &*engine.store, &journal, (step, attempt), by)?);
     }
     take_up(context, &project, &engine, row, opening, more_time(&args)?, &desk)
+}
+
+/// Nothing is left of the run but, maybe, notices that its last process did not get rid of: they are what a resume
+/// is asked for then.
+fn over(context: &Context, project: &Project, engine: &Engine, row: RunRow, args: &ResumeArgs) -> Outcome {
+    let run = row.run.short().to_owned();
+    let state = runs::status(row.state, true);
+    let told = notifier::overdue(context, project, engine.store.clone(), &open::read_run(&*engine.store, row)?);
+    let asks_more = !args.raise_budget.is_empty() || args.more_time.is_some();
+    let asks_more = asks_more || !args.retry.is_empty() || args.accept.is_some();
+    match told {
+        Some(Handed { asked, taken }) if taken == asked && !asks_more => {
+            let many = if asked == 1 { "notification was" } else { "notifications were" };
+            context.out.note(&format!("run {run} is {state}; {asked} {many} still due and is delivered now"));
+            Ok(Exit::Done)
+        }
+        Some(_) | None => Err(Failure::usage(format!("run {run} is {state}: there is nothing to go on with"))
+            .hint(format!("bosun show {run}"))),
+    }
 }
 
 /// What a resume brings with it: a higher cap, steps that start over.

@@ -70,6 +70,8 @@ pub struct Crew {
     pub templates: Templates,
     /// Turns that no longer fit are summed up before they go. Not in runs of before there were summaries.
     pub summaries: bool,
+    /// In force in the run.
+    pub rules: &'static super::rules::Table,
 }
 
 #[derive(Clone, Debug)]

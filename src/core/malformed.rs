@@ -40,6 +40,19 @@ fn read(kept: &str) -> (Due, &str) {
     named.unwrap_or((Due::Completion, kept))
 }
 
+/// What stands before the words on an answer that was too large to be read.
+const LARGE: &str = "[larger than may be read]\n";
+
+/// What is kept of an answer that was too large to be read: what was too large, in words.
+pub fn too_large(words: &str) -> String {
+    format!("{LARGE}{words}")
+}
+
+/// Was it too large to be read? Then another call would be paid for the same.
+pub fn is_too_large(kept: &str) -> bool {
+    kept.starts_with(LARGE)
+}
+
 /// Characters of the body that are shown.
 const SHOWN: usize = 80;
 /// Bytes from which on a body may have been kept in part only: then its missing end says nothing.
@@ -48,6 +61,9 @@ const PART: usize = 2000;
 /// What the body of a reply with a 2xx status was, where it was no answer; as [`Due::keep`] has kept it, maybe its
 /// beginning only.
 pub fn words(kept: &str) -> String {
+    if let Some(words) = kept.strip_prefix(LARGE) {
+        return format!("{words}: it was not read on; a lower `max_output` keeps answers smaller");
+    }
     let (wanted, body) = read(kept);
     let wanted = wanted.words();
     let text = body.trim();
@@ -62,11 +78,15 @@ pub fn words(kept: &str) -> String {
         Err(_) if text.starts_with("data:") || text.starts_with("event:") => "an event stream",
         Err(_) => "text that is not JSON",
     };
-    let line = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-    let line = line.collect::<Vec<_>>().join(" ");
+    format!("the body of the 2xx reply was {kind}: expected {wanted}, found `{}`", beginning(text))
+}
+
+/// How a text begins, on one line.
+pub fn beginning(text: &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let line = words.collect::<Vec<_>>().join(" ");
     let end = line.char_indices().nth(SHOWN).map(|(end, _)| end);
-    let (shown, more) = end.map_or((line.as_str(), ""), |end| (&line[..end], "…"));
-    format!("the body of the 2xx reply was {kind}: expected {wanted}, found `{shown}{more}`")
+    end.map_or_else(|| line.clone(), |end| format!("{}…", &line[..end]))
 }
 
 #[cfg(test)]

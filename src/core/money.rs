@@ -84,7 +84,11 @@ impl FromStr for NanoUsd {
         let plain = text.trim().trim_start_matches('$').replace('_', "");
         let (whole, part) = plain.split_once('.').unwrap_or((&plain, ""));
         if whole.is_empty() && part.is_empty() || !whole.bytes().chain(part.bytes()).all(|b| b.is_ascii_digit()) {
-            return Err(wrong("write dollars as digits, such as 0.25"));
+            return Err(wrong(match plain.as_bytes() {
+                [b'-', ..] => "at least 0",
+                bytes if bytes.contains(&b',') => "write dollars with a point and no comma, such as 0.25 or 1200",
+                _ => "write dollars as digits, such as 0.25",
+            }));
         }
         if part.len() > 9 {
             return Err(wrong("at most nine decimals"));

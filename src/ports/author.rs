@@ -76,6 +76,13 @@ impl Author {
     }
 }
 
+/// What the record of a run says of its journal: the totals, and the state after the last entry.
+pub fn implied<'a>(events: impl IntoIterator<Item = &'a Event>) -> (Amount, Option<RunState>) {
+    events.into_iter().fold((Amount::default(), None), |(spent, state), event| {
+        (spent.plus(settled(event)), run_state(event).or(state))
+    })
+}
+
 /// What an event adds to the run's totals: settled only.
 fn settled(event: &Event) -> Amount {
     match event {

@@ -196,6 +196,14 @@ pub enum StoreError {
     WriteFailed { why: String },
 }
 
+impl StoreError {
+    /// The store went away without saying how a write went, which none does that keeps to this contract.
+    pub fn ended() -> StoreError {
+        let why = "the store's thread has ended without a word: this is a bug of Bosun, resume the run";
+        StoreError::WriteFailed { why: why.to_owned() }
+    }
+}
+
 /// Called once, on the store's thread, when the batch is durable or has failed. Must not block.
 pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
@@ -211,8 +219,7 @@ pub trait Store: Send + Sync {
         let (reply, made) = std::sync::mpsc::sync_channel(1);
         // The receiver waits below.
         let epoch = self.begin(run, first, Box::new(move |how| drop(reply.send(how))))?;
-        let ended = || StoreError::WriteFailed { why: "the store has ended".to_owned() };
-        made.recv().unwrap_or_else(|_| Err(ended())).map(|()| epoch)
+        made.recv().unwrap_or_else(|_| Err(StoreError::ended())).map(|()| epoch)
     }
     /// Takes the OS lock of the run and raises its epoch. Fails with `Owned` while another process holds it.
     fn claim(&self, run: &RunId) -> Result<Epoch, StoreError>;

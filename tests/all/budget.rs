@@ -385,8 +385,21 @@ fn a_forecast_says_what_the_rest_will_cost_at_this_rate() {
         let near: NanoUsd = dollars.parse().unwrap();
         assert!(near.0.abs_diff(nano.0) * 100 <= nano.0, "{line}: {nano} was expected");
     }
-    let alert = ran.err.lines().find(|line| line.contains("has reached 50 %")).unwrap();
+    let alert = ran.err.lines().find(|line| line.contains("has reached 50 % of its cap of $0.02:")).unwrap();
     assert!(alert.contains("; at this rate $"), "{alert}");
+}
+
+/// Nothing is a share of nothing; what the run is measured by besides is warned of all the same.
+#[test]
+fn a_cap_of_no_dollars_has_no_shares_to_warn_of() {
+    let folder = Folder::new(
+        "schema = 1\n[budget]\nmax_tokens = 6_000\nwarn_at = [0.01]\n[models.m]\nid = \"offline/x\"\nmax_output = 400\n\
+         [agents.a]\nmodel = \"m\"\n[tasks.t]\nagent = \"a\"\ndescription = \"Say it\"\n",
+    );
+    let ran = folder.bosun(&["run", "crew.toml", "--max-usd", "0"]).expect(0);
+    folder.verify();
+    let alerts: Vec<&str> = ran.err.lines().filter(|line| line.contains("has reached")).collect();
+    assert!(alerts.len() == 1 && alerts[0].contains("1 % of its cap of 6,000 tokens"), "{}", ran.err);
 }
 
 /// The smallest course used to count four bytes a token where a hold counts each: a run with long prompts

@@ -444,6 +444,40 @@ fn json_is_repaired_for_free_and_else_asked_again() {
     });
 }
 
+#[test]
+fn an_answer_that_is_no_json_is_quoted_and_the_commands_name_it() {
+    let row = row(&[answer("Sure!\n It is {\"verdict\": perhaps"), answer("no json"), answer("{")], "", SCHEMA, "");
+    let ran = row.folder.bosun(&["run", "crew.toml", "-q"]).expect(16);
+    let why = "it ends before it is whole; it begins `{`";
+    let look = format!("; its answer: bosun show {} t --attempt 3", row.folder.runs()[0].0.run.short());
+    assert!(ran.err.contains(&format!("is not the JSON it must be: {why}{look}")), "{}", ran.err);
+    let told = |body: usize| messages(&row.body(body)).pop().unwrap()["content"].as_str().unwrap().to_owned();
+    assert!(told(2).contains("line 1, column 13); it begins `Sure! It is {\"verdict\": perhaps`"), "{}", told(2));
+    assert!(told(3).contains("it holds no object and no list; it begins `no json`"), "{}", told(3));
+    let shown = row.folder.bosun(&["show", "latest", "t"]).expect(0).out;
+    assert!(shown.contains("--retry t, or --accept t --attempt 3 to take that answer"), "{shown}");
+    // Derived again under the run's own rules.
+    row.folder.verify();
+}
+
+#[test]
+fn a_model_that_does_not_exist_is_named_with_its_place_and_what_to_mend() {
+    let row = row(&[status(404, "model_not_found")], "", "", "");
+    let ran = row.folder.bosun(&["run", "crew.toml", "-q"]).expect(11);
+    let place = format!("({}/chat/completions)", row.provider.server.base_url());
+    let model = match row.folder.events().into_iter().find_map(|event| match event {
+        Event::Call(CallEvent::Held(held)) => Some(held.model),
+        _ => None,
+    }) {
+        Some(model) => format!("paused: {model} is refused: HTTP 404: "),
+        None => panic!("no call was held"),
+    };
+    let start_anew = "mend the crew and start anew with bosun run crew.toml";
+    for words in [&model, &place, start_anew] {
+        assert!(ran.err.contains(words), "{words} is not in: {}", ran.err);
+    }
+}
+
 const READS: &str = "tools = [\"files.read\"]";
 
 #[test]

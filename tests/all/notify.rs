@@ -129,7 +129,12 @@ fn a_command_that_fails_touches_no_run_and_is_said() {
         ran.err
     );
     assert!(ran.last_line().contains("bosun resume"), "{}", ran.err);
+    let still = folder.bosun(&["resume", "latest"]).expect(2);
+    assert!(still.err.contains("1 of 1 notifications not delivered"), "{}", still.err);
     folder.file("notify.sh", APPEND);
-    folder.bosun(&["resume", "latest"]).expect(2);
+    let sent = folder.bosun(&["resume", "latest"]).expect(0);
+    assert!(sent.err.contains("is completed; 1 notification was still due and is delivered now"), "{}", sent.err);
     assert_eq!(kinds(&told(&folder)), ["finished"]);
+    let over = folder.bosun(&["resume", "latest"]).expect(2);
+    assert!(over.err.contains("there is nothing to go on with"), "{}", over.err);
 }

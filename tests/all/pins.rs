@@ -141,19 +141,17 @@ fn a_run_of_rules_that_nobody_here_knows_is_refused_by_name() {
     let folder = with_a_tool();
     assert_eq!(started(&folder).rules, boatswain::core::rules::RULES);
     let journal = rusqlite::Connection::open(folder.state().join("journal.db")).unwrap();
-    let changed = journal
-        .execute(
-            "UPDATE events SET payload = replace(payload, '\"rules\":2', '\"rules\":3') WHERE id & 4294967295 = 1",
-            [],
-        )
-        .unwrap();
-    assert_eq!(changed, 1);
+    let rules = |old: &str, new: &str| {
+        let sql = "UPDATE events SET payload = replace(payload, ?1, ?2) WHERE id & 4294967295 = 1";
+        journal.execute(sql, [old, new]).unwrap()
+    };
+    assert_eq!(rules("\"rules\":3", "\"rules\":4"), 1);
     let ran = folder.bosun(&["replay"]).expect(6);
-    assert!(ran.err.contains("rules 3") && ran.err.contains("knows rules 1 to 2"), "{}", ran.err);
+    assert!(ran.err.contains("rules 4") && ran.err.contains("knows rules 1 to 3"), "{}", ran.err);
     assert!(ran.err.contains("newer bosun"), "{}", ran.err);
     folder.bosun(&["show"]).expect(0);
     // Before the number there was one table.
-    journal.execute("UPDATE events SET payload = replace(payload, ',\"rules\":3', '')", []).unwrap();
+    rules(",\"rules\":4", "");
     folder.bosun(&["replay"]).expect(0);
 }
 

@@ -14,6 +14,7 @@ use boatswain::core::chat::{
     ToolSpec,
 };
 use boatswain::core::ids::{CallId, Name, RunId};
+use boatswain::core::malformed;
 use boatswain::core::money::{Count, Usage};
 use boatswain::ports::model::{Model, Models, Unwatched};
 use secrecy::SecretString;
@@ -267,7 +268,12 @@ async fn each_status_has_its_row_of_the_failure_table() {
     ] {
         let failure = status(sent, &[], &error(code)).await;
         assert_eq!((failure.class, failure.status), (class, Some(sent)), "{sent} {code}");
-        assert_eq!(failure.message, format!("HTTP {sent}: words (code `{code}`)"));
+        let words = format!("HTTP {sent}: words (code `{code}`)");
+        let (said, place) = failure.message.split_at(words.len());
+        assert_eq!(said, words);
+        // What a person must mend is said with its place.
+        assert_eq!(place.ends_with("/v1/chat/completions)"), class.stops_the_run(), "{place}");
+        assert_eq!(place.is_empty(), !class.stops_the_run(), "{place}");
     }
     let failure = status(400, &[], r#"{"error":{"message":"no","param":"temperature","code":null}}"#).await;
     assert_eq!(failure.message, "HTTP 400: no (param `temperature`)");
@@ -301,13 +307,18 @@ async fn a_redirect_is_not_followed() {
 
 #[tokio::test]
 async fn a_good_status_without_an_answer_is_malformed_and_may_be_billed() {
-    let big = format!("{{\"choices\":\"{}\"}}", "x".repeat(10 << 20));
-    for body in ["<html>Welcome</html>", "", r#"{"choices":[{"mess"#, r#"{"choices":[]}"#, "[1]", big.as_str()] {
+    for body in ["<html>Welcome</html>", "", r#"{"choices":[{"mess"#, r#"{"choices":[]}"#, "[1]"] {
         let answer = one(Behaviour::Body(body.to_owned())).await.unwrap();
         assert_eq!((answer.finish, answer.usage), (Finish::Malformed, Usage::ABSENT));
         assert_eq!(answer.text, body[..body.len().min(2048)]);
         assert!(answer.native.is_none() && answer.request_id.is_some());
     }
+    let big = completion(&"x".repeat(10 << 20), 5, 5);
+    let answer = one(Behaviour::Body(big.clone())).await.unwrap();
+    assert_eq!((answer.finish, answer.usage), (Finish::Malformed, Usage::ABSENT));
+    let words = malformed::words(&answer.text);
+    let announced = format!("larger than 8 MiB ({} bytes were announced)", big.len());
+    assert!(words.contains(&announced) && words.contains("`max_output`"), "{words}");
     let large = completion(&"y".repeat(7 << 20), 5, 5);
     assert_eq!(one(Behaviour::Body(large)).await.unwrap().text.len(), 7 << 20);
 }
@@ -384,8 +395,8 @@ async fn no_text_ever_holds_the_key() {
     for body in [json.clone(), said.clone(), format!("{}{KEY}", "x".repeat(485))] {
         texts.push(status(401, &[], &body).await.message);
     }
-    let malformed = format!("<html>{KEY} {}{KEY}", "x".repeat(2048 - 6 - KEY.len() - 1 - 10));
-    texts.push(one(Behaviour::Body(malformed)).await.unwrap().text);
+    let body = format!("<html>{KEY} {}{KEY}", "x".repeat(2048 - 6 - KEY.len() - 1 - 10));
+    texts.push(one(Behaviour::Body(body)).await.unwrap().text);
     for text in &texts {
         assert!(!text.contains(&KEY[..12]), "{text}");
         assert!(text.contains("[redacted]") || text.contains("xxxx"), "{text}");

@@ -85,7 +85,7 @@ impl Tongue {
             Wire::Gemini => json!({"promptTokenCount": input, "candidatesTokenCount": output}),
         }
     }
-    fn usage(self) -> Option<Value> {
+    pub fn usage(self) -> Option<Value> {
         Some(self.counts(USED.0.into(), USED.1.into()))
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use boatswain::core::event::{CallEvent, ErrorClass, Event};
+use boatswain::core::event::{CallEvent, ErrorClass, Event, TaskEvent};
 use serde_json::{Value, json};
 
 use super::failures::{Row, Seen, done};
@@ -130,6 +130,30 @@ fn what_may_have_been_billed_stays_held_and_counts() {
             let attempts = vec![ErrorClass::Ambiguous];
             assert_eq!(row.run(), Seen { doubtful: 1, attempts, ..done(2, 1) }, "{tongue:?} {kind:?}");
             assert!(!row.body(2).contains(tongue.own_role()), "what broke off is no turn");
+        }
+    });
+}
+
+#[test]
+fn an_answer_too_large_to_be_read_is_paid_once_and_goes_to_a_person() {
+    each(|tongue| {
+        let large = tongue.turn(&"y".repeat(9 << 20), &[], End::Whole, tongue.usage()).to_string();
+        let mut kinds = vec![Behaviour::Body(large)];
+        if tongue.stream {
+            let text = format!("data: {}\n\n", "y".repeat(9 << 20));
+            kinds.push(Behaviour::Events { text, piece: 1 << 20, cut: false });
+        }
+        for kind in kinds {
+            let row = row(tongue, &[kind], "", "");
+            let review = Some(ErrorClass::Unusable);
+            assert_eq!(row.run(), Seen { exit: 16, review, ..done(1, 1) }, "{tongue:?}");
+            let why = row.folder.events().into_iter().find_map(|event| match event {
+                Event::Task(TaskEvent::NeedsReview { message, .. }) => Some(message),
+                _ => None,
+            });
+            let why = why.unwrap();
+            assert!(why.contains("larger than 8 MiB") && why.contains("`max_output`"), "{tongue:?}: {why}");
+            assert!(answered(&row).iter().all(|answer| answer.estimated), "it is booked at its worst case");
         }
     });
 }

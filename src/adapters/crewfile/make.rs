@@ -162,6 +162,7 @@ fn finish(loader: &mut Loader<'_>, making: Making<'_>, budget: crate::core::crew
         triggers: Vec::new(),
         templates: shelf.builder.finish(),
         summaries: loader.sums_up(),
+        rules: loader.rules(),
     }
 }
 

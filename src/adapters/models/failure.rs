@@ -134,6 +134,11 @@ pub fn malformed(wanted: Due, body: &[u8], request_id: Option<String>, hide: imp
     ModelAnswer { text, ..ModelAnswer::unusable(request_id) }
 }
 
+/// A 2xx whose body was not read to its end, because there is too much of it; what is, in words.
+pub fn too_large(words: &str, request_id: Option<String>) -> ModelAnswer {
+    ModelAnswer { text: crate::core::malformed::too_large(words), ..ModelAnswer::unusable(request_id) }
+}
+
 /// At most [`WORDS_MAX`] characters, on one line.
 pub fn capped(text: &str) -> String {
     let mut out: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS_MAX).collect();

@@ -12,7 +12,7 @@ use reqwest::{Method, Request, Response, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::adapters::models::failure;
-use crate::adapters::models::sse::{Event, Parser};
+use crate::adapters::models::sse::{EVENT_MAX, Event, Parser};
 
 /// To an address that does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -72,14 +72,14 @@ pub enum Next {
     End,
     /// The connection ended or time ran out first; why.
     Cut(String),
-    /// More than [`STREAM_MAX`], or one event of more than [`crate::adapters::models::sse::EVENT_MAX`].
-    TooLarge,
+    /// More than [`STREAM_MAX`], or one event of more than [`EVENT_MAX`]: which, in words.
+    TooLarge(String),
 }
 
 pub enum Body {
     Whole(Bytes),
-    /// More than the limit; the first part.
-    TooLarge(Bytes),
+    /// More than the limit; the first part, and how much it is in words.
+    TooLarge(Bytes, String),
     /// The connection ended or time ran out first; why.
     Cut(String),
 }
@@ -129,6 +129,14 @@ impl Client {
     pub fn with_header(mut self, name: &'static str, value: &'static str) -> Client {
         self.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         self
+    }
+
+    /// Where it sends to, without the query.
+    pub fn place(&self) -> String {
+        let mut url = self.url.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        url.to_string()
     }
 
     /// The same client for another path and query (`alt=sse`) of the same base.
@@ -199,6 +207,7 @@ impl Client {
         // The common answer is one chunk, which is not copied.
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
+        let announced = response.content_length();
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) if first.is_empty() => first = chunk,
@@ -213,7 +222,9 @@ impl Client {
                 Err(error) => return Body::Cut(trouble(error, &self.url, self.timeout).words),
             }
             if all.len().max(first.len()) > limit {
-                return Body::TooLarge(if all.is_empty() { first } else { all.freeze() });
+                let announced = announced.map(|bytes| format!(" ({bytes} bytes were announced)"));
+                let words = format!("the answer is larger than {}{}", mib(limit), announced.unwrap_or_default());
+                return Body::TooLarge(if all.is_empty() { first } else { all.freeze() }, words);
             }
         }
     }
@@ -232,8 +243,11 @@ impl Events {
             match self.response.chunk().await {
                 Ok(Some(chunk)) => {
                     self.read = self.read.saturating_add(chunk.len());
-                    if self.parser.feed(&chunk).is_err() || self.read > STREAM_MAX {
-                        return Next::TooLarge;
+                    if self.parser.feed(&chunk).is_err() {
+                        return Next::TooLarge(format!("one event of the answer is larger than {}", mib(EVENT_MAX)));
+                    }
+                    if self.read > STREAM_MAX {
+                        return Next::TooLarge(format!("the stream of the answer is larger than {}", mib(STREAM_MAX)));
                     }
                 }
                 Ok(None) => {
@@ -256,6 +270,10 @@ impl Events {
                 tokio::time::timeout(LINGER, async { while let Ok(Some(_)) = self.response.chunk().await {} }).await;
         }
     }
+}
+
+fn mib(bytes: usize) -> String {
+    format!("{} MiB", bytes >> 20)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -29,8 +29,8 @@ pub struct Answer {
     pub request_id: Option<String>,
     pub headers: HeaderMap,
     pub bytes: Bytes,
-    /// `false`: there was more than the limit, and this is its first part.
-    pub whole: bool,
+    /// There was more than the limit, in words; then this is its first part.
+    pub excess: Option<String>,
 }
 
 /// A 2xx to a request that asked for a stream.
@@ -151,18 +151,22 @@ impl Line {
     fn good(&self, reply: Reply) -> Result<Answer, CallFailure> {
         let Reply { status, request_id, retry_after_ms, headers, body } = reply;
         if (200..300).contains(&status) {
-            let (bytes, whole) = match body {
-                Body::Whole(bytes) => (bytes, true),
-                Body::TooLarge(bytes) => (bytes, false),
+            let (bytes, excess) = match body {
+                Body::Whole(bytes) => (bytes, None),
+                Body::TooLarge(bytes, words) => (bytes, Some(words)),
                 Body::Cut(why) => return Err(self.broke_off(status, &why, None)),
             };
-            return Ok(Answer { status, request_id, headers, bytes, whole });
+            return Ok(Answer { status, request_id, headers, bytes, excess });
         }
         let said = match body {
-            Body::Whole(bytes) | Body::TooLarge(bytes) => Said::read(&bytes),
+            Body::Whole(bytes) | Body::TooLarge(bytes, _) => Said::read(&bytes),
             Body::Cut(why) => Said { message: format!("(its words broke off: {why})"), ..Said::default() },
         };
-        Err(said.failure(status, retry_after_ms, |text| self.hide(text)))
+        let failure = said.failure(status, retry_after_ms, |text| self.hide(text));
+        // What pauses the run is mended by a person, who must know where it was asked.
+        let place = failure.class.stops_the_run().then(|| capped(&self.hide(&self.client.place())));
+        let message = place.map_or_else(|| failure.message.clone(), |place| format!("{} ({place})", failure.message));
+        Err(CallFailure { message, ..failure })
     }
 
     fn trouble(&self, trouble: Trouble) -> CallFailure {

@@ -78,7 +78,7 @@ fn heard(reply: Reply) -> Answer {
     let list: serde_json::Value = match &reply.body {
         Body::Whole(bytes) => serde_json::from_slice(bytes).unwrap_or_default(),
         // A list too long to read is a list all the same.
-        Body::TooLarge(_) => serde_json::Value::Null,
+        Body::TooLarge(..) => serde_json::Value::Null,
         Body::Cut(why) => return Answer::Silent(why.clone()),
     };
     // `data[].id`, or Gemini's `models[].name`, which begins with `models/`.

@@ -1,7 +1,7 @@
 //! An answer that comes as it is written, put together again. Invariant: what was put together is read by the
 //! code that reads whole answers, so that both ways make the same one; what broke off is no answer.
 
-use crate::adapters::models::failure::malformed;
+use crate::adapters::models::failure::{malformed, too_large};
 use crate::adapters::models::http::{Events, Next};
 use crate::adapters::models::line::Line;
 use crate::core::chat::{CallFailure, ModelAnswer};
@@ -57,7 +57,7 @@ pub async fn listen<S: Streamed + Send>(
             Next::End if so_far.is_whole() => return Ok(answer(&so_far.body(), id)),
             Next::End => return Err(line.broke_off(status, &format!("it ended without {}", S::END), so_far.usage())),
             Next::Cut(why) => return Err(line.broke_off(status, &why, so_far.usage())),
-            Next::TooLarge => return Ok(malformed(S::WANTED, &so_far.body(), id, |text| line.hide(text))),
+            Next::TooLarge(words) => return Ok(too_large(&words, id)),
         };
         match so_far.take(&event.data) {
             Step::Quiet => {}

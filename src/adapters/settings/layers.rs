@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use config::{ConfigError, Environment, File, FileFormat, Map, Source, Value, ValueKind};
 
 use crate::adapters::models::secrets::Env;
+use crate::adapters::textfile;
 use crate::core::money::NanoUsd;
 
 /// Keys with the values that flags give them.
@@ -158,10 +159,10 @@ pub fn built_in(env: &Env) -> Layer {
 /// A settings file; nothing where there is none.
 pub fn file(path: &Path) -> Result<Option<Layer>, String> {
     let shown = path.display().to_string();
-    let text = match std::fs::read_to_string(path) {
+    let text = match textfile::read(path) {
         Ok(text) => text,
-        Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(why) => return Err(format!("{shown}: cannot be read: {why}")),
+        Err(why) if why.is_missing() => return Ok(None),
+        Err(why) => return Err(format!("{shown}: {why}")),
     };
     // The parser's own words quote the line, and the line may hold a key.
     if let Err(why) = toml::from_str::<toml::Table>(&text) {

@@ -8,8 +8,8 @@ use crate::cli::screen::{cap, clean, count, excerpt, rfc3339, span, tokens, usd}
 use crate::cli::tally::{StepState, StepTally, Tally};
 use crate::core::chat::FailureClass;
 use crate::core::event::{
-    AlertAt, CallEvent, Decision, Event, InterruptEvent, InterruptKind, LedgerEvent, LostCause, Outcome, PauseCause,
-    Raised, RoundOutcome, RunEvent, TaskEvent, TaskResult, TaskStatus, ToolEvent,
+    CallEvent, Decision, Event, InterruptEvent, InterruptKind, LedgerEvent, LostCause, Outcome, PauseCause, Raised,
+    RoundOutcome, RunEvent, TaskEvent, TaskResult, TaskStatus, ToolEvent,
 };
 use crate::core::ids::Step;
 use crate::core::money::{Caps, NanoUsd, grouped};
@@ -305,11 +305,8 @@ fn ledger(tally: &Tally, event: &LedgerEvent) -> Option<Said> {
     Some(match event {
         // Part of a hold, which is not told either.
         LedgerEvent::Day { .. } => return None,
-        LedgerEvent::Alert { node, alert, limit, used, .. } => {
-            let at = match alert {
-                AlertAt::Share(share) => format!("{} % of {limit}", share / 10),
-                AlertAt::Usd(amount) => cap(*amount),
-            };
+        LedgerEvent::Alert { node, alert, limit, used, caps } => {
+            let at = ends::mark(*alert, *limit, *caps);
             let used = format!("{} and {} tokens spent or held", usd(used.usd), grouped(used.tokens.0));
             let forecast = tally.forecast_words().map(|words| format!("; {words}")).unwrap_or_default();
             Said::new("alert", Tone::Warn, format!("{node} has reached {at}: {used}{forecast}"))

@@ -11,8 +11,8 @@ use crate::cli::open::{StoreTexts, decode};
 use crate::cli::progress;
 use crate::cli::screen::{cap, caps, clean, clock, count, excerpt, rfc3339, span, tokens, usd, width};
 use crate::core::event::{
-    AlertAt, Answered, CallEvent, Decision, Event, Held, InterruptEvent, LedgerEvent, ParkCause, PauseCause,
-    RateLimited, Replaced, RunEvent, TaskEvent, TaskResult, ToolEvent, Work,
+    Answered, CallEvent, Decision, Event, Held, InterruptEvent, LedgerEvent, ParkCause, PauseCause, RateLimited,
+    Replaced, RunEvent, TaskEvent, TaskResult, ToolEvent, Work,
 };
 use crate::core::ids::Seq;
 use crate::core::interrupt;
@@ -79,11 +79,8 @@ fn facts(event: &Event) -> (String, Vec<String>) {
         Event::Tool(event) => tool(event),
         Event::Interrupt(event) => interrupt(event),
         Event::Ledger(event) => match event {
-            LedgerEvent::Alert { node, alert, limit, used, .. } => {
-                let at = match alert {
-                    AlertAt::Share(share) => format!("{} % of {limit}", share / 10),
-                    AlertAt::Usd(amount) => cap(*amount),
-                };
+            LedgerEvent::Alert { node, alert, limit, used, caps } => {
+                let at = ends::mark(*alert, *limit, *caps);
                 (node.to_string(), vec![at, format!("{} used", usd(used.usd))])
             }
             LedgerEvent::Unguaranteed { node, limit, aside, .. } => {

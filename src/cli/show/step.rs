@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{ShowArgs, attempt, prompt, state, why};
 use crate::cli::Context;
 use crate::cli::crew::{self, Classes};
+use crate::cli::ends;
 use crate::cli::failure::{Exit, Failure, Outcome};
 use crate::cli::open::{Journal, Project, StoreTexts};
 use crate::cli::progress::asks;
@@ -133,12 +134,20 @@ fn print(context: &Context, journal: &Journal, row: &StepTally, wanted: &Wanted,
         context.out.line(&format!("failed: {}", excerpt(failure, 600)));
     }
     match &row.state {
-        StepState::Review { message } => context.out.line(&format!(
-            "needs a person: {}\ngo on: bosun resume {} --retry '{}', or --accept STEP --attempt N to take an answer as it is",
-            clean(message),
-            journal.row.run.short(),
-            row.step
-        )),
+        StepState::Review { message } => {
+            let (run, step) = (journal.row.run.short(), ends::quoted(&row.step));
+            let take = ends::answered(&journal.tally, &row.step).map(|attempt| {
+                format!(
+                    ", or --accept {step} --attempt {attempt} to take that answer as it is \
+                     (bosun show {run} {step} --attempt {attempt} prints it)"
+                )
+            });
+            context.out.line(&format!(
+                "needs a person: {}\ngo on: bosun resume {run} --retry {step}{}",
+                clean(message),
+                take.unwrap_or_default()
+            ));
+        }
         StepState::Ended(result) => {
             if let Some(error) = &result.error {
                 context.out.line(&format!("{}: {}", result.status.as_str(), clean(&error.message)));

@@ -96,11 +96,11 @@ fn declared(root: &Path, name: &str, def: &ToolDef, env: &Env) -> Option<Declare
 /// Path inputs are read grants of the run.
 fn grants(root: &Path, ready: &Ready) -> Result<Vec<Grant>, Failure> {
     let paths = ready.crew.inputs.iter().filter(|input| input.kind == InputKind::Path && !input.secret);
-    let texts = paths.filter_map(|input| ready.inputs.get(&input.name)?.as_str());
+    let texts = paths.filter_map(|input| Some((&input.name, ready.inputs.get(&input.name)?.as_str()?)));
     let triggered = ready.key.as_deref().is_some_and(|key| ready.crew.trigger_of(key).is_some());
-    let gone = |text: &&str| ready.taken_up && matches!(root.join(text).try_exists(), Ok(false));
+    let gone = |text: &str| ready.taken_up && matches!(root.join(text).try_exists(), Ok(false));
     // A run that is gone on with may have moved the file itself: then there is nothing to grant.
-    let texts = texts.filter(|text| !gone(text));
+    let texts = texts.filter(|(_, text)| !gone(text));
     let open = |text| if triggered { Grant::inside(text, root) } else { Grant::open(text, root) };
-    texts.map(|text| open(text).map_err(Failure::usage)).collect()
+    texts.map(|(name, text)| open(text).map_err(|why| Failure::usage(format!("input `{name}`: {why}")))).collect()
 }

@@ -204,13 +204,12 @@ impl Engine {
             let _ = first.filter(|_| how.is_ok()).map(|watcher| watcher.send(entry));
             let _ = tell.send(how);
         };
-        let epoch = self.store.begin(new, batch, Box::new(told))?;
+        let epoch = self.store.begin(new, batch, Box::new(told)).map_err(not_begun)?;
         crash_point!(ports.crash, "run_begun");
-        let gone = |_| StoreError::WriteFailed { why: "the store has ended".to_owned() };
         #[cfg(debug_assertions)]
         let crash = ports.crash.clone();
         let made = async move {
-            made.await.map_err(gone)??;
+            made.await.map_err(|_| StoreError::ended())??;
             crash_point!(crash, "run_created");
             Ok::<(), StoreError>(())
         };
@@ -218,12 +217,12 @@ impl Engine {
         let launch = Launch { id: id.clone(), epoch, crew, rows, opening, told, time_left };
         if keyed {
             // Another process may have been faster: then nothing of it begins here.
-            made.await.map_err(|error| self.taken(error))?;
+            made.await.map_err(|error| not_begun(self.taken(error)))?;
             return self.launch(launch, ports, watcher).await;
         }
         // It goes up while its first entry is synced: whatever it would send waits for entries behind that one.
         let (live, made) = tokio::join!(self.launch(launch, ports, watcher), made);
-        made?;
+        made.map_err(not_begun)?;
         live
     }
 
@@ -270,6 +269,12 @@ impl Engine {
             error.into()
         })
     }
+}
+
+/// Of a run whose first entry could not be written: there is no run to go on with.
+fn not_begun(error: StoreError) -> Failure {
+    let hint = is_state(&error).then_some("nothing was sent: when that is mended, start it again");
+    hint.into_iter().fold(Failure::from(error), Failure::hint)
 }
 
 /// The state of a store that cannot be used is exit 6 everywhere.

@@ -6,6 +6,8 @@ use crate::core::chat::{Effect, Message};
 use crate::core::event::{ErrorClass, TaskError, TaskResult, TaskStatus};
 use crate::core::failure::Action;
 use crate::core::machine::{Decided, Refusal, World};
+use crate::core::malformed;
+use crate::core::rules::Table;
 use crate::core::template::{ResultView, Scope};
 
 impl Agent {
@@ -26,7 +28,11 @@ impl Agent {
         };
         let unusable = |why: &str| Ok(self.fail_attempt(job, spec, ErrorClass::Unusable, why));
         match finish {
-            Finish::Malformed => return unusable(&crate::core::malformed::words(content)),
+            // Paid for and not read: the next would be no smaller.
+            Finish::Malformed if malformed::is_too_large(content) => {
+                return Ok(self.give_up(job, spec, ErrorClass::Unusable, malformed::words(content)));
+            }
+            Finish::Malformed => return unusable(&malformed::words(content)),
             Finish::Length => return unusable("the answer was cut off at `max_output`"),
             Finish::Refusal => return unusable(&format!("the model refused: {}", clip(content))),
             Finish::Filter => return unusable("the provider's content filter stopped the answer"),
@@ -70,8 +76,8 @@ impl Agent {
         let (text, value) = match &spec.schema {
             None => (content.to_owned(), None),
             Some(schema) => {
-                let value = repair_json(content)
-                    .ok_or_else(|| (ErrorClass::Unusable, "the answer is not the JSON it must be".to_owned()))?;
+                let value =
+                    repair_json(content).ok_or_else(|| (ErrorClass::Unusable, not_json(content, spec.crew.rules)))?;
                 let fits = schema.check(&value);
                 fits.map_err(|why| (ErrorClass::Unusable, format!("the answer does not fit its schema: {why}")))?;
                 (value.to_string(), Some(value))
@@ -216,7 +222,7 @@ pub fn usable(spec: &Spec, content: &str) -> Result<(String, bool), String> {
         return Err("the answer is empty".to_owned());
     }
     let Some(schema) = &spec.schema else { return Ok((content.to_owned(), false)) };
-    let value = repair_json(content).ok_or("the answer is not the JSON it must be")?;
+    let value = repair_json(content).ok_or_else(|| not_json(content, spec.crew.rules))?;
     schema.check(&value).map_err(|why| format!("the answer does not fit its schema: {why}"))?;
     Ok((value.to_string(), true))
 }
@@ -228,6 +234,29 @@ pub(super) fn clip(text: &str) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
+}
+
+/// Why an answer has no value. The parser's words are not kept: they may change with its version.
+fn not_json(content: &str, rules: &Table) -> String {
+    let wrong = "the answer is not the JSON it must be";
+    if !rules.quotes {
+        return wrong.to_owned();
+    }
+    let text = content.trim();
+    let (part, inside) = match text.find(['{', '[']) {
+        Some(start) => (&text[start..], true),
+        None => (text, false),
+    };
+    let why = match serde_json::from_str::<serde_json::Value>(part).err() {
+        _ if !inside => "it holds no object and no list".to_owned(),
+        Some(why) if why.is_eof() => "it ends before it is whole".to_owned(),
+        Some(why) => {
+            let from = if part.len() < text.len() { "from its first bracket on: " } else { "" };
+            format!("it breaks off ({from}line {}, column {})", why.line(), why.column())
+        }
+        None => "it cannot be read".to_owned(),
+    };
+    format!("{wrong}: {why}; it begins `{}`", malformed::beginning(text))
 }
 
 /// JSON that models nearly write: inside a code fence, after a sentence, with a comma too many. Free,
@@ -261,4 +290,25 @@ fn without_trailing_commas(text: &str) -> String {
         out.push(c);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::rules::{THREE, TWO};
+
+    #[test]
+    fn what_is_not_json_is_quoted_but_by_the_rules_of_old_runs() {
+        for (content, why) in [
+            ("Sure! Here it is.", "it holds no object and no list"),
+            ("{\"a\": 1", "it ends before it is whole"),
+            ("{\"a\": 1\n b}", "it breaks off (line 2, column 2)"),
+            ("Here: [1, x]", "it breaks off (from its first bracket on: line 1, column 5)"),
+        ] {
+            assert_eq!(not_json(content, &TWO), "the answer is not the JSON it must be");
+            let said = not_json(content, &THREE);
+            let begins = malformed::beginning(content);
+            assert_eq!(said, format!("the answer is not the JSON it must be: {why}; it begins `{begins}`"));
+        }
+    }
 }

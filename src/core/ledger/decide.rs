@@ -194,7 +194,7 @@ impl Ledger {
             let amounts = budget.alert_usd.iter().map(|usd| AlertAt::Usd(*usd));
             let amounts = amounts.filter(|_| *node == NodeId::Crew(crate::core::ids::Step::root()));
             for alert in shares.chain(amounts).filter(|at| !old(at)) {
-                if let Some(limit) = passed(alert, *caps, used) {
+                if let Some(limit) = passed(alert, *caps, used, world.crew.rules.shares_of_nothing) {
                     let node = node.clone();
                     events.push(Event::Ledger(LedgerEvent::Alert { node, alert, limit, used, caps: *caps }));
                 }
@@ -244,12 +244,14 @@ impl Ledger {
     }
 }
 
-/// The limit whose threshold `used` has passed.
-fn passed(alert: AlertAt, caps: Caps, used: Amount) -> Option<Limit> {
+/// The limit whose threshold `used` has passed. `nothing`: a cap of nothing has shares, too.
+fn passed(alert: AlertAt, caps: Caps, used: Amount, nothing: bool) -> Option<Limit> {
     match alert {
         AlertAt::Usd(usd) => (used.usd >= usd).then_some(Limit::Usd),
         AlertAt::Share(share) => {
-            let over = |cap: u64, used: u64| u128::from(used) * 1000 >= u128::from(cap) * u128::from(share);
+            let over = |cap: u64, used: u64| {
+                (cap > 0 || nothing) && u128::from(used) * 1000 >= u128::from(cap) * u128::from(share)
+            };
             let usd = caps.usd.is_some_and(|cap| over(cap.0, used.usd.0));
             let tokens = caps.tokens.is_some_and(|cap| over(cap.0, used.tokens.0));
             let calls = caps.calls.is_some_and(|cap| over(cap, used.calls));

@@ -103,7 +103,7 @@ impl Mini {
             offline: false,
             version: "0.1.0".into(),
             tools: None,
-            rules: 1,
+            rules: boatswain::core::rules::RULES,
             tainted: None,
         };
         mini.push(Event::Run(RunEvent::Started(Box::new(started))));

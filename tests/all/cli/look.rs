@@ -141,6 +141,27 @@ fn replay_derives_every_entry_and_audit_finds_what_was_changed() {
 }
 
 #[test]
+fn the_record_that_lists_go_by_is_held_against_the_entries() {
+    let (place, mini) = finished();
+    let conn = rusqlite::Connection::open(place.root().join(".bosun/journal.db")).unwrap();
+    assert_eq!(place.run(&["audit", "verify"]).code, 0);
+    for (sql, undo, words) in [
+        ("nano_usd = nano_usd + 5000000000", "nano_usd = nano_usd - 5000000000", "record says spent "),
+        ("tokens = tokens + 1", "tokens = tokens - 1", "record says spent "),
+        ("calls = calls + 1", "calls = calls - 1", "record says spent "),
+        ("state = 'failed'", "state = 'completed'", "record says state failed, its entries say completed"),
+        ("key = 'other'", "key = NULL", "record says key other, its entries say none"),
+    ] {
+        let change = |what: &str| assert_eq!(conn.execute(&format!("UPDATE runs SET {what}"), []).unwrap(), 1);
+        change(sql);
+        let audit = place.run(&["audit", "verify", mini.id.short()]);
+        assert!(audit.code == 22 && audit.err.contains(words), "{sql}: {}", audit.err);
+        change(undo);
+    }
+    assert_eq!(place.run(&["audit", "verify"]).code, 0);
+}
+
+#[test]
 fn a_text_that_is_gone_and_an_end_that_is_cut_off_are_found() {
     for sql in [
         "DELETE FROM blobs WHERE id = (SELECT max(id) FROM blobs)",

@@ -102,7 +102,8 @@ fn an_empty_key_is_refused_before_all_orders_become_one_run() {
 fn a_limit_of_nothing_or_less_is_a_slip() {
     let place = place();
     for (flag, value, words) in [
-        ("--max-usd", "-1", "`-1` is not an amount in USD"),
+        ("--max-usd", "-1", "`-1` is not an amount in USD: at least 0"),
+        ("--max-usd", "0,50", "`0,50` is not an amount in USD: write dollars with a point"),
         ("--max-tokens", "0", "expected a whole number from 1"),
         ("--max-tokens", "-5", "expected a whole number from 1"),
         ("--max-turns", "0", "expected a whole number from 1"),
@@ -205,6 +206,21 @@ fn an_input_that_is_no_name_is_refused_as_it_was_typed() {
     place.write("prompts/say.md", "Say it.\n");
     let said = place.run(&["run", "prompts/say.md", "--offline", "--input", "a]b=1"]);
     assert!(said.code == 2 && said.err.starts_with("bosun: --input `a]b`"), "{}", said.err);
+    let said = place.run(&["run", "prompts/say.md", "--offline", "--input", "a=1", "--input", "a=2"]);
+    assert!(said.code == 2 && said.err.contains("--input a is given twice"), "{}", said.err);
+}
+
+#[test]
+fn a_path_that_is_not_there_is_said_with_its_input() {
+    let place = Place::empty();
+    place.write(
+        "crew.toml",
+        "schema = 1\n[inputs.source]\ntype = \"path\"\n[models.m]\nid = \"offline/x\"\n[agents.a]\nmodel = \"m\"\n\
+         [tasks.t]\nagent = \"a\"\ndescription = \"Read {{ source }}\"\n",
+    );
+    let said = place.run(&["run", "crew.toml", "--offline", "--input", "source=nope.md"]);
+    let words = "input `source`: path `nope.md` cannot be read: No such file or directory; check";
+    assert!(said.code == 2 && said.err.contains(words), "{}", said.err);
 }
 
 #[test]

@@ -302,7 +302,7 @@ impl World {
             offline: false,
             version: "test".into(),
             tools: None,
-            rules: 1,
+            rules: boatswain::core::rules::RULES,
             tainted: None,
         })));
         self.add(&mut node, started)?;

@@ -126,7 +126,7 @@ impl Sim {
             offline: false,
             version: "test".into(),
             tools: None,
-            rules: 1,
+            rules: boatswain::core::rules::RULES,
             tainted: None,
         }))));
         sim

@@ -105,6 +105,23 @@ fn a_changed_text_is_damaged_and_its_entry_is_named() {
 }
 
 #[test]
+fn a_damaged_record_is_its_own_runs_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let author = written(folder.path());
+    let store = SqliteStore::open(folder.path()).unwrap();
+    let mut other = Author::new(2);
+    other.create(&store, 1);
+    drop(store);
+    change(folder.path(), &format!("UPDATE runs SET inputs = x'00' WHERE run = '{}'", other.run));
+    let store = SqliteStore::open(folder.path()).unwrap();
+    let named = |run: &str| store.runs(&RunFilter { prefix: Some(run.to_owned()), ..RunFilter::default() });
+    assert_eq!(named(author.run.as_str()).unwrap().len(), 1);
+    assert_eq!(store.runs(&RunFilter::default()).unwrap().len(), 1, "the others are listed");
+    let error = named(other.run.as_str()).unwrap_err().to_string();
+    assert!(error.contains(other.run.as_str()) && error.contains("`inputs`") && error.contains("backup"), "{error}");
+}
+
+#[test]
 fn an_entry_that_is_no_entry_is_damaged() {
     for sql in [
         "UPDATE events SET hash = x'00' WHERE id & 0xffffffff = 6",

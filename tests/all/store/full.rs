@@ -6,6 +6,7 @@ use boatswain::core::ids::Seq;
 use boatswain::ports::store::{Store, StoreError};
 
 use super::{Author, append};
+use crate::support::{Folder, program, wait};
 
 #[track_caller]
 fn lost<T: std::fmt::Debug>(outcome: Result<T, StoreError>) {
@@ -57,6 +58,41 @@ fn after_a_full_disk_nothing_is_written_and_nothing_is_lost() {
     verify(&full.run, &rows).unwrap();
     let mut again = Author::at_end(&store, &full.run, store.claim(&full.run).unwrap());
     append(&store, again.batch(1)).unwrap();
+}
+
+#[test]
+fn a_journal_that_cannot_be_made_says_why_to_whoever_was_waiting() {
+    // It is made beside what the caller does next: a batch may be queued before that has failed, or after.
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(folder.path().join("nowhere/at/all"), folder.path().join("journal.db")).unwrap();
+        let store = SqliteStore::open(folder.path()).unwrap();
+        let mut author = Author::new(1);
+        let first = author.batch(1);
+        let error = store.create(author.new_run("report", None), first).unwrap_err();
+        let place = folder.path().display().to_string();
+        assert!(matches!(&error, StoreError::Unusable { path, .. } if *path == place), "{error}");
+        assert!(error.to_string().contains("unable to open"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_meets_its_limit_is_said_and_the_run_goes_on_without_it() {
+    let folder = Folder::new(
+        "schema = 1\n[models.m]\nid = \"offline/x\"\n[agents.a]\nmodel = \"m\"\n\
+         [tasks.t]\nagent = \"a\"\nfor_each = \"rows.csv\"\nkey = \"id\"\ndescription = \"Say {{ item.id }} at length\"\n",
+    );
+    let rows: String = (1..=60).map(|n| format!("r{n}\n")).collect();
+    folder.file("rows.csv", &format!("id\n{rows}"));
+    let mut limited = std::process::Command::new("sh");
+    folder.prepare(&mut limited);
+    // In units of 512 bytes or of 1 KiB, as the shell has it: more than an empty journal takes, less than the run.
+    limited.args(["-c", "ulimit -f 160; exec \"$0\" \"$@\"", &program(), "run", "crew.toml", "-q"]);
+    let ran = wait(limited.spawn().unwrap()).expect(6);
+    assert!(ran.err.contains("lift a limit on sizes of files"), "{}", ran.err);
+    assert!(ran.err.contains("go on: bosun resume"), "{}", ran.err);
+    folder.bosun(&["resume", "-q"]).expect(0);
+    folder.verify();
 }
 
 #[test]

@@ -11,12 +11,11 @@ pub use map::refused_extra;
 
 use self::map::{Asked, Bodies};
 use self::stream::Assembly;
-use crate::adapters::models::failure::malformed;
+use crate::adapters::models::failure::too_large;
 use crate::adapters::models::http::Client;
 use crate::adapters::models::line::{Answer, Heard, Line, LineSpec};
 use crate::adapters::models::streamed::listen;
 use crate::core::chat::{CallFailure, ModelAnswer, ModelRequest};
-use crate::core::malformed::Due;
 use crate::ports::BoxFuture;
 use crate::ports::model::{Model, Watch};
 
@@ -53,12 +52,10 @@ impl Anthropic {
     }
 
     fn whole(&self, answer: Answer, asked: &Asked) -> ModelAnswer {
-        let Answer { bytes, whole, request_id, .. } = answer;
-        let hide = |text: &str| self.line.hide(text);
-        if whole {
-            map::answer(&bytes, asked, request_id, hide)
-        } else {
-            malformed(Due::Message, &bytes, request_id, hide)
+        let Answer { bytes, excess, request_id, .. } = answer;
+        match excess {
+            None => map::answer(&bytes, asked, request_id, |text| self.line.hide(text)),
+            Some(words) => too_large(&words, request_id),
         }
     }
 }

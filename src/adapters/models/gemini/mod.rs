@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 
 use self::wire::{End, Step};
 use crate::adapters::models::capabilities::{Api, Known};
-use crate::adapters::models::failure::malformed;
+use crate::adapters::models::failure::{malformed, too_large};
 use crate::adapters::models::http::{Events, Next};
 use crate::adapters::models::line::{Answer, Heard, Line, LineSpec};
 use crate::core::chat::{CallFailure, ModelAnswer, ModelRequest};
@@ -53,10 +53,12 @@ impl Gemini {
     }
 
     fn whole(&self, request: &ModelRequest, answer: Answer) -> Result<ModelAnswer, CallFailure> {
-        let Answer { bytes, whole, request_id, status, .. } = answer;
+        let Answer { bytes, excess, request_id, status, .. } = answer;
+        if let Some(words) = excess {
+            return Ok(too_large(&words, request_id));
+        }
         let mut so_far = wire::Answer::default();
-        let text = std::str::from_utf8(&bytes).ok().filter(|_| whole);
-        match text.map_or(Step::Not, |text| so_far.chunk(text)) {
+        match std::str::from_utf8(&bytes).map_or(Step::Not, |text| so_far.chunk(text)) {
             Step::On | Step::Text(_) => match so_far.end(&request.model, request_id, true) {
                 End::Answer(answer) => Ok(*answer),
                 End::Cut => Err(self.line.broke_off(status, "it has no finish", None)),
@@ -88,7 +90,7 @@ impl Gemini {
                     }
                 },
                 Next::End => break "the stream ended before the answer did".to_owned(),
-                Next::TooLarge => return Ok(malformed(Due::Content, b"", request_id, str::to_owned)),
+                Next::TooLarge(words) => return Ok(too_large(&words, request_id)),
                 Next::Cut(why) if so_far.is_over() && so_far.usage().is_some() => break why,
                 Next::Cut(why) => return Err(self.line.broke_off(status, &why, so_far.usage())),
             }

@@ -11,12 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use self::map::Bodies;
 use self::stream::Assembly;
-use crate::adapters::models::failure::malformed;
+use crate::adapters::models::failure::too_large;
 use crate::adapters::models::http::Client;
 use crate::adapters::models::line::{Answer, Heard, Line, LineSpec};
 use crate::adapters::models::streamed::listen;
 use crate::core::chat::{CallFailure, FailureClass, ModelAnswer, ModelRequest};
-use crate::core::malformed::Due;
 use crate::ports::BoxFuture;
 use crate::ports::model::{Model, Watch};
 
@@ -62,11 +61,10 @@ impl OpenAi {
     }
 
     fn whole(&self, answer: Answer, request: &ModelRequest) -> ModelAnswer {
-        let Answer { bytes, whole, request_id, .. } = answer;
-        let hide = |text: &str| self.line.hide(text);
-        match whole {
-            true => map::answer(&bytes, asked(request), request_id, hide),
-            false => malformed(Due::Completion, &bytes, request_id, hide),
+        let Answer { bytes, excess, request_id, .. } = answer;
+        match excess {
+            None => map::answer(&bytes, asked(request), request_id, |text| self.line.hide(text)),
+            Some(words) => too_large(&words, request_id),
         }
     }
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use self::stream::{Events, Step};
 use self::wire::{Asked, Outcome, outcome};
 use crate::adapters::models::capabilities::{Api, Known};
-use crate::adapters::models::failure::malformed;
+use crate::adapters::models::failure::{malformed, too_large};
 use crate::adapters::models::http::{self, Client, Next};
 use crate::adapters::models::line::{Answer, Heard, Line, LineSpec};
 use crate::core::chat::{CallFailure, ModelAnswer, ModelRequest};
@@ -55,8 +55,11 @@ impl Responses {
     }
 
     fn whole(&self, request: &ModelRequest, answer: Answer) -> Result<ModelAnswer, CallFailure> {
-        let Answer { bytes, whole, request_id, status, .. } = answer;
-        let text = std::str::from_utf8(&bytes).ok().filter(|_| whole);
+        let Answer { bytes, excess, request_id, status, .. } = answer;
+        if let Some(words) = excess {
+            return Ok(too_large(&words, request_id));
+        }
+        let text = std::str::from_utf8(&bytes).ok();
         let outcome = text.map_or(Outcome::Not, |text| outcome(text, None, asked(request), request_id.clone()));
         self.ended(outcome, &bytes, status, request_id)
     }
@@ -79,7 +82,7 @@ impl Responses {
                         return self.ended(outcome, event.data.as_bytes(), status, request_id);
                     }
                 },
-                Next::TooLarge => return Ok(malformed(Due::Response, b"", request_id, str::to_owned)),
+                Next::TooLarge(words) => return Ok(too_large(&words, request_id)),
                 Next::End => break "the stream ended before the response did".to_owned(),
                 Next::Cut(why) => break why,
             }
@@ -98,7 +101,7 @@ impl Responses {
         }
         let line = self.line.at(&format!("{PATH}/{id}"), Some("include[]=reasoning.encrypted_content")).ok()?;
         let answer = tokio::time::timeout(LOOK_UP, line.get()).await.ok()?.ok()?;
-        let text = std::str::from_utf8(&answer.bytes).ok().filter(|_| answer.whole)?;
+        let text = std::str::from_utf8(&answer.bytes).ok().filter(|_| answer.excess.is_none())?;
         match outcome(text, None, asked(request), answer.request_id) {
             // One whose usage is not known leaves the call as doubtful as it was.
             Outcome::Answer(answer) => answer.usage.known().map(|_| *answer),

@@ -58,7 +58,7 @@ impl Opened {
 struct Opening(Arc<Opened>);
 impl Drop for Opening {
     fn drop(&mut self) {
-        self.0.tell(Err(gone()));
+        self.0.tell(Err(StoreError::ended()));
     }
 }
 
@@ -91,7 +91,10 @@ impl SqliteStore {
                 opening.0.tell(Ok(()));
                 Writer::new(conn, own).serve(queue);
             }
-            Err(error) => opening.0.tell(Err(error)),
+            Err(error) => {
+                opening.0.tell(Err(error.clone()));
+                writer::refuse(&queue, &error);
+            }
         };
         let thread = std::thread::Builder::new().name("bosun-store".to_owned()).spawn(serve);
         let thread = thread.map_err(|e| open::refuse(folder, format!("its thread did not start: {e}")))?;
@@ -104,7 +107,7 @@ impl SqliteStore {
 
     /// Why the writer takes no jobs.
     fn gone(&self) -> StoreError {
-        self.opened.wait().err().unwrap_or_else(gone)
+        self.opened.wait().err().unwrap_or_else(StoreError::ended)
     }
 
     /// Runs `work` on the writer's thread, behind all appends so far, and waits for it.
@@ -150,13 +153,12 @@ impl SqliteStore {
     fn lock(&self, run: &RunId) -> Result<OwnerLock, StoreError> {
         OwnerLock::take(&self.owners(), run).map_err(|error| match error {
             NotTaken::Held(owner) => StoreError::Owned { run: run.clone(), owner },
-            NotTaken::Io(error) => open::refuse(&self.folder, format!("owner lock of run {run}: {error}")),
+            NotTaken::Io(error) => {
+                let advice = open::room(&error).unwrap_or_default();
+                open::refuse(&self.folder, format!("owner lock of run {run}: {error}{advice}"))
+            }
         })
     }
-}
-
-fn gone() -> StoreError {
-    StoreError::WriteFailed { why: "the store's thread has ended: this is a bug of Bosun, resume the run".to_owned() }
 }
 
 impl Drop for SqliteStore {

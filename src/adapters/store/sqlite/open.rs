@@ -52,6 +52,15 @@ pub fn seq_of(event: i64) -> u64 {
     (event & 0xffff_ffff) as u64
 }
 
+/// What to do where nothing can be written for want of room.
+const NO_ROOM: &str = "; free some space (or lift a limit on sizes of files) or repair the disk, then try again";
+
+/// As [`NO_ROOM`], if that is what `error` says.
+pub fn room(error: &io::Error) -> Option<&'static str> {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge).then_some(NO_ROOM)
+}
+
 /// Says what a failed use of the file means and what to do about it.
 pub fn unusable(path: &Path, error: &rusqlite::Error) -> StoreError {
     let advice = match error.sqlite_error_code() {
@@ -65,6 +74,7 @@ pub fn unusable(path: &Path, error: &rusqlite::Error) -> StoreError {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             "; another process has held it for 30 s: wait for it or stop it"
         }
+        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => NO_ROOM,
         _ => "",
     };
     refuse(path, format!("{error}{advice}"))
@@ -181,6 +191,6 @@ fn build(path: &Path) -> Result<(), rusqlite::Error> {
 }
 
 fn not_made(folder: &Path, name: &str, error: &io::Error) -> StoreError {
-    let advice = "Bosun must be able to create and write it: check owner, permissions and mount";
-    refuse(folder, format!("cannot create {name}: {error}; {advice}"))
+    let advice = "; Bosun must be able to create and write it: check owner, permissions and mount";
+    refuse(folder, format!("cannot create {name}: {error}{}", room(error).unwrap_or(advice)))
 }

@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use super::Opened;
 use super::columns::{blob_of, run_of, signed, state_of, unsigned};
-use super::open::{event_id, reader, seq_of, unusable};
+use super::open::{self, event_id, reader, seq_of, unusable};
 use crate::core::ids::{BlobId, RunId, Seq};
 use crate::core::money::{Amount, NanoUsd, Tokens};
 use crate::ports::store::{InboxRow, Row, RunFilter, RunRow, StoreError};
@@ -141,9 +141,36 @@ impl Readers {
         values.push(Box::new(filter.limit.map_or(-1, |limit| signed(limit as u64))));
         self.with(|conn| {
             let mut select = conn.prepare_cached(&sql).map_err(|e| self.sql(e))?;
-            let rows = select.query_map(rusqlite::params_from_iter(values), run_row).map_err(|e| self.sql(e))?;
-            rows.collect::<Result<_, _>>().map_err(|e| self.sql(e))
+            let mut found = select.query(rusqlite::params_from_iter(values)).map_err(|e| self.sql(e))?;
+            let (mut rows, mut damaged) = (Vec::new(), None);
+            while let Some(row) = found.next().map_err(|e| self.sql(e))? {
+                match run_row(row) {
+                    Ok(row) => rows.push(row),
+                    // A record that is damaged is its own run's alone.
+                    Err(why) => {
+                        let damage = self.damaged_run(row, &why);
+                        tracing::error!(%damage, "left out of a list of runs");
+                        damaged.get_or_insert(damage);
+                    }
+                }
+            }
+            damaged.filter(|_| rows.is_empty()).map_or(Ok(rows), Err)
         })
+    }
+
+    fn damaged_run(&self, row: &rusqlite::Row, why: &rusqlite::Error) -> StoreError {
+        let name = row.get_ref(0).ok().and_then(|name| name.as_str().ok()).unwrap_or("?").escape_debug();
+        let column = match why {
+            rusqlite::Error::FromSqlConversionFailure(column, ..) | rusqlite::Error::InvalidColumnType(column, ..) => {
+                row.as_ref().column_name(*column).unwrap_or("?").to_owned()
+            }
+            other => other.to_string(),
+        };
+        let why = format!(
+            "the record of run {name} is damaged (`{column}` of its row in `runs`): put a backup of journal.db in its \
+             place; other runs can be used by their ids"
+        );
+        open::refuse(&self.folder, why)
     }
 
     pub fn inbox(&self, run: &RunId) -> Result<Vec<InboxRow>, StoreError> {

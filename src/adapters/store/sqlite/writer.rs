@@ -244,7 +244,8 @@ impl Writer {
     fn fail(&mut self, error: &rusqlite::Error) -> StoreError {
         let folder = self.folder.display();
         let why = format!(
-            "{error} in {folder}; nothing more is written by this process: free some space or repair the disk, then resume"
+            "{error} in {folder}; nothing more is written by this process: free some space (or lift a limit on sizes of files) or repair the disk, \
+             then resume"
         );
         tracing::error!(%error, "the journal cannot be written");
         self.failed.insert(StoreError::WriteFailed { why }).clone()
@@ -295,6 +296,18 @@ fn join(group: &mut Vec<Append>, jobs: &Receiver<Job>) -> Option<Job> {
         }
     }
     None
+}
+
+/// In place of a writer whose file could not be opened: what is queued, now and later, is told why.
+pub fn refuse(jobs: &Receiver<Job>, why: &StoreError) {
+    while let Ok(job) = jobs.recv() {
+        match job {
+            Job::Stop => return,
+            Job::Append(append) => tell(append.done, Err(why.clone())),
+            // Its caller, whose reply it drops, asks how the opening went.
+            Job::Call(_) => {}
+        }
+    }
 }
 
 /// A caller's panic is its own: the thread that everybody writes with survives it.

@@ -9,6 +9,7 @@ use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
 
 use crate::adapters::files::{explain, make_folders, open_folder, relative, write_atomic};
+use crate::adapters::textfile::plain;
 
 /// A file or folder that the user named on the command line, readable for this run wherever it lies.
 #[derive(Clone)]
@@ -24,8 +25,9 @@ impl Grant {
     /// Opens what `text` names, relative to the working directory `base`. The user's own links are
     /// followed here, once. Errors name the path and what to do.
     pub fn open(text: &str, base: &Path) -> Result<Grant, String> {
-        let wrong =
-            |why: io::Error| format!("path `{text}` cannot be read: {why}; check that it exists and is readable");
+        let wrong = |why: io::Error| {
+            format!("path `{text}` cannot be read: {}; check that it exists and is readable", plain(&why))
+        };
         let real = base.join(text).canonicalize().map_err(wrong)?;
         let (folder, file) = match (real.parent(), real.file_name()) {
             (Some(parent), Some(name)) if !real.is_dir() => (parent, Some(PathBuf::from(name))),
@@ -36,8 +38,9 @@ impl Grant {
     }
     /// As [`Grant::open`], of a path that no person has typed: inside `root`, and through no link.
     pub fn inside(text: &str, root: &Path) -> Result<Grant, String> {
-        let wrong =
-            |why: io::Error| format!("path `{text}` cannot be read: {why}; check that it exists and is readable");
+        let wrong = |why: io::Error| {
+            format!("path `{text}` cannot be read: {}; check that it exists and is readable", plain(&why))
+        };
         let expected = root.canonicalize().map_err(wrong)?.join(relative(text)?);
         if expected.canonicalize().map_err(wrong)? != expected {
             return Err(format!("path `{text}` is refused: it leads through a link, and an event gave it"));
