@@ -11,6 +11,7 @@ use super::chat::Settings;
 use super::failure::{Parameter, Refuses};
 use super::ids::Name;
 use super::money::{Caps, NanoUsd, Price};
+use super::rules::Table;
 use super::schema::Schema;
 use super::template::{Condition, TemplateName, Templates};
 
@@ -70,6 +71,8 @@ pub struct Crew {
     pub templates: Templates,
     /// Turns that no longer fit are summed up before they go. Not in runs of before there were summaries.
     pub summaries: bool,
+    /// The rules that its runs go by.
+    pub rules: Table,
 }
 
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 //! used is never changed; another choice is another number, so that an old run is replayed by its own.
 
 /// The rules of runs that are started now.
-pub const RULES: u32 = 2;
+pub const RULES: u32 = 3;
 
 /// Tokens that a provider may add to what is counted of a request: upper bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,18 +13,45 @@ pub struct Table {
     pub per_tool: u64,
     /// What tools bring in from outside is not trusted.
     pub taint: bool,
+    /// A task that ended without a result is none to templates and conditions, and its `status` is how it ended.
+    pub ends_have_status: bool,
+    /// A template that asks only for the `status` of a result has not placed the result.
+    pub status_places_nothing: bool,
+    /// A sub-crew whose `output` could not run for want of another task's result ends as that task did.
+    pub crew_ends_as_cause: bool,
+    /// A delegated task that a cap below the run's stops ends over budget; it does not wait for a raise,
+    /// which no such cap can be given.
+    pub delegated_ends: bool,
 }
 
 /// Rules 1, of runs of before there was taint.
-pub const ONE: Table = Table { per_message: 8, per_request: 32, per_tool: 32, taint: false };
+pub const ONE: Table = Table {
+    per_message: 8,
+    per_request: 32,
+    per_tool: 32,
+    taint: false,
+    ends_have_status: false,
+    status_places_nothing: false,
+    crew_ends_as_cause: false,
+    delegated_ends: false,
+};
 /// Rules 2.
 pub const TWO: Table = Table { taint: true, ..ONE };
+/// Rules 3.
+pub const THREE: Table = Table {
+    ends_have_status: true,
+    status_places_nothing: true,
+    crew_ends_as_cause: true,
+    delegated_ends: true,
+    ..TWO
+};
 
 /// The table of a run's rules; `None` of a number that this program does not know: a newer one's.
 pub fn table(rules: u32) -> Option<&'static Table> {
     match rules {
         1 => Some(&ONE),
         2 => Some(&TWO),
+        3 => Some(&THREE),
         _ => None,
     }
 }
@@ -40,8 +67,25 @@ mod tests {
 
     #[test]
     fn the_tables_that_runs_were_made_with_stay_as_they_are() {
-        assert_eq!(table(1), Some(&Table { per_message: 8, per_request: 32, per_tool: 32, taint: false }));
-        assert_eq!(table(2), Some(&Table { per_message: 8, per_request: 32, per_tool: 32, taint: true }));
+        let one = Table {
+            per_message: 8,
+            per_request: 32,
+            per_tool: 32,
+            taint: false,
+            ends_have_status: false,
+            status_places_nothing: false,
+            crew_ends_as_cause: false,
+            delegated_ends: false,
+        };
+        let two = Table { taint: true, ..one };
+        let three = Table {
+            ends_have_status: true,
+            status_places_nothing: true,
+            crew_ends_as_cause: true,
+            delegated_ends: true,
+            ..two
+        };
+        assert_eq!((table(1), table(2), table(3)), (Some(&one), Some(&two), Some(&three)));
         assert_eq!(table(RULES + 1), None);
         assert!(table(RULES).is_some() && table(first()).is_some());
     }

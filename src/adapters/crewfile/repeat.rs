@@ -41,12 +41,17 @@ pub(super) fn read(loader: &mut Loader<'_>, making: &mut Making<'_>) {
             loader.report(Problem::error("E0211", &entry.key_at, message).help("take `max_parallel` out"));
         }
         let text = node.text().unwrap_or_default();
-        if text.ends_with(".csv") || text.ends_with(".jsonl") {
+        if names_a_file(text) {
             over_rows(loader, making, index, node, text);
         } else {
             over_result(loader, making, index, node, text);
         }
     }
+}
+
+/// Is that the path of a file of rows, not a list in a result?
+pub(super) fn names_a_file(for_each: &str) -> bool {
+    for_each.ends_with(".csv") || for_each.ends_with(".jsonl")
 }
 
 fn alike(making: &mut Making<'_>, judge: usize, judged: usize) {

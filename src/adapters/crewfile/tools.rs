@@ -279,14 +279,19 @@ fn missing(loader: &mut Loader<'_>, name: &str, at: &At, own: &[&str]) {
     unknown(loader, "E0203", "tool", name, at, known);
 }
 
+/// The tools that a name stands for: of `files.*` all that begin so.
+pub(super) fn named(making: &Making<'_>, name: &str) -> Vec<String> {
+    match name.strip_suffix('*') {
+        Some(prefix) => making.tools.keys().filter(|tool| tool.starts_with(prefix)).cloned().collect(),
+        None => making.tools.keys().filter(|tool| *tool == name).cloned().collect(),
+    }
+}
+
 /// The tools that a list names, `files.*` spelt out, in the order of the list.
 pub(super) fn offered(loader: &mut Loader<'_>, making: &Making<'_>, names: &[(String, At)]) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     for (name, at) in names {
-        let found: Vec<String> = match name.strip_suffix('*') {
-            Some(prefix) => making.tools.keys().filter(|tool| tool.starts_with(prefix)).cloned().collect(),
-            None => making.tools.keys().filter(|tool| *tool == name).cloned().collect(),
-        };
+        let found = named(making, name);
         if found.is_empty() && servers::unpinned(loader, &making.file, name).is_none() {
             let own = making.doc.table("tools").map(|t| t.entries.iter().map(|e| e.key.as_str()).collect::<Vec<_>>());
             let own = own.unwrap_or_default();

@@ -133,6 +133,7 @@ pub fn crew_of(
         triggers: Vec::new(),
         templates: Templates::default(),
         summaries: true,
+        rules: crate::core::rules::THREE,
     })
 }
 
