@@ -195,3 +195,51 @@ fn delegated_work_that_a_cap_of_its_own_stops_ends_and_the_run_goes_on() {
     assert_eq!(status(&folder, "b/poor[1]"), TaskStatus::OverBudget);
     folder.verify();
 }
+
+/// The agent lists files before it answers: two calls.
+const LISTS: &str = "[[reply]]\nstep = \"t\"\ncall = 1\n\
+    tool_calls = [{ name = \"files.list\", arguments = { path = \".\" } }]\n";
+
+fn two_calls(run: &str, task: &str) -> Folder {
+    let agent = TABLES.replace("model = \"m\"\n", "model = \"m\"\ntools = [\"files.list\"]\n");
+    folder(&format!("{run}{agent}[tasks.t]\nagent = \"a\"\ndescription = \"T\"\nbudget = {{ {task} }}\n"), LISTS)
+}
+
+#[test]
+fn a_cap_that_no_raise_changes_is_not_answered_with_a_resume() {
+    let folder = two_calls("", "max_calls = 1");
+    let ran = folder.bosun(&["run", "crew.toml"]).expect(11);
+    for ran in [ran, folder.bosun(&["show"]).expect(0)] {
+        has(&ran, "needs 1 calls, 0 left at task t, a cap of the crew file that no raise changes");
+        has(&ran, "Start a new run with a larger cap");
+        assert!(!format!("{}{}", ran.err, ran.out).contains("go on: "), "{}{}", ran.err, ran.out);
+    }
+    folder.bosun(&["cancel", "latest"]).expect(0);
+    folder.verify();
+}
+
+#[test]
+fn a_share_grows_with_the_raise_that_is_named() {
+    let folder = two_calls("[budget]\nmax_calls = 2\n", "share = 0.5");
+    let ran = folder.bosun(&["run", "crew.toml"]).expect(11);
+    let command = ran.last_line().strip_prefix("go on: bosun ").unwrap().to_owned();
+    assert!(command.ends_with("--raise-budget 5calls"), "{command}");
+    folder.bosun(&command.split(' ').collect::<Vec<_>>()).expect(0);
+    folder.verify();
+}
+
+#[test]
+fn why_a_step_was_left_out_and_where_a_sub_crews_inputs_stand() {
+    let crew = format!(
+        "[crew]\noutput = \"z\"\n{TABLES}[tasks.left]\nagent = \"a\"\ndescription = \"L\"\nwhen = \"1 == 2\"\n\
+         [tasks.z]\nagent = \"a\"\nafter = [\"left\"]\ndescription = \"Z\"\n"
+    );
+    let folder = folder(&crew, "");
+    folder.bosun(&["run", "crew.toml", "-q"]).expect(0);
+    let why = folder.bosun(&["show", "latest", "left", "--why"]).expect(0);
+    has(&why, "was skipped  `when = 1 == 2` did not hold");
+    assert!(!why.out.contains("ran because"), "{}", why.out);
+    let task = "[crews.lawyers]\nfile = \"legal.toml\"\n[tasks.x]\ncrew = \"lawyers\"\ninputs = { claim = \"c\" }\n";
+    folder.file("crew.toml", &format!("schema = 1\n{TABLES}{task}"));
+    has(&folder.bosun(&["check", "crew.toml"]).expect(3), "write `inputs = { … }` in [crews.lawyers]");
+}
