@@ -243,3 +243,59 @@ fn why_a_step_was_left_out_and_where_a_sub_crews_inputs_stand() {
     folder.file("crew.toml", &format!("schema = 1\n{TABLES}{task}"));
     has(&folder.bosun(&["check", "crew.toml"]).expect(3), "write `inputs = { … }` in [crews.lawyers]");
 }
+
+/// Two tasks of one agent, one of them over two rows; a sub-crew of two calls over two rows.
+fn parts(agent: &str, task: &str, sub: &str) -> Folder {
+    let crew = format!(
+        "[crew]\noutput = \"t\"\n{TABLES}{agent}\n[crews.pair]\nfile = \"pair.toml\"\n{sub}\n\
+         [tasks.t]\nagent = \"a\"\ndescription = \"T\"\nfor_each = \"r.csv\"\n{task}\n\
+         [tasks.u]\nagent = \"a\"\ndescription = \"U\"\n\
+         [tasks.x]\ncrew = \"pair\"\nfor_each = \"r.csv\"\n"
+    );
+    let folder = folder(&crew, "");
+    let tasks = "[tasks.one]\nagent = \"a\"\ndescription = \"1\"\n[tasks.two]\nagent = \"a\"\ndescription = \"2\"\n";
+    folder.file("pair.toml", &format!("schema = 1\n[crew]\noutput = \"two\"\n{TABLES}{tasks}"));
+    folder.file("r.csv", "id\none\ntwo\n");
+    folder
+}
+
+#[test]
+fn a_part_whose_own_cap_pays_for_no_result_is_refused_before_it_begins() {
+    for (agent, task, sub, said) in [
+        ("", "budget = { max_usd = 0.000001 }", "", "task t"),
+        ("", "budget = { max_calls = 1 }", "", "task t: 2 calls needed, 1 call allowed"),
+        ("budget = { max_calls = 2 }", "", "", "agent a: 3 calls needed, 2 calls allowed"),
+        ("", "", "budget = { max_calls = 1 }", "crew x: 2 calls needed, 1 call allowed"),
+        ("", "", "budget = { share = 0.001 }", "$0.001 allowed; 2 calls needed, 1 call allowed"),
+    ] {
+        let folder = parts(agent, task, sub);
+        has(&folder.bosun(&["check", "crew.toml"]).expect(3), said);
+        let ran = folder.bosun(&["run", "crew.toml"]).expect(3);
+        has(&ran, "the smallest possible course of");
+        has(&ran, said);
+        has(&folder.bosun(&["plan", "crew.toml"]).expect(0), "does not fit its own budget, run refuses it");
+        assert!(folder.runs().is_empty());
+    }
+}
+
+#[test]
+fn a_part_that_may_be_left_out_or_may_just_do_is_let_begin() {
+    for (agent, task, sub) in [
+        ("budget = { max_calls = 3 }", "budget = { max_calls = 2 }", "budget = { max_calls = 2 }"),
+        ("", "budget = { max_usd = 0.000001 }\noptional = true", ""),
+        ("", "budget = { max_usd = 0.000001 }\nwhen = \"1 == 2\"", ""),
+    ] {
+        let folder = parts(agent, task, sub);
+        folder.bosun(&["check", "crew.toml"]).expect(0);
+        // What it may come to is said all the same.
+        let plan = folder.bosun(&["plan", "crew.toml", "--json"]).expect(0);
+        let plan: serde_json::Value = serde_json::from_str(&plan.out).unwrap();
+        let of_task = plan["parts"].as_array().unwrap().iter().find(|part| part["node"] == "task t").unwrap();
+        assert_eq!(of_task["fits"]["worst"], false);
+        has(&folder.bosun(&["plan", "crew.toml", "--require-fit"]).expect(3), "the worst case of ");
+        if !agent.is_empty() {
+            folder.bosun(&["run", "crew.toml", "-q"]).expect(0);
+            folder.verify();
+        }
+    }
+}

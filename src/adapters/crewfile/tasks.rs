@@ -115,11 +115,7 @@ fn task<'d>(
     };
     let own = Layer::of(table);
     let model = model(loader, making, &who, &own);
-    let narrowed = table.get("tools").map(|_| {
-        let names: Vec<_> = table.texts("tools").into_iter().map(|(tool, at)| (tool.to_owned(), at.clone())).collect();
-        narrow(loader, making, &who, &names);
-        tools::offered(loader, making, &names)
-    });
+    let narrowed = tools::narrowed(loader, making, table, &who);
     let sub = matches!(who, Who::Crew(_));
     let task = Task {
         who,
@@ -157,22 +153,6 @@ fn task<'d>(
         item_is_data: false,
         over: None,
         named,
-    }
-}
-
-/// `tools` of a task narrow its agent's: what the agent may not call, no task lets it call.
-fn narrow(loader: &mut Loader<'_>, making: &Making<'_>, who: &Who, names: &[(String, At)]) {
-    // A run that is read again was checked when it was started.
-    let Who::Agent(agent) = who else { return };
-    let Some(role) = making.agents.get(agent).filter(|_| !loader.options.pinned) else { return };
-    for (name, at) in names {
-        let found = tools::named(making, name);
-        let Some(beyond) = found.iter().find(|tool| !role.agent.tools.contains(tool)) else { continue };
-        let own = role.agent.tools.join(", ");
-        let has = if own.is_empty() { "it has no tools".to_owned() } else { format!("its tools: {own}") };
-        let message = format!("`tools` of a task narrow its agent's, and the agent `{agent}` has no tool `{beyond}`");
-        let help = format!("{has}; take `{name}` out here, or add it to `tools` of [agents.{agent}]");
-        loader.report(Problem::error("E0203", at, message).help(help));
     }
 }
 
