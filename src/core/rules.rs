@@ -22,6 +22,8 @@ pub struct Table {
     /// A delegated task that a cap below the run's stops ends over budget; it does not wait for a raise,
     /// which no such cap can be given.
     pub delegated_ends: bool,
+    /// A sub-crew at rest stays so when the run parks because of it.
+    pub parks_once: bool,
 }
 
 /// Rules 1, of runs of before there was taint.
@@ -34,6 +36,7 @@ pub const ONE: Table = Table {
     status_places_nothing: false,
     crew_ends_as_cause: false,
     delegated_ends: false,
+    parks_once: false,
 };
 /// Rules 2.
 pub const TWO: Table = Table { taint: true, ..ONE };
@@ -43,6 +46,7 @@ pub const THREE: Table = Table {
     status_places_nothing: true,
     crew_ends_as_cause: true,
     delegated_ends: true,
+    parks_once: true,
     ..TWO
 };
 
@@ -76,6 +80,7 @@ mod tests {
             status_places_nothing: false,
             crew_ends_as_cause: false,
             delegated_ends: false,
+            parks_once: false,
         };
         let two = Table { taint: true, ..one };
         let three = Table {
@@ -83,6 +88,7 @@ mod tests {
             status_places_nothing: true,
             crew_ends_as_cause: true,
             delegated_ends: true,
+            parks_once: true,
             ..two
         };
         assert_eq!((table(1), table(2), table(3)), (Some(&one), Some(&two), Some(&three)));

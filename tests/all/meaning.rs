@@ -299,3 +299,23 @@ fn a_part_that_may_be_left_out_or_may_just_do_is_let_begin() {
         }
     }
 }
+
+#[test]
+fn a_sub_crew_and_its_run_park_once() {
+    let crew = format!(
+        "[crew]\noutput = \"x\"\n[budget]\nmax_calls = 3\n{TABLES}[crews.pair]\nfile = \"pair.toml\"\n\
+         [tasks.x]\ncrew = \"pair\"\n[tasks.y]\nagent = \"a\"\ndescription = \"Y\"\n"
+    );
+    let agent = TABLES.replace("model = \"m\"\n", "model = \"m\"\ntools = [\"files.list\"]\n");
+    let replies = ["x/one", "x/two", "y"].map(|step| LISTS.replace("\"t\"", &format!("\"{step}\""))).concat();
+    let folder = folder(&crew.replace(TABLES, &agent), &replies);
+    let tasks = "[tasks.one]\nagent = \"a\"\ndescription = \"1\"\n[tasks.two]\nagent = \"a\"\ndescription = \"2\"\n";
+    folder.file("pair.toml", &format!("schema = 1\n[crew]\noutput = \"two\"\n{agent}{tasks}"));
+    folder.bosun(&["run", "crew.toml", "-q"]).expect(11);
+    let parked = folder.events().into_iter().filter(|event| match event {
+        Event::Run(RunEvent::Parked { .. }) | Event::Task(TaskEvent::Parked { .. }) => true,
+        _ => false,
+    });
+    assert_eq!(parked.count(), 2);
+    folder.verify();
+}
