@@ -84,13 +84,18 @@ fn too_small(loaded: &mut Loaded) {
     if crew.inputs.iter().any(|input| input.default.is_none()) {
         return;
     }
-    let over = fit::over(crew.budget.caps, estimate_with(crew, &BTreeMap::new(), &O200k::new()).smallest.amount());
-    if over.is_empty() {
-        return;
-    }
-    let message = format!("the smallest possible course does not fit the budget: {}", fit::words(&over));
-    let help = format!("give it {}, or less to do", fit::enough(&over));
-    loaded.problems.push(Problem::error("E0302", &At::file(&crew.file), message).help(help));
+    let made = estimate_with(crew, &BTreeMap::new(), &O200k::new());
+    let own = (String::new(), fit::over(crew.budget.caps, made.smallest.amount()));
+    let parts =
+        made.parts.iter().map(|part| (format!(" of {}", part.node), fit::over(part.caps, part.smallest.amount())));
+    let over = std::iter::once(own).chain(parts).filter(|(_, over)| !over.is_empty());
+    let problems = over.map(|(of, over)| {
+        let message = format!("the smallest possible course{of} does not fit the budget{of}: {}", fit::words(&over));
+        let help = format!("give it {}, or less to do", fit::enough(&over));
+        Problem::error("E0302", &At::file(&crew.file), message).help(help)
+    });
+    let problems: Vec<Problem> = problems.collect();
+    loaded.problems.extend(problems);
 }
 
 /// Reads the crew at `path`, absolute, with the project that it stands in.

@@ -1,16 +1,14 @@
-//! Why a run rests or is over, in words. Invariant: every resumable end names the command that goes
-//! on, and the exit code is the most urgent cause's.
-
-use std::collections::BTreeMap;
+//! Why a run rests or is over, in words. Invariant: every end that a command goes on from names it, and no other
+//! does; the exit code is the most urgent cause's.
 
 use super::failure::Exit;
 use super::screen::{cap, clean, count, rfc3339, tokens, usd};
-use super::tally::{CallState, RunStand, StepState, Tally};
+use super::tally::{CallState, NoBudget, RunStand, StepState, Tally};
 use crate::core::chat::{FailureClass, Finish};
 use crate::core::event::{AlertAt, Answered, ErrorClass, InterruptKind, ParkCause, RateLimited, RunEnd};
 use crate::core::ids::{InterruptId, Step};
 use crate::core::ledger::NodeId;
-use crate::core::money::{Amount, Caps, Limit, NANO, NanoUsd, grouped};
+use crate::core::money::{Amount, Caps, Limit, NanoUsd, grouped};
 
 /// How a run stands, for its last lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,14 +88,16 @@ pub fn exit(causes: &[ParkCause]) -> Exit {
 fn parked(tally: &Tally, causes: &[ParkCause]) -> End {
     let exit = exit(causes);
     let lines = causes.iter().map(|cause| words(tally, cause)).collect();
+    let short = causes.iter().filter_map(budget);
+    // A run that goes on as it was would stop where it stopped.
+    if !causes.is_empty() && causes.iter().all(|cause| budget(cause).is_some_and(|step| tally.is_own_cap(step))) {
+        let mut lines: Vec<String> = lines;
+        lines.push(own_cap(tally));
+        return End { exit, lines, command: None };
+    }
     let mut command = resume(tally);
     // One command for all that a flag can mend.
-    // The most that any of the refused calls needs, limit by limit.
-    let mut raises: BTreeMap<Limit, u64> = BTreeMap::new();
-    for (limit, enough) in causes.iter().filter_map(|cause| raise(tally, cause)) {
-        let most = raises.entry(limit).or_default();
-        *most = enough.max(*most);
-    }
+    let raises = tally.raises(short);
     for (limit, enough) in raises {
         command.push_str(&match limit {
             Limit::Usd => format!(" --raise-budget {}", NanoUsd(enough)),
@@ -157,10 +157,16 @@ pub fn words(tally: &Tally, cause: &ParkCause) -> String {
         ParkCause::Terminated => "paused by SIGTERM or SIGHUP".to_owned(),
         ParkCause::Asked => "paused as asked".to_owned(),
         ParkCause::Budget { step } => match tally.no_budget.get(step) {
+            Some(NoBudget { overrun: Some(call), .. }) => {
+                format!("paused by budget before {step}: stopped by the overrun of {call}, until the budget is raised")
+            }
             Some(why) => {
                 let (need, left) = (in_unit(why.limit, why.need), in_unit(why.limit, why.left));
                 let ends = match why.node {
                     NodeId::Day(_) => " (`per_day_usd` of all runs of the crew), which ends at 00:00 UTC",
+                    NodeId::Crew(_) | NodeId::Task(_) | NodeId::Agent(..) if tally.is_own_cap(step) => {
+                        ", a cap of the crew file that no raise changes"
+                    }
                     NodeId::Crew(_) | NodeId::Task(_) | NodeId::Agent(..) => "",
                 };
                 format!("paused by budget before {step}: needs {need} {}, {left} left at {}{ends}", why.limit, why.node)
@@ -225,24 +231,24 @@ fn person(tally: &Tally, step: &Step, id: &InterruptId) -> String {
     }
 }
 
-/// The cap with which the refused call would fit, as `--raise-budget` takes it: dollars rounded up to a
-/// cent, tokens to a thousand; only the root's caps can be raised.
-fn raise(tally: &Tally, cause: &ParkCause) -> Option<(Limit, u64)> {
-    let ParkCause::Budget { step } = cause else { return None };
-    let why = tally.no_budget.get(step)?;
-    if why.node != NodeId::Crew(Step::root()) {
-        return None;
+/// The step that no budget is left for.
+fn budget(cause: &ParkCause) -> Option<&Step> {
+    match cause {
+        ParkCause::Budget { step } => Some(step),
+        ParkCause::Credentials { .. } | ParkCause::Quota { .. } | ParkCause::Deadline | ParkCause::Rate(_) => None,
+        ParkCause::Interrupted | ParkCause::Terminated | ParkCause::Asked => None,
+        ParkCause::Approval { .. } | ParkCause::Question { .. } | ParkCause::Review { .. } => None,
     }
-    let caps = tally.ledger.caps;
-    // Always more than there is: after an overrun nothing is missing, and only a raise lets the run go on.
-    let more = |need: u64, left: u64| need.saturating_sub(left).max(1);
-    let up = |cap: u64, need: u64, left: u64, unit: u64| cap.saturating_add(more(need, left)).div_ceil(unit) * unit;
-    let enough = match why.limit {
-        Limit::Usd => up(caps.usd?.0, why.need.usd.0, why.left.usd.0, NANO / 100),
-        Limit::Tokens => up(caps.tokens?.0, why.need.tokens.0, why.left.tokens.0, 1000),
-        Limit::Calls => up(caps.calls?, why.need.calls, why.left.calls, 1),
-    };
-    Some((why.limit, enough))
+}
+
+/// What can be done where a cap of a part of the crew is used up.
+fn own_cap(tally: &Tally) -> String {
+    format!(
+        "such a cap stands in the crew file and holds for the whole run: a resume stops there again, and \
+         --raise-budget raises the run's caps only. Start a new run with a larger cap, or with \
+         on_exhausted = \"fail\" in [budget], which ends such tasks; give this one up: bosun cancel {}",
+        tally.short()
+    )
 }
 
 /// What an alert is for, with the cap it is measured by: `50 % of its cap of $0.25`.

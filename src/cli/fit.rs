@@ -55,6 +55,17 @@ pub fn may_start(ready: &Ready, require: bool) -> Result<(), Failure> {
     let made = estimate_with(&ready.crew, &ready.inputs, &O200k::new());
     let caps = ready.crew.budget.caps;
     refused(ready, caps, "smallest possible", made.smallest).map_or(Ok(()), Err)?;
+    if let Some((part, over)) =
+        made.parts.iter().map(|part| (part, over(part.caps, part.smallest.amount()))).find(|(_, over)| !over.is_empty())
+    {
+        let (node, words) = (&part.node, words(&over));
+        let message = format!("the smallest possible course of {node} does not fit the budget of {node}: {words}");
+        let change = format!("give it {}, or less to do: a cheaper `model`, a smaller `max_output`", enough(&over));
+        let failure = Failure::new(Exit::Crew, message).hint(change);
+        return Err(
+            failure.hint(format!("bosun plan {} shows every task; nothing was sent, no run was made", ready.file))
+        );
+    }
     let expected = refused(ready, caps, "expected", made.total.expected).filter(|_| require);
     expected.map_or(Ok(()), Err)
 }

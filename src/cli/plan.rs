@@ -19,8 +19,8 @@ use super::screen::{clean, count, wrap};
 use super::{Context, fit, run, wiring};
 use crate::adapters::crewfile;
 use crate::adapters::sizes::O200k;
-use crate::core::crew::{Crew, Input, NodeBudget, OnExhausted};
-use crate::core::estimate::{Estimate, Money, Pace, estimate_with};
+use crate::core::crew::{Crew, Input, OnExhausted};
+use crate::core::estimate::{Estimate, Money, Pace, Part, capped, estimate_with};
 use crate::core::ids::Name;
 use crate::core::money::{Limit, grouped};
 
@@ -114,6 +114,7 @@ fn verdict(planned: &Planned, graph_only: bool) -> Vec<String> {
     let mut lines = Vec::new();
     if !graph_only {
         lines.extend(courses(planned));
+        lines.extend(planned.made.parts.iter().map(part));
         lines.push(
             "smallest: one call of each task that must run, answered in a word, with room for the largest max_output; \
              a run starts only if that fits. expected: an estimate \
@@ -196,6 +197,22 @@ fn courses(planned: &Planned) -> Vec<String> {
     lines
 }
 
+/// What a cap of a part of the crew does not pay for.
+fn part(part: &Part) -> String {
+    let node = &part.node;
+    let least = fit::over(part.caps, part.smallest.amount());
+    if !least.is_empty() {
+        let (words, enough) = (fit::words(&least), fit::enough(&least));
+        return format!(
+            "! the smallest course of {node} does not fit its own budget, run refuses it (exit 3): {words}. \
+             Least that starts: {enough}"
+        );
+    }
+    let worst = fit::over(part.caps, part.worst.amount());
+    let (words, enough) = (fit::words(&worst), fit::enough(&worst));
+    format!("! the worst case of {node} does not fit its own budget, which no raise changes: {words}. To fit: {enough}")
+}
+
 /// What is given up when the budget is used up, in one line.
 fn degrades(crew: &Crew) -> Option<String> {
     let steps: Vec<String> = crew.budget.degrade.iter().zip(1..).map(|(step, n)| format!("{n}. {step}")).collect();
@@ -205,13 +222,6 @@ fn degrades(crew: &Crew) -> Option<String> {
         OnExhausted::Finish => "every task goes to its ending",
     };
     (!steps.is_empty()).then(|| format!("when the budget is used up: {}; then {then}", steps.join(", ")))
-}
-
-/// Has some part of the crew caps of its own?
-fn capped(crew: &Crew) -> bool {
-    let own = crew.tasks.iter().map(|task| &task.budget).chain(crew.agents.values().map(|agent| &agent.budget));
-    own.chain(crew.crews.values().map(|sub| &sub.budget)).any(|budget| *budget != NodeBudget::default())
-        || crew.crews.values().any(|sub| !sub.crew.budget.caps.is_none() || capped(&sub.crew))
 }
 
 /// Does some agent of the crew, or of one below it, use such a model?
@@ -224,6 +234,13 @@ fn uses(crew: &Crew, classes: &Classes, class: ModelClass) -> bool {
 
 fn require_fit(planned: &Planned) -> Result<(), Failure> {
     let over = fit::over(planned.crew.budget.caps, planned.made.total.worst.amount());
+    let part = planned.made.parts.first();
+    if let Some(part) = part.filter(|_| over.is_empty()) {
+        let (node, over) = (&part.node, fit::over(part.caps, part.worst.amount()));
+        let message = format!("the worst case of {node} does not fit the budget of {node}: {}", fit::words(&over));
+        let failure = Failure::new(Exit::Crew, message).hint(format!("to fit: {}", fit::enough(&over)));
+        return Err(failure.hint("nothing was sent, nothing was spent"));
+    }
     if over.is_empty() {
         return Ok(());
     }

@@ -13,12 +13,14 @@ use crate::core::event::{
 use crate::core::forecast::{Forecast, forecast};
 use crate::core::ids::{AgentRef, CallId, Step};
 use crate::core::interrupt::Interrupts;
-use crate::core::ledger::{Ledger, NodeId};
-use crate::core::money::{Amount, Limit, NanoUsd};
+use crate::core::ledger::Ledger;
+use crate::core::money::{Amount, NanoUsd};
 use crate::core::run::Entry;
 
 mod loops;
+mod refused;
 mod waits;
+pub use refused::NoBudget;
 
 /// What a step is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,15 +80,6 @@ pub struct CallTally {
     pub cost: Option<Amount>,
     pub by_hand: bool,
     pub elapsed_ms: u64,
-}
-
-/// The last call that no budget was left for.
-#[derive(Clone, Debug)]
-pub struct NoBudget {
-    pub node: NodeId,
-    pub limit: Limit,
-    pub need: Amount,
-    pub left: Amount,
 }
 
 /// Where the run stands.
@@ -331,7 +324,8 @@ impl Tally {
             CallEvent::Exhausted { finish: true, .. } | CallEvent::Exhausted { summary: true, .. } => {}
             CallEvent::Exhausted { call, agent, node, limit, need, left, .. } => {
                 self.step(&call.step, Some(agent), at).state = StepState::NoBudget;
-                let why = NoBudget { node: node.clone(), limit: *limit, need: *need, left: *left };
+                let (node, agent, overrun) = (node.clone(), agent.clone(), self.overrun(&agent.scope));
+                let why = NoBudget { node, agent, limit: *limit, need: *need, left: *left, overrun };
                 self.no_budget.insert(call.step.clone(), why);
             }
             CallEvent::Answered(answered) => {

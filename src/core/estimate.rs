@@ -18,10 +18,12 @@ use super::money::{Amount, Caps, Limit, NanoUsd, Tokens};
 mod aside;
 mod first;
 mod pace;
+mod parts;
 mod prompt;
 mod step;
 pub use aside::set_aside;
 pub use pace::{Floor, Pace, Under, paces};
+pub use parts::{Part, capped};
 
 /// Calls, tokens and money of some part of a run. Sums saturate: a figure at `u64::MAX` is "beyond counting".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -170,6 +172,8 @@ pub struct Estimate {
     pub smallest: Spend,
     /// Of the crew, as compiled: pass others to [`Estimate::pause`].
     pub caps: Caps,
+    /// Tasks, agents and sub-crews that their own caps may stop; of [`estimate_with`] only.
+    pub parts: Vec<Part>,
     /// Inputs whose size is not known: [`prompt::UNKNOWN_INPUT`] bytes are taken for each.
     pub assumed: Vec<Name>,
 }
@@ -219,6 +223,10 @@ pub fn estimate_with(crew: &Arc<Crew>, inputs: &BTreeMap<Name, serde_json::Value
             made = less;
         }
     }
+    made.parts = parts::parts(crew, inputs, 0);
+    if steps > 0 && made.parts.iter().any(Part::is_too_small) {
+        made.parts = parts::parts(crew, inputs, steps);
+    }
     made
 }
 
@@ -239,7 +247,7 @@ fn figures(
         step::Least::of(crew, inputs, (crew, steps)).whole(),
         first::largest(crew, &with_defaults(crew, inputs), count, steps),
     );
-    Estimate { tasks, total, money, smallest, caps: crew.budget.caps, assumed }
+    Estimate { tasks, total, money, smallest, caps: crew.budget.caps, parts: Vec::new(), assumed }
 }
 
 fn with_defaults(crew: &Crew, inputs: &BTreeMap<Name, serde_json::Value>) -> BTreeMap<Name, serde_json::Value> {

@@ -341,6 +341,11 @@ impl Ledger {
         self.degraded
     }
 
+    /// Does an overrun keep whoever works in `scope` from new calls, until the budget is raised?
+    pub fn is_stopped(&self, scope: &Step) -> bool {
+        self.stopped.iter().any(|stopped| scope.is_within(stopped))
+    }
+
     /// Is the call open or ambiguous?
     pub fn hold(&self, call: &CallId) -> Option<&Hold> {
         self.holds.get(call)

@@ -17,15 +17,46 @@ pub struct Table {
     pub quotes: bool,
     /// Any share of a cap of nothing is reached by the first call that costs nothing.
     pub shares_of_nothing: bool,
+    /// A task that ended without a result is none to templates and conditions, and its `status` is how it ended.
+    pub ends_have_status: bool,
+    /// A template that asks only for the `status` of a result has not placed the result.
+    pub status_places_nothing: bool,
+    /// A sub-crew whose `output` could not run for want of another task's result ends as that task did.
+    pub crew_ends_as_cause: bool,
+    /// A delegated task that a cap below the run's stops ends over budget; it does not wait for a raise,
+    /// which no such cap can be given.
+    pub delegated_ends: bool,
+    /// A sub-crew at rest stays so when the run parks because of it.
+    pub parks_once: bool,
 }
 
 /// Rules 1, of runs of before there was taint.
-pub const ONE: Table =
-    Table { per_message: 8, per_request: 32, per_tool: 32, taint: false, quotes: false, shares_of_nothing: true };
+pub const ONE: Table = Table {
+    per_message: 8,
+    per_request: 32,
+    per_tool: 32,
+    taint: false,
+    quotes: false,
+    shares_of_nothing: true,
+    ends_have_status: false,
+    status_places_nothing: false,
+    crew_ends_as_cause: false,
+    delegated_ends: false,
+    parks_once: false,
+};
 /// Rules 2, of runs of before a failure quoted what it found.
 pub const TWO: Table = Table { taint: true, ..ONE };
 /// Rules 3.
-pub const THREE: Table = Table { quotes: true, shares_of_nothing: false, ..TWO };
+pub const THREE: Table = Table {
+    quotes: true,
+    shares_of_nothing: false,
+    ends_have_status: true,
+    status_places_nothing: true,
+    crew_ends_as_cause: true,
+    delegated_ends: true,
+    parks_once: true,
+    ..TWO
+};
 
 /// The table of a run's rules; `None` of a number that this program does not know: a newer one's.
 pub fn table(rules: u32) -> Option<&'static Table> {
@@ -55,10 +86,24 @@ mod tests {
             taint: false,
             quotes: false,
             shares_of_nothing: true,
+            ends_have_status: false,
+            status_places_nothing: false,
+            crew_ends_as_cause: false,
+            delegated_ends: false,
+            parks_once: false,
         };
-        assert_eq!(table(1), Some(&one));
-        assert_eq!(table(2), Some(&Table { taint: true, ..one }));
-        assert_eq!(table(3), Some(&Table { taint: true, quotes: true, shares_of_nothing: false, ..one }));
+        let two = Table { taint: true, ..one };
+        let three = Table {
+            quotes: true,
+            shares_of_nothing: false,
+            ends_have_status: true,
+            status_places_nothing: true,
+            crew_ends_as_cause: true,
+            delegated_ends: true,
+            parks_once: true,
+            ..two
+        };
+        assert_eq!((table(1), table(2), table(3)), (Some(&one), Some(&two), Some(&three)));
         assert_eq!(table(RULES + 1), None);
         assert!(table(RULES).is_some() && table(first()).is_some());
     }

@@ -71,6 +71,8 @@ pub(super) struct Compiled {
     pub uses: Vec<Use>,
     /// Root variables it uses, includes followed.
     pub names: BTreeSet<String>,
+    /// Those of them of which it uses more than the `status`.
+    pub values: BTreeSet<String>,
     pub includes: Vec<TemplateName>,
 }
 
@@ -138,6 +140,13 @@ impl Templates {
     pub fn names(&self, template: &TemplateName) -> &BTreeSet<String> {
         const NONE: &BTreeSet<String> = &BTreeSet::new();
         self.compiled.get(template).map_or(NONE, |compiled| &compiled.names)
+    }
+
+    /// Root variables of which the template uses the value, its text or a field, includes followed: not those of
+    /// which it asks only the `status`. Of an unknown template: none.
+    pub fn values(&self, template: &TemplateName) -> &BTreeSet<String> {
+        const NONE: &BTreeSet<String> = &BTreeSet::new();
+        self.compiled.get(template).map_or(NONE, |compiled| &compiled.values)
     }
 
     /// Every use of a name in the template itself and in what it includes, with its place.
@@ -222,6 +231,10 @@ pub(super) enum Seen {
     Late(Arc<dyn Fn() -> serde_json::Value + Send + Sync>),
     Text(Arc<str>),
     None,
+    /// A task that ended without a result.
+    Gone {
+        status: String,
+    },
     Result(ResultView),
     /// The JSON of a typed result, parsed when a template looks into it.
     Typed {
@@ -259,6 +272,10 @@ impl Scope {
     pub fn none(&mut self, name: impl Into<Cow<'static, str>>) {
         self.put(name, Seen::None);
     }
+    /// The name of a task that ended without a result: none, as with [`Scope::none`], and `x.status` is how it ended.
+    pub fn gone(&mut self, name: impl Into<Cow<'static, str>>, status: &str) {
+        self.put(name, Seen::Gone { status: status.to_owned() });
+    }
     /// `x` is the value (text or typed object), `x.text` always the text, `x.status` its status.
     pub fn result(&mut self, name: impl Into<Cow<'static, str>>, result: ResultView) {
         self.put(name, Seen::Result(result));
@@ -289,7 +306,7 @@ impl Scope {
             Seen::Json(value) => Some(value.to_string()),
             Seen::Late(value) => Some(value().to_string()),
             Seen::Text(text) => Some(text.to_string()),
-            Seen::None => None,
+            Seen::None | Seen::Gone { .. } => None,
             Seen::Result(result) => Some(result.text.to_string()),
             Seen::Typed { json, .. } => Some(json.to_string()),
             Seen::Items { items, .. } => {

@@ -299,7 +299,7 @@ fn who_is_out_of_budget_keeps_nobody_from_the_provider() {
          [models]\nm = \"s/m\"\n\
          [agents.poor]\nmodel = \"m\"\ngoal = \"g\"\nbudget = { max_tokens = 10 }\n\
          [agents.rich]\nmodel = \"m\"\ngoal = \"g\"\n\
-         [tasks.t]\nagent = \"poor\"\ndescription = \"Say it\"\n\
+         [tasks.t]\nagent = \"poor\"\ndescription = \"Say it\"\noptional = true\n\
          [tasks.u]\nagent = \"rich\"\ndescription = \"Say it\"\n",
     );
     folder.file("script.toml", "[default]\ntext = \"Fine.\"\n");

@@ -18,6 +18,7 @@ mod failures;
 mod faults;
 mod house;
 mod mcp;
+mod meaning;
 mod model_check;
 mod notify;
 mod pins;

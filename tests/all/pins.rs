@@ -141,17 +141,18 @@ fn a_run_of_rules_that_nobody_here_knows_is_refused_by_name() {
     let folder = with_a_tool();
     assert_eq!(started(&folder).rules, boatswain::core::rules::RULES);
     let journal = rusqlite::Connection::open(folder.state().join("journal.db")).unwrap();
-    let rules = |old: &str, new: &str| {
-        let sql = "UPDATE events SET payload = replace(payload, ?1, ?2) WHERE id & 4294967295 = 1";
-        journal.execute(sql, [old, new]).unwrap()
-    };
-    assert_eq!(rules("\"rules\":3", "\"rules\":4"), 1);
+    let known = boatswain::core::rules::RULES;
+    let (now, next) = (format!(",\"rules\":{known}"), format!(",\"rules\":{}", known + 1));
+    let change = "UPDATE events SET payload = replace(payload, ?1, ?2) WHERE id & 4294967295 = 1";
+    let changed = journal.execute(change, [&now, &next]).unwrap();
+    assert_eq!(changed, 1);
     let ran = folder.bosun(&["replay"]).expect(6);
-    assert!(ran.err.contains("rules 4") && ran.err.contains("knows rules 1 to 3"), "{}", ran.err);
+    let said = (format!("rules {}", known + 1), format!("knows rules 1 to {known}"));
+    assert!(ran.err.contains(&said.0) && ran.err.contains(&said.1), "{}", ran.err);
     assert!(ran.err.contains("newer bosun"), "{}", ran.err);
     folder.bosun(&["show"]).expect(0);
     // Before the number there was one table.
-    rules(",\"rules\":4", "");
+    journal.execute(change, [&next, ""]).unwrap();
     folder.bosun(&["replay"]).expect(0);
 }
 

@@ -233,10 +233,7 @@ fn draft<'d>(
     let Made { part, name, who, schema, context } = made;
     let (after, named, at) = (after.to_vec(), named.clone(), at.clone());
     let own = Layer::of(table);
-    let narrowed = table.get("tools").map(|_| {
-        let names: Vec<_> = table.texts("tools").into_iter().map(|(tool, at)| (tool.to_owned(), at.clone())).collect();
-        tools::offered(loader, making, &names)
-    });
+    let narrowed = tools::narrowed(loader, making, table, &who);
     let ty = schema.as_ref().map_or(Ty::Text, Schema::ty);
     let task = Task {
         prompt: None,

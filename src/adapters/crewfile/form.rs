@@ -24,7 +24,7 @@ fn keys(table: &Table, spec: &'static Spec, name: &str, problems: &mut Vec<Probl
         match spec.keys.iter().find(|key| key.name == entry.key) {
             Some(key) if key.later => later(entry, name, problems),
             Some(key) => value(&entry.node, key, problems),
-            None => unknown(entry, spec, name, problems),
+            None => unknown(entry, table, (spec, name), problems),
         }
     }
 }
@@ -42,7 +42,7 @@ pub(super) fn secret(key: &str) -> bool {
     !place && name.iter().any(|word| folded.contains(word)) || folded == "token"
 }
 
-fn unknown(entry: &Entry, spec: &'static Spec, name: &str, problems: &mut Vec<Problem>) {
+fn unknown(entry: &Entry, table: &Table, (spec, name): (&'static Spec, &str), problems: &mut Vec<Problem>) {
     let (key, at) = (entry.key.as_str(), &entry.key_at);
     let plain = matches!(&entry.node.value, Val::Text(_));
     if secret(key) && plain {
@@ -55,11 +55,19 @@ fn unknown(entry: &Entry, spec: &'static Spec, name: &str, problems: &mut Vec<Pr
     if let Some((_, word, write)) = habit {
         return problems.push(Problem::error("E0109", at, format!("`{word}` is not a key here")).help(*write));
     }
+    let crew = table.text("crew");
     let root = ROOT.keys.iter().any(|root| root.name == key) && !std::ptr::eq(spec, &raw const ROOT);
     if root && matches!(entry.node.value, Val::Table(_) | Val::Text(_) | Val::List(_)) {
         let message = format!("`{key}` stands inside {name}, where it is not a key");
-        let help =
-            format!("keys below a `[header]` belong to it: write `[{key}]` on a line of its own, or put it first");
+        // What a task gives its sub-crew is said once, where the sub-crew is named.
+        let help = match crew.filter(|_| key == "inputs" && inside == "tasks") {
+            Some(crew) => {
+                format!("what a sub-crew is given stands with it: write `inputs = {{ … }}` in [crews.{crew}]")
+            }
+            None => {
+                format!("keys below a `[header]` belong to it: write `[{key}]` on a line of its own, or put it first")
+            }
+        };
         return problems.push(Problem::error("E0108", at, message).help(help));
     }
     let help = match nearest(key, spec.keys.iter().map(|key| key.name)) {

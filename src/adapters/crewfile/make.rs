@@ -239,6 +239,8 @@ fn sub_inputs(
     task_names: &[String],
 ) -> BTreeMap<Name, crate::core::template::TemplateName> {
     let mut out = BTreeMap::new();
+    let items = items_of(making.doc, name);
+    making.shelf.builder.item_is_data(items.contains(&Items::Result));
     for entry in table.table("inputs").map(|table| table.entries.as_slice()).unwrap_or_default() {
         let Some(input) = crew.inputs.iter().find(|input| input.name.as_str() == entry.key) else {
             let known = crew.inputs.iter().map(|input| input.name.as_str()).collect();
@@ -256,8 +258,29 @@ fn sub_inputs(
         // Which task calls the sub-crew decides what is in scope; a name must at least exist.
         let mut known = scope::base(making);
         known.extend(task_names.iter().map(|task| (task.clone(), Ty::Any)));
+        if !items.is_empty() {
+            known.extend(["item", "index", "key"].map(|name| (name.to_owned(), Ty::Any)));
+        }
         scope::check(loader, &making.shelf, &template, &known, "this input", &[]);
         out.insert(input.name.clone(), template);
     }
+    making.shelf.builder.item_is_data(false);
     out
+}
+
+/// What a task repeats over.
+#[derive(PartialEq)]
+enum Items {
+    Rows,
+    /// Another agent's words.
+    Result,
+}
+
+/// What the tasks that a sub-crew does repeat over; empty, if none of them does.
+fn items_of(doc: &Table, crew: &Name) -> Vec<Items> {
+    let tasks = doc.table("tasks").map(|table| table.entries.as_slice()).unwrap_or_default();
+    let own = tasks.iter().filter_map(|entry| entry.node.table());
+    let own = own.filter(|task| task.text("crew") == Some(crew.as_str()));
+    let items = own.filter_map(|task| task.text("for_each"));
+    items.map(|text| if repeat::names_a_file(text) { Items::Rows } else { Items::Result }).collect()
 }

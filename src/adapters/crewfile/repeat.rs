@@ -41,7 +41,7 @@ pub(super) fn read(loader: &mut Loader<'_>, making: &mut Making<'_>) {
             loader.report(Problem::error("E0211", &entry.key_at, message).help("take `max_parallel` out"));
         }
         let text = node.text().unwrap_or_default();
-        if text.ends_with(".csv") || text.ends_with(".jsonl") {
+        if names_a_file(text) {
             over_rows(loader, making, index, node, text);
         } else if let Some(problem) = other_file(loader, making, node, text) {
             loader.report(problem);
@@ -76,6 +76,11 @@ fn other_file(loader: &Loader<'_>, making: &Making<'_>, node: &Node, text: &str)
     };
     let message = format!("a list file ends in .csv or .jsonl, found `{found}`");
     Some(Problem::error("E0211", &node.at, message).help(help))
+}
+
+/// Is that the path of a file of rows, not a list in a result?
+pub(super) fn names_a_file(for_each: &str) -> bool {
+    for_each.ends_with(".csv") || for_each.ends_with(".jsonl")
 }
 
 fn alike(making: &mut Making<'_>, judge: usize, judged: usize) {

@@ -115,10 +115,7 @@ fn task<'d>(
     };
     let own = Layer::of(table);
     let model = model(loader, making, &who, &own);
-    let narrowed = table.get("tools").map(|_| {
-        let names: Vec<_> = table.texts("tools").into_iter().map(|(tool, at)| (tool.to_owned(), at.clone())).collect();
-        tools::offered(loader, making, &names)
-    });
+    let narrowed = tools::narrowed(loader, making, table, &who);
     let sub = matches!(who, Who::Crew(_));
     let task = Task {
         who,

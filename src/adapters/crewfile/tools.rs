@@ -14,7 +14,7 @@ use super::values::time;
 use super::{Loader, approval, budget, servers};
 use crate::adapters::tools::is_builtin;
 use crate::core::chat::{Effect, ToolSpec};
-use crate::core::crew::{ToolDef, ToolPlaces, ToolSource};
+use crate::core::crew::{ToolDef, ToolPlaces, ToolSource, Who};
 use crate::core::money::NanoUsd;
 use crate::core::schema::{Schema, expand, is_json_schema};
 
@@ -279,14 +279,40 @@ fn missing(loader: &mut Loader<'_>, name: &str, at: &At, own: &[&str]) {
     unknown(loader, "E0203", "tool", name, at, known);
 }
 
+/// `tools` of a task narrow its agent's: what the agent may not call, no task lets it call.
+pub(super) fn narrowed(loader: &mut Loader<'_>, making: &Making<'_>, table: &Table, who: &Who) -> Option<Vec<String>> {
+    table.get("tools")?;
+    let names: Vec<_> = table.texts("tools").into_iter().map(|(tool, at)| (tool.to_owned(), at.clone())).collect();
+    // A run that is read again was checked when it was started.
+    let agent = match who {
+        Who::Agent(agent) => making.agents.get(agent).filter(|_| !loader.options.pinned),
+        Who::Crew(_) | Who::Tool { .. } => None,
+    };
+    for (role, (name, at)) in agent.into_iter().flat_map(|role| names.iter().map(move |named| (role, named))) {
+        let (agent, own) = (&role.agent.name, &role.agent.tools);
+        let found = named(making, name);
+        let Some(beyond) = found.iter().find(|tool| !own.contains(tool)) else { continue };
+        let has = if own.is_empty() { "it has none".to_owned() } else { format!("its tools: {}", own.join(", ")) };
+        let message = format!("`tools` of a task narrow its agent's, and the agent `{agent}` has no tool `{beyond}`");
+        let help = format!("{has}; take `{name}` out here, or add it to `tools` of [agents.{agent}]");
+        loader.report(Problem::error("E0203", at, message).help(help));
+    }
+    Some(offered(loader, making, &names))
+}
+
+/// The tools that a name stands for: of `files.*` all that begin so.
+pub(super) fn named(making: &Making<'_>, name: &str) -> Vec<String> {
+    match name.strip_suffix('*') {
+        Some(prefix) => making.tools.keys().filter(|tool| tool.starts_with(prefix)).cloned().collect(),
+        None => making.tools.keys().filter(|tool| *tool == name).cloned().collect(),
+    }
+}
+
 /// The tools that a list names, `files.*` spelt out, in the order of the list.
 pub(super) fn offered(loader: &mut Loader<'_>, making: &Making<'_>, names: &[(String, At)]) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     for (name, at) in names {
-        let found: Vec<String> = match name.strip_suffix('*') {
-            Some(prefix) => making.tools.keys().filter(|tool| tool.starts_with(prefix)).cloned().collect(),
-            None => making.tools.keys().filter(|tool| *tool == name).cloned().collect(),
-        };
+        let found = named(making, name);
         if found.is_empty() && servers::unpinned(loader, &making.file, name).is_none() {
             let own = making.doc.table("tools").map(|t| t.entries.iter().map(|e| e.key.as_str()).collect::<Vec<_>>());
             let own = own.unwrap_or_default();

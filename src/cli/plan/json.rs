@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Planned, graph, pace, people};
 use crate::cli::fit;
 use crate::core::crew::{Crew, Trigger, TriggerSource, Who};
-use crate::core::estimate::{Estimate, Items, Money, Range, Spend, TaskEstimate};
+use crate::core::estimate::{Estimate, Items, Money, Part, Range, Spend, TaskEstimate};
 use crate::core::money::Caps;
 
 pub fn plan(planned: &Planned) -> Value {
@@ -33,12 +33,24 @@ pub fn plan(planned: &Planned) -> Value {
         },
         "to_fit_worst": enough(made.total.worst),
         "pauses": pause,
+        "parts": made.parts.iter().map(part).collect::<Vec<_>>(),
         "rates": pace::json(&planned.paces),
         "triggers": crew.triggers.iter().map(trigger).collect::<Vec<_>>(),
         "inputs_missing": lacking,
         "people": people::all(crew),
         "notes": planned.notes,
         "sent": false,
+    })
+}
+
+/// A task, agent or sub-crew that its own caps may stop.
+fn part(part: &Part) -> Value {
+    let fits = |spend: Spend| part.caps.broken_by(spend.amount()).is_none();
+    let to_fit = fit::over(part.caps, part.worst.amount()).into_iter().map(|over| over.enough);
+    json!({
+        "node": part.node, "caps": caps_of(part.caps),
+        "fits": {"smallest": fits(part.smallest), "worst": fits(part.worst)},
+        "to_fit_worst": to_fit.collect::<Vec<_>>(),
     })
 }
 

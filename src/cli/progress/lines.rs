@@ -7,6 +7,7 @@ use crate::cli::out::{Out, Tone};
 use crate::cli::screen::{cap, clean, count, excerpt, rfc3339, span, tokens, usd};
 use crate::cli::tally::{StepState, StepTally, Tally};
 use crate::core::chat::FailureClass;
+use crate::core::crew::DEFAULT_CAPS;
 use crate::core::event::{
     CallEvent, Decision, Event, InterruptEvent, InterruptKind, LedgerEvent, LostCause, Outcome, PauseCause, Raised,
     RoundOutcome, RunEvent, TaskEvent, TaskResult, TaskStatus, ToolEvent,
@@ -117,7 +118,7 @@ fn pausing(tally: &Tally, cause: &PauseCause) -> String {
     format!("{flying} in flight ({}{more}); {then}", names.join(", "))
 }
 
-/// `7Q3M report · cap $1.00 (default) · 1,000,000 tokens · Ctrl-C pauses safely`.
+/// `7Q3M report · cap $0.25 (crews/report.toml) · 1,000,000 tokens (default) · 1,000 calls (default) · Ctrl-C …`.
 fn head(tally: &Tally) -> Option<String> {
     let started = tally.started.as_deref()?;
     let Caps { usd, tokens, calls } = started.caps;
@@ -127,9 +128,9 @@ fn head(tally: &Tally) -> Option<String> {
     }
     let money = usd.map_or("no cap in USD".to_owned(), |usd| format!("cap {}", cap(usd)));
     parts.push(format!("{money} ({})", clean(&started.cap_origin)));
-    parts.extend(tokens.map(|tokens| format!("{tokens} tokens")));
-    // The default of 1000 calls is not news.
-    parts.extend(calls.filter(|calls| *calls != 1000).map(|calls| count(calls, "call")));
+    let usual = |is: bool| if is { " (default)" } else { "" };
+    parts.extend(tokens.map(|most| format!("{most} tokens{}", usual(DEFAULT_CAPS.tokens == tokens))));
+    parts.extend(calls.map(|most| format!("{}{}", count(most, "call"), usual(DEFAULT_CAPS.calls == calls))));
     parts.push("Ctrl-C pauses safely".to_owned());
     Some(parts.join(" · "))
 }
@@ -261,6 +262,10 @@ fn call(tally: &Tally, event: &CallEvent) -> Option<Said> {
         CallEvent::Exhausted { call, node, limit, finish: true, .. } => {
             let text = format!("{}: no {limit} budget of {node} for more turns, it goes to its ending", call.step);
             Said::new("budget", Tone::Warn, text)
+        }
+        CallEvent::Exhausted { call, .. } if tally.stopped_by(&call.step).is_some() => {
+            let by = tally.stopped_by(&call.step).map(ToString::to_string).unwrap_or_default();
+            Said::new("no budget", Tone::Warn, format!("{}: stopped by the overrun of {by}", call.step))
         }
         CallEvent::Exhausted { call, node, limit, need, left, .. } => {
             let (need, left) = (ends::in_unit(*limit, *need), ends::in_unit(*limit, *left));

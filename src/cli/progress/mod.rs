@@ -14,7 +14,7 @@ use super::ends;
 use super::failure::Exit;
 use super::out::{Out, Tone};
 use super::screen::{self, clean, count, span, tokens};
-use super::tally::Tally;
+use super::tally::{RunStand, Tally};
 use crate::actors::streams::{Working, Writing};
 use crate::actors::throttle::{NearLimit, Waiting};
 use crate::core::chain::Hash;
@@ -264,7 +264,7 @@ pub fn last_lines(tally: &Tally, end: Option<&ends::End>, head: Option<&Hash>) -
     match end {
         None => lines.push(format!("stopped {figures}")),
         // A finished run's word stands before its figures; causes of a pause are sentences of their own.
-        Some(end) if end.command.is_none() => {
+        Some(end) if matches!(tally.stand, RunStand::Ended(..)) => {
             let (word, rest) = end.lines.split_first().map_or(("ended", &[][..]), |(word, rest)| (word, rest));
             lines.push(format!("{word} {figures}"));
             lines.extend(rest.iter().cloned());

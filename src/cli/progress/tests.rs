@@ -39,6 +39,26 @@ fn msg() -> Msg {
     Msg { message: BlobId::of(b""), bytes: 2, is_result: false, own: None }
 }
 
+fn answered(id: &str, who: &str, tokens: u64, usd: &str) -> Answered {
+    Answered {
+        call: call(id),
+        agent: agent(who),
+        model: "openai/gpt-4.1-mini".into(),
+        finish: Finish::Stop,
+        asks: 0,
+        usage: Usage::reported(tokens - 10, 10),
+        cost: money(tokens, usd),
+        estimated: false,
+        overrun: false,
+        message: msg(),
+        native: None,
+        served: None,
+        raw_usage: None,
+        request_id: None,
+        elapsed_ms: 20_000,
+    }
+}
+
 impl Told {
     fn new(offline: bool) -> Told {
         let mut told = Told { tally: Tally::default(), seq: Seq(0), at: NOON, said: Vec::new() };
@@ -109,23 +129,7 @@ impl Told {
     }
     fn answer(&mut self, id: &str, who: &str, tokens: u64, usd: &str) -> &mut Told {
         self.at += 20_000;
-        let answered = Answered {
-            call: call(id),
-            agent: agent(who),
-            model: "openai/gpt-4.1-mini".into(),
-            finish: Finish::Stop,
-            asks: 0,
-            usage: Usage::reported(tokens - 10, 10),
-            cost: money(tokens, usd),
-            estimated: false,
-            overrun: false,
-            message: msg(),
-            native: None,
-            served: None,
-            raw_usage: None,
-            request_id: None,
-            elapsed_ms: 20_000,
-        };
+        let answered = answered(id, who, tokens, usd);
         self.event(Event::Call(CallEvent::Answered(Box::new(answered))))
     }
     fn finish(&mut self, at: &str, who: &str, spent: Amount) -> &mut Told {
@@ -150,7 +154,7 @@ fn at_work() -> Told {
 fn a_plain_log_has_one_line_per_event_that_matters() {
     let told = at_work();
     insta::assert_snapshot!(told.said.join("\n"), @r#"
-    run 7Q3M report · cap $0.25 (default) · 1,000,000 tokens · Ctrl-C pauses safely
+    run 7Q3M report · cap $0.25 (default) · 1,000,000 tokens (default) · 1,000 calls (default) · Ctrl-C pauses safely
     12:00:01 start research researcher
     12:00:24 done research researcher 1 call 9,120 tok $0.0040 23s verdict=revise · spent $0.0040 of $0.25
     12:00:25 start draft#1 writer
@@ -265,6 +269,47 @@ fn a_pause_by_budget_says_what_it_needs_and_which_command_goes_on() {
     go on: bosun resume 7Q3M --raise-budget 0.28
     "#);
     assert_eq!(told.rows(80), "", "a parked run has no live rows");
+}
+
+/// Refused at the crew, which has so much left.
+fn refused(told: &mut Told, id: &str, limit: Limit, (need, left): (Amount, Amount)) {
+    let (call, agent, node) = (call(id), agent("writer"), NodeId::Crew(Step::root()));
+    let (finish, summary, pause) = (false, false, true);
+    told.event(Event::Call(CallEvent::Exhausted { call, agent, node, limit, need, left, finish, summary, pause }));
+}
+
+fn parked(told: &mut Told, steps: &[&str]) -> ends::End {
+    let causes = steps.iter().map(|at| ParkCause::Budget { step: step(at) }).collect();
+    told.event(Event::Run(RunEvent::Parked { causes }));
+    ends::of(&told.tally).unwrap()
+}
+
+#[test]
+fn the_raise_is_enough_for_every_call_that_waits() {
+    let mut told = Told::new(false);
+    let left = Amount { calls: 0, ..money(400_000, "0.02") };
+    for id in ["a.1", "b.1", "c.1", "d.1"] {
+        refused(&mut told, id, Limit::Calls, (money(5_000, "0.01"), left));
+    }
+    let end = parked(&mut told, &["a", "b", "c", "d"]);
+    // Four cents are needed besides, and two are left.
+    let command = "bosun resume 7Q3M --raise-budget 0.27 --raise-budget 1004calls";
+    assert_eq!(end.command.as_deref(), Some(command));
+}
+
+#[test]
+fn a_stop_by_an_overrun_is_said_to_be_one() {
+    let mut told = Told::new(false);
+    told.start("t", "writer").hold("t.1", "writer", "0.01");
+    let answered = Answered { overrun: true, ..answered("t.1", "writer", 9_000, "0.02") };
+    told.event(Event::Call(CallEvent::Answered(Box::new(answered))));
+    told.start("u", "writer").said.clear();
+    refused(&mut told, "u.1", Limit::Usd, (money(5_000, "0.01"), money(900_000, "0.23")));
+    assert_eq!(told.said[0].split_once(' ').unwrap().1, "no budget u: stopped by the overrun of t.1");
+    let end = parked(&mut told, &["u"]);
+    let said = "paused by budget before u: stopped by the overrun of t.1, until the budget is raised";
+    assert_eq!(end.lines, [said]);
+    assert_eq!(end.command.as_deref(), Some("bosun resume 7Q3M --raise-budget 0.26"));
 }
 
 #[test]

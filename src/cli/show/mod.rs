@@ -62,6 +62,7 @@ pub fn show(context: &Context, args: ShowArgs) -> Outcome {
 fn summary(context: &Context, project: &Project, store: &dyn Store, mut journal: Journal, json: bool) -> Outcome {
     let loaded = journal.started().ok().and_then(|started| crew::load_pinned(project, store, started).ok());
     let classes = crew::Classes::new(&project.settings, loaded.as_ref());
+    journal.tally.crew = loaded.as_ref().and_then(|loaded| loaded.crew.clone());
     journal.tally.keys = loaded.as_ref().map(crew::keys).unwrap_or_default();
     journal.tally.crew = loaded.as_ref().and_then(|loaded| loaded.crew.clone());
     let journal = &journal;
@@ -131,7 +132,8 @@ fn tone(row: &RunRow) -> Tone {
 fn close(context: &Context, journal: &Journal, owner: Option<String>) {
     let tally = &journal.tally;
     if let Some(end) = ends::of(tally) {
-        let lines = if end.command.is_some() { end.lines.as_slice() } else { end.lines.get(1..).unwrap_or_default() };
+        let over = matches!(tally.stand, RunStand::Ended(..));
+        let lines = if over { end.lines.get(1..).unwrap_or_default() } else { end.lines.as_slice() };
         lines.iter().for_each(|line| context.out.line(line));
     }
     let doubt = tally.ledger.holds.iter().filter(|(_, hold)| hold.ambiguous);

@@ -50,7 +50,10 @@ impl Why<'_> {
         let mut out: Vec<(&'static str, String)> = Vec::new();
         match places.last() {
             Some(Place::Task { crew, task }) => {
-                out.extend(self.because(step, crew, task).into_iter().map(|text| ("ran because", text)));
+                let skipped = self.skipped(step);
+                let word = if skipped.is_some() { "was skipped" } else { "ran because" };
+                let because = self.because(step, crew, task, skipped);
+                out.extend(because.into_iter().map(|text| (word, text)));
                 out.extend(self.saw(step, task));
             }
             Some(Place::Delegated { .. } | Place::DelegatedCrew { .. }) => {
@@ -78,8 +81,21 @@ impl Why<'_> {
         })
     }
 
-    /// The rules that let the step start.
-    fn because(&self, step: &Step, crew: &Arc<Crew>, task: &Task) -> Vec<String> {
+    /// Why the step was left out; `None`, if it was not.
+    fn skipped(&self, step: &Step) -> Option<&str> {
+        self.tasks().find_map(|event| {
+            let TaskEvent::Skipped { step: of, because, .. } = event else { return None };
+            (of == step).then_some(because.as_str())
+        })
+    }
+
+    /// The rules that let the step start, or the one that left it out.
+    fn because(&self, step: &Step, crew: &Arc<Crew>, task: &Task, skipped: Option<&str>) -> Vec<String> {
+        if let Some(because) = skipped {
+            let when = task.when.as_ref().filter(|when| because == format!("`{}` is false", when.0));
+            let when = when.map(|when| format!("`when = {}` did not hold", clean(&when.0)));
+            return vec![when.unwrap_or_else(|| clean(because))];
+        }
         let mut out = Vec::new();
         if let Some(round) = step.round().filter(|round| *round > 1) {
             out.push(self.round(crew, task, round));
@@ -90,9 +106,7 @@ impl Why<'_> {
             out.push(format!("{} (`context`, `after`)", ended.join(", ")));
         }
         if let Some(when) = &task.when {
-            let skipped = self.tasks().any(|event| matches!(event, TaskEvent::Skipped { step: s, .. } if s == step));
-            let held = if skipped { "did not hold" } else { "held" };
-            out.push(format!("`when = {}` {held}", clean(&when.0)));
+            out.push(format!("`when = {}` held", clean(&when.0)));
         }
         if let Some(rescued) = &task.rescues {
             out.push(format!("`{rescued}` failed and names it in `on_error`"));

@@ -109,7 +109,8 @@ mod tests {
     fn short_of(node: NodeId) -> (ParkCause, Tally) {
         let step: Step = "draft".parse().unwrap();
         let mut tally = Tally::default();
-        let why = NoBudget { node, limit: Limit::Usd, need: Amount::default(), left: Amount::default() };
+        let (need, left, agent) = (Amount::default(), Amount::default(), "writer".parse().unwrap());
+        let why = NoBudget { node, agent, limit: Limit::Usd, need, left, overrun: None };
         tally.no_budget.insert(step.clone(), why);
         (ParkCause::Budget { step }, tally)
     }

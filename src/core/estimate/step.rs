@@ -13,7 +13,7 @@ use crate::core::money::Tokens;
 /// Attempts of a delegated task.
 const CHILD_ATTEMPTS: u64 = 3;
 
-type Inputs = BTreeMap<Name, serde_json::Value>;
+pub(super) type Inputs = BTreeMap<Name, serde_json::Value>;
 
 pub(super) fn task(crew: &Arc<Crew>, index: usize, inputs: &Inputs) -> TaskEstimate {
     let task = &crew.tasks[index];
@@ -295,14 +295,33 @@ impl Least {
     /// `top` has given up so many steps.
     pub(super) fn of(crew: &Arc<Crew>, inputs: &Inputs, top: (&Arc<Crew>, u32)) -> Least {
         let all = (0..crew.tasks.len()).map(|index| least(crew, index, inputs, top));
-        all.fold(Least::default(), |a, b| Least { sum: a.sum.plus(b.sum), room: larger(a.room, b.room) })
+        all.fold(Least::default(), Least::and)
+    }
+    pub(super) fn and(self, other: Least) -> Least {
+        Least { sum: self.sum.plus(other.sum), room: larger(self.room, other.room) }
+    }
+    pub(super) fn times(self, n: u64) -> Least {
+        Least { sum: self.sum.times(n), ..self }
     }
     pub(super) fn whole(self) -> Spend {
         self.sum.plus(self.room)
     }
 }
 
-fn least(crew: &Arc<Crew>, index: usize, inputs: &Inputs, (top, steps): (&Arc<Crew>, u32)) -> Least {
+/// How often a task's sub-crew runs: at least, zero where the run can do without it, and at most.
+pub(super) fn times(crew: &Crew, index: usize) -> (u64, u64) {
+    let task = &crew.tasks[index];
+    let rounds = task.in_loop.map_or(1, |at| u64::from(crew.loops[at].max_rounds));
+    let least = match task.repeat.as_ref().map(items_of) {
+        None => 1,
+        Some(Items::Rows(n)) => n,
+        Some(Items::AtMost(_)) => 0,
+    };
+    let free = task.when.is_some() || task.rescues.is_some() || task.optional || task.on_error.is_some();
+    (if free { 0 } else { least }, most_items(task).saturating_mul(rounds))
+}
+
+pub(super) fn least(crew: &Arc<Crew>, index: usize, inputs: &Inputs, (top, steps): (&Arc<Crew>, u32)) -> Least {
     let task = &crew.tasks[index];
     if task.when.is_some() || task.rescues.is_some() || task.optional {
         return Least::default();
@@ -320,7 +339,7 @@ fn least(crew: &Arc<Crew>, index: usize, inputs: &Inputs, (top, steps): (&Arc<Cr
         Who::Crew(name) => {
             let inner =
                 crew.crews.get(name).map(|sub| Least::of(&sub.crew, &Inputs::new(), (top, steps))).unwrap_or_default();
-            Least { sum: inner.sum.times(times), ..inner }
+            inner.times(times)
         }
         Who::Agent(name) => {
             let Some(role) = crew.agents.get(name) else { return Least::default() };

@@ -1,9 +1,11 @@
 //! Deciding a hold: it fits everywhere, waits its turn somewhere, or can never fit.
 
+use std::sync::Arc;
+
 use super::aside::Reached;
 use super::{Countable, DayShare, Ledger, NodeId, Sums, path};
 use crate::core::chat::Settings;
-use crate::core::crew::{OnExhausted, Pricing};
+use crate::core::crew::{self, Crew, OnExhausted, Pricing};
 use crate::core::event::{AlertAt, CallEvent, Event, Held, LedgerEvent};
 use crate::core::ids::{AgentRef, CallId};
 use crate::core::machine::{Decided, Refusal, World};
@@ -93,7 +95,7 @@ impl Ledger {
     ) -> Result<Decided, Refusal> {
         let over = self.never_fits(&nodes, need, request).or_else(|| self.day_is_over(day?, need));
         if let Some((node, limit, left)) = over {
-            let stopped = self.stopped.iter().any(|scope| request.agent.scope.is_within(scope));
+            let stopped = self.is_stopped(&request.agent.scope);
             if let Some(event) =
                 self.degrade(world, request, (&node, limit, left)).filter(|_| !stopped && !request.summary)
             {
@@ -101,7 +103,8 @@ impl Ledger {
             }
             let policy = world.crew.budget.on_exhausted;
             let summary = request.summary;
-            let (pause, finish) = (policy == OnExhausted::Pause && !summary, policy == OnExhausted::Finish && !summary);
+            let waits = policy == OnExhausted::Pause && !ends_there(world.crew, &node, request);
+            let (pause, finish) = (waits && !summary, policy == OnExhausted::Finish && !summary);
             let (call, agent) = (request.call.clone(), request.agent.clone());
             let event = CallEvent::Exhausted { call, agent, node, limit, need, left, pause, finish, summary };
             return Ok(Decided::one(Event::Call(event)));
@@ -212,7 +215,7 @@ impl Ledger {
                 usd: caps.usd.unwrap_or(crate::core::money::NanoUsd(u64::MAX)).minus(firm.usd),
                 calls: caps.calls.unwrap_or(u64::MAX).saturating_sub(firm.calls),
             };
-            if self.stopped.iter().any(|scope| request.agent.scope.is_within(scope)) {
+            if self.is_stopped(&request.agent.scope) {
                 return Some((node.clone(), Limit::Usd, left()));
             }
             caps.broken_by(firm.plus(need)).map(|limit| (node.clone(), limit, left()))
@@ -242,6 +245,22 @@ impl Ledger {
         let blocked = first != call && self.waiting.get(call).is_none_or(|(at, _)| at == node);
         blocked.then(|| (node, caps.broken_by(sums.used().plus(need)).unwrap_or(Limit::Calls)))
     }
+}
+
+/// Whoever delegated is told that the budget is used up, where no raise could give more: only the caps of the
+/// run are raised, and a day's end by themselves.
+fn ends_there(crew: &Arc<Crew>, node: &NodeId, request: &HoldRequest) -> bool {
+    let own = match node {
+        NodeId::Crew(scope) => !scope.is_root(),
+        NodeId::Task(_) | NodeId::Agent(..) => true,
+        NodeId::Day(_) => false,
+    };
+    let places = crew.places(&request.call.step).unwrap_or_default();
+    let delegated = |place: &crew::Place<'_>| match place {
+        crew::Place::Delegated { .. } | crew::Place::DelegatedCrew { .. } => true,
+        crew::Place::Task { .. } => false,
+    };
+    own && crew.rules.delegated_ends && places.iter().any(delegated)
 }
 
 /// The limit whose threshold `used` has passed. `nothing`: a cap of nothing has shares, too.

@@ -14,8 +14,12 @@ impl Plan {
             self.state.degraded = *step;
             return Ok(());
         }
-        // Whatever else happens, the plan may go on: only a new `Parked` says otherwise.
-        self.state.parked = None;
+        // Whatever else happens, the plan may go on: only a new `Parked` says otherwise. That the run parks is
+        // nothing new to a sub-crew at rest: it would park again, and the run because of it, for ever.
+        let rests = matches!(event, Event::Run(RunEvent::Parked { .. })) && self.crew.rules.parks_once;
+        if !rests || self.state.scope.is_root() {
+            self.state.parked = None;
+        }
         match event {
             Event::Run(run) => self.apply_run(run),
             Event::Task(task) => return self.apply_task(event, task),

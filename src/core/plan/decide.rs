@@ -316,7 +316,7 @@ impl Plan {
         let result = match output {
             Some(result) if result.status.has_result() && !self.state.failed => TaskResult { spent, ..result },
             Some(result) => TaskResult {
-                status: match result.status {
+                status: match self.cause_of(self.crew.output).unwrap_or(result.status) {
                     TaskStatus::Cancelled => TaskStatus::Cancelled,
                     TaskStatus::Skipped => TaskStatus::Skipped,
                     TaskStatus::OverBudget => TaskStatus::OverBudget,

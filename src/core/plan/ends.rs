@@ -205,6 +205,26 @@ impl Plan {
         self.has_heard_nobody(index).then(|| "nobody has said anything in the debate".to_owned())
     }
 
+    /// How the task ended that was the first of those for want of which `index` was left out; `None`, if it was not
+    /// left out so.
+    pub(super) fn cause_of(&self, index: usize) -> Option<TaskStatus> {
+        let unit = self.unit(&self.address(index, None)).filter(|_| self.crew.rules.crew_ends_as_cause)?;
+        let result = unit.result.as_ref()?;
+        if result.status != TaskStatus::Skipped || result.error.is_none() {
+            return None;
+        }
+        let gone = |other: usize| {
+            let result = self.dependency(unit, index, other)?.result.as_ref()?;
+            let good = result.status.has_result() || result.status == TaskStatus::Skipped && result.error.is_none();
+            (!good && !self.crew.tasks[other].optional).then_some(result.status)
+        };
+        let context = self.crew.tasks[index].context.iter().filter_map(|name| self.crew.index_of(name));
+        context.filter_map(|other| Some((other, gone(other)?))).next().map(|(other, status)| {
+            // What was itself left out has a cause of its own; tasks never wait in a circle.
+            self.cause_of(other).unwrap_or(status)
+        })
+    }
+
     /// The unit whose result stands for task `other` in the eyes of `unit`: its own item where both
     /// repeat over the same items.
     pub(super) fn dependency(&self, unit: &Unit, index: usize, other: usize) -> Option<&Unit> {

@@ -93,9 +93,11 @@ impl Plan {
             scope.typed(name.to_owned(), result.status.as_str(), world.texts.text(id)?);
             return Ok(());
         }
-        match view(world, dep.result.as_ref())? {
-            Some(view) => scope.result(name.to_owned(), view),
-            None => scope.none(name.to_owned()),
+        let ended = dep.result.as_ref().filter(|_| self.crew.rules.ends_have_status);
+        match (view(world, dep.result.as_ref())?, ended) {
+            (Some(view), _) => scope.result(name.to_owned(), view),
+            (None, Some(result)) => scope.gone(name.to_owned(), result.status.as_str()),
+            (None, None) => scope.none(name.to_owned()),
         }
         Ok(())
     }
@@ -282,7 +284,8 @@ impl Plan {
                 parts.push(fence("window", &window));
             }
             let spoken = |name: &Name| self.is_voice(index, name);
-            for name in task.context.iter().filter(|name| !names.contains(name.as_str()) && !spoken(name)) {
+            let placed = if self.crew.rules.status_places_nothing { templates.values(&template) } else { names };
+            for name in task.context.iter().filter(|name| !placed.contains(name.as_str()) && !spoken(name)) {
                 if let Some(text) = scope.plain(name.as_str()) {
                     parts.push(fence(name.as_str(), &text));
                 }

@@ -111,9 +111,9 @@ impl Builder {
         }
         let includes: Vec<_> =
             includes.into_iter().map(|(path, range)| (TemplateName(prompt_path(&path).into()), range)).collect();
-        let names = uses.iter().map(|one| one.name.clone()).collect();
+        let (names, values) = named(&uses);
         let inner = includes.iter().map(|(name, _)| name.clone()).collect();
-        self.compiled.insert(name.clone(), Compiled { source: source.into(), uses, names, includes: inner });
+        self.compiled.insert(name.clone(), Compiled { source: source.into(), uses, names, values, includes: inner });
         Ok(includes)
     }
 
@@ -184,20 +184,28 @@ impl Builder {
         let all: Vec<TemplateName> = compiled.keys().cloned().collect();
         for name in all {
             let mut seen = BTreeSet::new();
-            let mut names = BTreeSet::new();
+            let (mut names, mut values) = (BTreeSet::new(), BTreeSet::new());
             let mut open = vec![name.clone()];
             while let Some(at) = open.pop() {
                 if let Some(one) = compiled.get(&at).filter(|_| seen.insert(at.clone())) {
-                    names.extend(one.uses.iter().map(|one| one.name.clone()));
+                    let own = named(&one.uses);
+                    names.extend(own.0);
+                    values.extend(own.1);
                     open.extend(one.includes.iter().cloned());
                 }
             }
             if let Some(one) = compiled.get_mut(&name) {
-                one.names = names;
+                (one.names, one.values) = (names, values);
             }
         }
         Templates { environment, compiled, optional, expressions }
     }
+}
+
+/// The names that are used, and those of which more than the `status` is.
+fn named(uses: &[super::Use]) -> (BTreeSet<String>, BTreeSet<String>) {
+    let values = uses.iter().filter(|one| one.path.first().is_none_or(|step| step != "status"));
+    (uses.iter().map(|one| one.name.clone()).collect(), values.map(|one| one.name.clone()).collect())
 }
 
 /// Applies edits that do not overlap.

@@ -203,7 +203,7 @@ impl Seen {
             Seen::Json(value) => from_json(value),
             Seen::Late(value) => from_json(&value()),
             Seen::Text(text) => Value::from(text.clone()),
-            Seen::None => Value::from(()),
+            Seen::None | Seen::Gone { .. } => Value::from(()),
             Seen::Result(view) => one(view),
             Seen::Typed { json, .. } => parsed(json),
             Seen::Items { items, .. } => {
@@ -217,7 +217,7 @@ impl Seen {
         match self {
             Seen::Json(_) | Seen::Late(_) => None,
             Seen::Text(text) => Some(Value::from(text.clone())),
-            Seen::None => Some(Value::from(())),
+            Seen::None | Seen::Gone { .. } => Some(Value::from(())),
             Seen::Result(view) => Some(Value::from(view.text.clone())),
             Seen::Typed { json, .. } => Some(Value::from(json.clone())),
             Seen::Items { items, .. } => {
@@ -231,7 +231,9 @@ impl Seen {
             Seen::Json(_) | Seen::Late(_) | Seen::Text(_) => None,
             Seen::None => Some(Value::from("none")),
             Seen::Result(view) => Some(Value::from(&*view.status)),
-            Seen::Typed { status, .. } | Seen::Items { status, .. } => Some(Value::from(status.as_str())),
+            Seen::Gone { status } | Seen::Typed { status, .. } | Seen::Items { status, .. } => {
+                Some(Value::from(status.as_str()))
+            }
         }
     }
 }
