@@ -210,12 +210,12 @@ pub fn read(context: &Context, project: &Project, crew: &Path, args: &InputArgs)
         (loaded, folder.unwrap_or(path))
     };
     if loaded.crew.is_none() {
-        let text = crewfile::text(&loaded, context.out.err_is_colored());
+        let text = crewfile::text(&loaded, context.out.err_is_colored(), context.err_columns());
         return Err(Failure::new(Exit::Crew, text.trim_end()));
     }
     // What an agent goes without is not only for those who `check`.
     for left in loaded.problems.iter().filter(|problem| problem.code == "W0702") {
-        context.out.note(&format!("warning: {}: {}", clean(&left.file), clean(&left.message)));
+        context.out.say(&format!("warning: {}: {}", clean(&left.file), clean(&left.message)));
     }
     Ok(Written { loaded, file, texts, typed, overrides })
 }

@@ -39,7 +39,8 @@ impl Said {
     /// As it is printed to stderr, with the time in front if there is one.
     pub fn print(&self, out: &Out, time: Option<String>) -> String {
         let time = time.filter(|_| self.word != "run").map(|time| format!("{time} ")).unwrap_or_default();
-        format!("{time}{} {}", out.paint_err(self.tone, self.word), self.text)
+        let line = out.folded(&format!("{time}{}", self.plain()));
+        line.replacen(self.word, &out.paint_err(self.tone, self.word), 1)
     }
 }
 

@@ -109,7 +109,7 @@ pub fn bind(
     }
     let wrong = crewfile::misplaced(&loaded, &inputs);
     if !wrong.is_empty() {
-        let text = crewfile::shown(&loaded, &wrong, false);
+        let text = crewfile::shown(&loaded, &wrong, false, usize::MAX);
         return Err(Failure::new(Exit::Crew, text.trim_end()).hint("nothing was sent"));
     }
     Ok(Ready {
