@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::failure::{Exit, Failure, Outcome};
 use super::notifier::Notifier;
-use super::open::{Journal, Project, StoreTexts, now_ms};
+use super::open::{self, Journal, Project, StoreTexts, now_ms};
 use super::people::{Beside, Desk};
 use super::progress::{Mode, Progress};
 use super::run::ShowArgs;
@@ -114,6 +114,7 @@ pub async fn drive(
     let mode = Mode::choose(&context.out, desk.show.json, desk.show.quiet);
     let progress = Progress::new(context.out.clone(), mode, live.texts.clone()).of(live.crew.clone(), keys);
     let notifier = Notifier::start(engine.store.clone(), &engine.root, &live.id, &live.crew);
+    let progress = progress.called(open::called(&*engine.store, &live.id));
     let mut face = Face { progress, notifier };
     before.iter().for_each(|entry| face.seen(entry));
     let mut beside = Beside::new(desk, engine.store.clone(), live.id.clone());
@@ -268,11 +269,11 @@ fn print_result(context: &Context, engine: &Engine, result: Option<&TaskResult>)
 pub fn print_again(context: &Context, engine: &Engine, journal: &Journal, show: &ShowArgs) -> Outcome {
     let mode = if show.json { Mode::Json } else { Mode::Quiet };
     let texts = Arc::new(StoreTexts::new(engine.store.clone()));
-    let mut progress = Progress::new(context.out.clone(), mode, texts);
+    let mut progress = Progress::new(context.out.clone(), mode, texts).called(journal.called().to_owned());
     journal.entries.iter().for_each(|entry| progress.entry(entry));
     if !show.quiet {
-        let run = journal.row.run.short();
-        context.out.note(&format!("run {run} is over; its result is printed again, nothing is spent"));
+        let run = journal.called();
+        context.out.say(&format!("run {run} is over; its result is printed again, nothing is spent"));
     }
     let result = match &journal.tally.stand {
         super::tally::RunStand::Ended(_, result) => result.clone(),

@@ -306,10 +306,10 @@ pub fn resume(context: &Context, args: ResumeArgs) -> Outcome {
         let state = serde_json::to_value(row.state).ok().and_then(|state| state.as_str().map(str::to_owned));
         return Err(Failure::usage(format!(
             "run {} is {}: there is nothing to go on with",
-            row.run.short(),
+            open::called(&*engine.store, &row.run),
             state.unwrap_or_default()
         ))
-        .hint(format!("bosun show {}", row.run.short())));
+        .hint(format!("bosun show {}", row.run)));
     }
     let journal = open::read_run(&*engine.store, row.clone())?;
     let mut opening = opening(context, &journal, &args)?;
@@ -335,7 +335,7 @@ fn opening(context: &Context, journal: &Journal, args: &ResumeArgs) -> Result<Ve
         let waiting = journal.tally.steps.get(&step);
         let Some(row) = waiting.filter(|row| matches!(row.state, StepState::Review { .. })) else {
             return Err(Failure::usage(format!("--retry {step}: no such step waits for review"))
-                .hint(format!("bosun show {}", journal.row.run.short())));
+                .hint(format!("bosun show {}", journal.called())));
         };
         events.push(Event::Task(TaskEvent::Retried { step, agent: row.agent.clone(), by: by.clone() }));
     }

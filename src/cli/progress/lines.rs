@@ -109,7 +109,7 @@ fn run(tally: &Tally, event: &RunEvent) -> Option<Said> {
 fn head(tally: &Tally) -> Option<String> {
     let started = tally.started.as_deref()?;
     let Caps { usd, tokens, calls } = started.caps;
-    let mut parts = vec![format!("{} {}", started.run.short(), clean(&started.crew))];
+    let mut parts = vec![format!("{} {}", tally.short(), clean(&started.crew))];
     if started.offline {
         parts[0].push_str(" [offline]");
     }

@@ -99,6 +99,12 @@ impl Progress {
         self
     }
 
+    /// What the run is called in its store, see [`super::open::called`].
+    pub fn called(mut self, name: String) -> Progress {
+        self.tally.called = Some(name);
+        self
+    }
+
     /// The figures so far.
     pub fn tally(&self) -> &Tally {
         &self.tally

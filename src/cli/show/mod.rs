@@ -135,7 +135,7 @@ fn close(context: &Context, journal: &Journal, owner: Option<String>) {
     }
     let doubt = tally.ledger.holds.iter().filter(|(_, hold)| hold.ambiguous);
     for (call, hold) in doubt {
-        let (run, most) = (journal.row.run.short(), usd(hold.amount.usd));
+        let (run, most) = (journal.called(), usd(hold.amount.usd));
         context.out.line(&format!(
             "{call} may have been billed, up to {most} stays held; with the invoice: bosun ledger settle {run} '{call}' --usd X"
         ));

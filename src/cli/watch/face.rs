@@ -102,12 +102,20 @@ impl Face {
         self.out.err(&lines.iter().map(|line| format!("{line}\n")).collect::<String>());
     }
 
-    pub fn begun(&mut self, key: String, what: String, begun: (RunId, Arc<Crew>, Arc<dyn Texts>), before: &[Entry]) {
-        let (run, crew, texts) = begun;
+    /// `called`: see [`crate::cli::open::called`].
+    pub fn begun(
+        &mut self,
+        key: String,
+        what: String,
+        (run, called): (RunId, String),
+        (crew, texts): (Arc<Crew>, Arc<dyn Texts>),
+        before: &[Entry],
+    ) {
         let mut tally = Tally::of(before);
         tally.crew = Some(crew.clone());
         let word = if before.is_empty() { "start" } else { "resume" };
-        let text = format!("{} {}: {what}", run.short(), crew.name);
+        let text = format!("{called} {}: {what}", crew.name);
+        tally.called = Some(called);
         let settled = tally.ledger.total().settled.usd;
         self.say(word, Tone::Strong, &text, json!({"run": run, "key": key, "crew": crew.name}));
         self.runs.insert(key, RunFace { run, tally, texts, what, before: settled });
@@ -126,9 +134,8 @@ impl Face {
                 let news = said(&face.tally, entry, verdict.as_deref());
                 // What goes as it should is shown by the region and by the last line.
                 let news = news.iter().filter(|said| matches!(said.tone, Tone::Warn | Tone::Bad));
-                let (time, short) = (clock(entry.at_ms, &self.zone), face.run.short());
-                let lines: Vec<String> =
-                    news.map(|said| format!("{time} {short} {}", said.print(&self.out, None))).collect();
+                let before = format!("{} {}", clock(entry.at_ms, &self.zone), face.tally.short());
+                let lines: Vec<String> = news.map(|said| said.print(&self.out, Some(before.clone()))).collect();
                 if !lines.is_empty() {
                     self.lines(&lines);
                 }
@@ -194,7 +201,10 @@ impl Face {
                 matches!(row.state, StepState::Running | StepState::WaitsBudget).then(|| step.to_string())
             });
             let elapsed = span(now.saturating_sub(face.tally.first_ms.max(self.began_ms)));
-            clip(&format!("* {} {}  {}  {elapsed}", face.run.short(), face.what, at_work.unwrap_or_default()), columns)
+            clip(
+                &format!("* {} {}  {}  {elapsed}", face.tally.short(), face.what, at_work.unwrap_or_default()),
+                columns,
+            )
         };
         let mut rows: Vec<String> = self.runs.values().take(shown).map(row).collect();
         if self.runs.len() > shown && most > 0 {
