@@ -206,7 +206,7 @@ pub fn in_unit(limit: Limit, amount: Amount) -> String {
 }
 
 /// A step as a shell takes it whole.
-fn quoted(step: &Step) -> String {
+pub fn quoted(step: &Step) -> String {
     let plain = step.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b"_/.-".contains(&b));
     if plain { step.to_string() } else { format!("'{step}'") }
 }

@@ -34,6 +34,23 @@ fn the_live_region_of_a_low_terminal_stays_on_its_screen() {
 }
 
 #[test]
+fn a_result_that_cannot_be_written_is_said_to_be_kept() {
+    let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else { return };
+    let mut folder = eight();
+    folder.env("BOSUN_OFFLINE_DELAY_MS", "0");
+    let ran = folder.command(&["run", "crew.toml"]).stdout(full).output().unwrap();
+    let err = String::from_utf8(ran.stderr).unwrap();
+    assert_eq!(ran.status.code(), Some(1), "{err}");
+    let command = err.split("its result is kept; print it with: bosun ").nth(1).and_then(|rest| rest.lines().next());
+    let args: Vec<&str> = command.unwrap_or_default().split(' ').collect();
+    assert!(folder.bosun(&args).expect(0).out.contains("result:"), "{args:?} of {err}");
+    // A key as it stands in the list names its step too.
+    assert!(folder.bosun(&["show", "latest", "section[a/1]"]).expect(0).out.contains("section[a%2F1] done"));
+    let wrong = folder.bosun(&["show", "latest", "nothing"]).expect(2).err;
+    assert!(wrong.contains("its steps so far: section"), "{wrong}");
+}
+
+#[test]
 fn a_caret_stands_under_what_is_wrong_on_a_narrow_terminal() {
     let mut folder = Folder::new(
         "schema = 1\n[agents.a]\nmodel = \"offline/stand-in\"\n[tasks.t]\nagent = \"a\"\n\

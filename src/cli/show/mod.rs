@@ -12,10 +12,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::failure::{Exit, Outcome};
-use super::open::{Journal, Project, find_run, read_run};
+use super::open::{Journal, Project, find_run, now_ms, read_run};
 use super::out::Tone;
 use super::screen::{self, Side, Table, clean, count, excerpt, span, tokens, usd};
-use super::tally::{RunStand, StepState, StepTally};
+use super::tally::{RunStand, StepState, StepTally, Tally};
 use super::{Context, crew, ends, runs};
 use crate::core::ids::BlobId;
 use crate::ports::store::{RunRow, Store};
@@ -70,6 +70,7 @@ fn summary(context: &Context, project: &Project, store: &dyn Store, mut journal:
         return Ok(Exit::Done);
     }
     let (row, tally) = (&journal.row, &journal.tally);
+    let now = now(tally, alive.is_some());
     let offline = if row.offline { " [offline]" } else { "" };
     let status = runs::status(row.state, alive.is_some() || row.state.is_final());
     context.out.line(&format!(
@@ -77,7 +78,7 @@ fn summary(context: &Context, project: &Project, store: &dyn Store, mut journal:
         row.run,
         clean(&row.crew),
         context.out.paint(tone(row), status),
-        span(tally.running_ms()),
+        span(tally.running_ms() + now.saturating_sub(tally.last_ms)),
         count(tally.ledger.total().settled.calls, "call"),
         tokens(tally.ledger.total().settled.tokens.0),
         ends::money(tally)
@@ -101,7 +102,7 @@ fn summary(context: &Context, project: &Project, store: &dyn Store, mut journal:
         ("TIME", Side::Right, 3),
     ]);
     for step in tally.order.iter().filter_map(|step| tally.steps.get(step)) {
-        table.row(cells(step, &classes, tally.last_ms, alive.is_some()));
+        table.row(cells(step, &classes, now, alive.is_some()));
     }
     if !table.is_empty() {
         context.table(&table);
@@ -113,6 +114,12 @@ fn summary(context: &Context, project: &Project, store: &dyn Store, mut journal:
     }
     close(context, journal, alive.map(|owner| format!("process {} on {}", owner.pid, owner.host)));
     Ok(Exit::Done)
+}
+
+/// Until when times count: of a run that goes on until now, else until its last entry.
+fn now(tally: &Tally, alive: bool) -> u64 {
+    let rests = matches!(tally.stand, RunStand::Parked(_) | RunStand::Ended(..));
+    if alive && !rests { now_ms().max(tally.last_ms) } else { tally.last_ms }
 }
 
 fn tone(row: &RunRow) -> Tone {
@@ -166,7 +173,7 @@ pub(super) fn state(row: &StepTally) -> &'static str {
     }
 }
 
-fn cells(row: &StepTally, classes: &crew::Classes, last_ms: u64, alive: bool) -> Vec<String> {
+fn cells(row: &StepTally, classes: &crew::Classes, now: u64, alive: bool) -> Vec<String> {
     let spent = match &row.state {
         StepState::Ended(result) => result.spent,
         StepState::Running | StepState::WaitsBudget | StepState::WaitsPerson => row.settled,
@@ -184,7 +191,7 @@ fn cells(row: &StepTally, classes: &crew::Classes, last_ms: u64, alive: bool) ->
         only(spent.calls.max(row.calls).to_string()),
         only(crate::core::money::grouped(spent.tokens.0)),
         only(usd(spent.usd)),
-        span(row.ended_ms.unwrap_or(last_ms).saturating_sub(row.started_ms)),
+        span(row.ended_ms.unwrap_or(now).saturating_sub(row.started_ms)),
     ]
 }
 

@@ -224,9 +224,9 @@ fn a_run_that_is_owned_gets_a_message_and_is_left_alone() {
     // It began long ago, and its last entry was soon after: its time goes on.
     let conn = rusqlite::Connection::open(place.root().join(".bosun/journal.db")).unwrap();
     conn.execute_batch("UPDATE events SET at = id & 0xff; UPDATE runs SET started = 1, updated = 2").unwrap();
-    let listed = place.run(&["runs"]).out;
+    let (shown, listed) = (place.run(&["show"]).out, place.run(&["runs"]).out);
     let hours = |line: Option<&str>| line.unwrap_or_default().split(' ').any(|word| word.matches(':').count() == 2);
-    assert!(hours(listed.lines().nth(1)), "{listed}");
+    assert!(hours(shown.lines().next()) && hours(listed.lines().nth(1)), "{shown}{listed}");
     for args in [&["pause"][..], &["cancel"], &["ledger", "settle", "latest", "draft#1.1", "--usd", "0.5"]] {
         let said = place.run(args);
         assert_eq!(said.code, 0, "{args:?}: {}", said.err);
@@ -267,6 +267,14 @@ fn a_list_without_a_run_says_why() {
     assert_eq!((said.code, said.err.as_str()), (0, "no run of crew `nope`; there are runs of: report\n"));
     let said = place.run(&["runs", "--limit", "0"]);
     assert!(said.code == 2 && said.err.contains("1.."), "{}", said.err);
+}
+
+#[test]
+fn what_goes_is_named_with_its_crew() {
+    let (place, mini) = finished();
+    let said = place.run(&["gc", "--dry-run", "--keep", "0d"]).out;
+    let line = said.lines().find(|line| line.starts_with(mini.id.as_str())).unwrap_or_default();
+    assert!(line.contains(" report ") && line.ends_with(" ago"), "{said}");
 }
 
 #[test]
