@@ -23,7 +23,7 @@ pub fn accepted(
     by: String,
 ) -> Result<Event, Failure> {
     let wrong = |why: String| Failure::usage(format!("--accept {step} --attempt {attempt}: {why}"));
-    let show = format!("bosun show {} '{step}'", journal.row.run.short());
+    let show = format!("bosun show {} '{step}'", journal.called());
     let address: Step = step.parse().map_err(|error| wrong(format!("{error}")))?;
     let waiting = journal.tally.steps.get(&address).filter(|row| matches!(row.state, StepState::Review { .. }));
     let row = waiting.ok_or_else(|| wrong("no such step waits for review".into()).hint(show.clone()))?;
@@ -33,7 +33,7 @@ pub fn accepted(
     let job = machine.and_then(|machine| machine.job.as_ref()).filter(|job| job.step == address);
     let (Some(agent), Some(_)) = (&row.agent, job.filter(|job| job.phase == Phase::Review)) else {
         let why = "nobody's answer is judged there: it waits for another reason".to_owned();
-        return Err(wrong(why).hint(format!("bosun resume {} --retry '{step}'", journal.row.run.short())));
+        return Err(wrong(why).hint(format!("bosun resume {} --retry '{step}'", journal.called())));
     };
     let answers = answers(journal, &address);
     let Some((_, answer)) = answers.iter().rev().find(|(of, _)| *of == attempt) else {

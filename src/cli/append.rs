@@ -43,7 +43,7 @@ pub fn cancel(project: &Project, store: Arc<dyn Store>, row: &RunRow, by: String
         let (crew, _) = crew::pinned(project, &*store, started)?;
         let mut run = Run::fold(crew, &entries).map_err(|illegal| corrupt(&row.run, &illegal.to_string()))?;
         if run.control == Control::Ended {
-            return Err(Failure::usage(format!("run {} is over: there is nothing to cancel", row.run.short())));
+            return Err(Failure::usage(format!("run {} is over: there is nothing to cancel", row.run)));
         }
         let mut author = Author::behind(&row.run, &rows);
         let lost = run.open_calls.iter().map(|(call, agent)| {

@@ -54,7 +54,7 @@ pub fn check(context: &Context, args: CheckArgs) -> Outcome {
             Format::Json => crewfile::json(&loaded).iter().for_each(|line| context.out.line(&line.to_string())),
             Format::Human if loaded.problems.is_empty() => {}
             Format::Human => {
-                let text = crewfile::text(&loaded, context.out.out_is_colored());
+                let text = crewfile::text(&loaded, context.out.out_is_colored(), context.columns());
                 // Its closing line counts this crew only; ours counts all.
                 let text = text.trim_end().strip_suffix(&crewfile::summary(&loaded)).unwrap_or(&text);
                 context.out.print(text);

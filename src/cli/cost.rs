@@ -8,7 +8,7 @@ use clap::Args;
 use super::Context;
 use super::crew::{self, Classes, ModelClass};
 use super::failure::{Exit, Outcome};
-use super::open::{Journal, Project, find_run, read_run};
+use super::open::{Journal, Project, find_run, read_one_of_many, read_run};
 use super::screen::{self, Side, Table, cap, clean, usd};
 use super::tally::{CallState, CallTally};
 use crate::core::money::{Amount, Count, NanoUsd, grouped};
@@ -193,13 +193,13 @@ pub fn cost(context: &Context, args: CostArgs) -> Outcome {
                 let rows = store.runs(&RunFilter::default())?;
                 title = screen::count(rows.len() as u64, "run");
                 for row in rows {
-                    add(&project, &*store, &read_run(&*store, row)?, args.by, &mut lines);
+                    add(&project, &*store, &read_one_of_many(&*store, row)?, args.by, &mut lines);
                 }
             }
         }
     }
     if lines.is_empty() {
-        context.out.note("no model call yet");
+        context.out.say("no model call yet");
         return Ok(Exit::Done);
     }
     print(context, &args, &title, &lines);

@@ -252,7 +252,7 @@ pub fn pinned(project: &Project, store: &dyn Store, started: &Started) -> Result
                 Exit::Crew,
                 format!("the crew that run {} was started with cannot be read any more:", started.run),
             );
-            failure.message.push_str(&format!("\n{}", crewfile::text(&loaded, false).trim_end()));
+            failure.message.push_str(&format!("\n{}", crewfile::text(&loaded, false, usize::MAX).trim_end()));
             Err(failure.hint("this bosun reads crew files otherwise than the one that started it"))
         }
     }

@@ -11,10 +11,11 @@ use tokio::sync::mpsc;
 
 use super::failure::{Exit, Failure, Outcome};
 use super::notifier::Notifier;
-use super::open::{Journal, Project, StoreTexts, now_ms};
+use super::open::{self, Journal, Project, StoreTexts, now_ms};
 use super::people::{Beside, Desk};
 use super::progress::{Mode, Progress};
 use super::run::ShowArgs;
+use super::tally::{StepState, StepTally, Tally};
 use super::wiring::Engine;
 use super::{Context, ends};
 use crate::actors::host::Live;
@@ -122,6 +123,7 @@ pub async fn drive(
     let mut signals = Signals::new().map_err(no_signals)?;
     let mode = Mode::choose(&context.out, desk.show.json, desk.show.quiet);
     let progress = Progress::new(context.out.clone(), mode, live.texts.clone()).of(live.crew.clone(), keys);
+    let progress = progress.called(open::called(&*engine.store, &live.id));
     let notifier = Notifier::start(engine.store.clone(), &engine.root, &live.id, &live.crew);
     let mut face = Face { progress, notifier };
     before.iter().for_each(|entry| face.seen(entry));
@@ -143,7 +145,7 @@ pub async fn drive(
     };
     if let Some(notifier) = notifier {
         tokio::select! {
-            said = notifier.end() => said.iter().for_each(|line| context.out.note(line)),
+            said = notifier.end() => said.iter().for_each(|line| context.out.say(line)),
             // Whoever does not want to wait for it gets it with the next resume.
             _ = signals.next() => {}
         }
@@ -237,13 +239,13 @@ fn end(context: &Context, engine: &Engine, mut progress: Progress, outcome: RunO
     };
     let exit = progress.end(Some(head));
     if !show.json {
-        print_result(context, engine, result.as_ref())?;
+        print_result(context, engine, progress.tally(), result.as_ref())?;
     }
     let started = progress.tally().started.as_deref();
     if let (Some(started), false, true) =
         (started.filter(|started| started.offline), show.json || show.quiet, exit == Exit::Done)
     {
-        context.out.note(&real_model(started));
+        context.out.say(&real_model(started));
     } else if show.quiet && !show.json && result.is_some() {
         mark_stand_in(context, started);
     }
@@ -253,7 +255,7 @@ fn end(context: &Context, engine: &Engine, mut progress: Progress, outcome: RunO
 /// The result of a stand-in never stands without a word, however quiet a command is asked to be.
 fn mark_stand_in(context: &Context, started: Option<&Started>) {
     if started.is_some_and(|started| started.offline) {
-        context.out.note(STAND_IN);
+        context.out.say(STAND_IN);
     }
 }
 
@@ -269,10 +271,16 @@ fn real_model(started: &Started) -> String {
     )
 }
 
-fn print_result(context: &Context, engine: &Engine, result: Option<&TaskResult>) -> Result<(), Failure> {
-    let Some(text) = result.and_then(|result| result.text) else { return Ok(()) };
-    let text = engine.store.blob(&text)?.ok_or_else(|| Failure::new(Exit::Audit, "the result's text is gone"))?;
+fn print_result(context: &Context, engine: &Engine, tally: &Tally, result: Option<&TaskResult>) -> Result<(), Failure> {
+    let Some(id) = result.and_then(|result| result.text) else { return Ok(()) };
+    let text = engine.store.blob(&id)?.ok_or_else(|| Failure::new(Exit::Audit, "the result's text is gone"))?;
     context.out.result(&text);
+    if context.out.broken().is_some() {
+        let made = |row: &&StepTally| matches!(&row.state, StepState::Ended(made) if made.text == Some(id));
+        let step = tally.steps.values().rev().find(made).map(|row| format!(" {}", ends::quoted(&row.step)));
+        let (run, step) = (tally.short(), step.unwrap_or_default());
+        context.out.say(&format!("run {run} is over and its result is kept; print it with: bosun show {run}{step}"));
+    }
     Ok(())
 }
 
@@ -280,11 +288,11 @@ fn print_result(context: &Context, engine: &Engine, result: Option<&TaskResult>)
 pub fn print_again(context: &Context, engine: &Engine, journal: &Journal, show: &ShowArgs) -> Outcome {
     let mode = if show.json { Mode::Json } else { Mode::Quiet };
     let texts = Arc::new(StoreTexts::new(engine.store.clone()));
-    let mut progress = Progress::new(context.out.clone(), mode, texts);
+    let mut progress = Progress::new(context.out.clone(), mode, texts).called(journal.called().to_owned());
     journal.entries.iter().for_each(|entry| progress.entry(entry));
     if !show.quiet {
-        let run = journal.row.run.short();
-        context.out.note(&format!("run {run} is over; its result is printed again, nothing is spent"));
+        let run = journal.called();
+        context.out.say(&format!("run {run} is over; its result is printed again, nothing is spent"));
     }
     let result = match &journal.tally.stand {
         super::tally::RunStand::Ended(_, result) => result.clone(),
@@ -293,7 +301,7 @@ pub fn print_again(context: &Context, engine: &Engine, journal: &Journal, show: 
     };
     let exit = progress.end(Some(&journal.head()));
     if !show.json {
-        print_result(context, engine, result.as_ref())?;
+        print_result(context, engine, progress.tally(), result.as_ref())?;
         if result.is_some() {
             mark_stand_in(context, progress.tally().started.as_deref());
         }
@@ -311,7 +319,7 @@ pub fn say_changed(context: &Context, project: &Project, journal: &Journal) -> R
             let (old, new) = (pinned.short(), now.short());
             context
                 .out
-                .note(&format!("note: {path} has changed since the start ({old} -> {new}); the pinned {old} is used"));
+                .say(&format!("note: {path} has changed since the start ({old} -> {new}); the pinned {old} is used"));
         }
     }
     Ok(())

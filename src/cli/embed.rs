@@ -178,7 +178,7 @@ impl Start<'_> {
             crews::load(project, &self.path, &self.overrides)
         };
         let Some(crew) = &loaded.crew else {
-            return Err(Failure::new(Exit::Crew, crewfile::text(&loaded, false).trim_end()));
+            return Err(Failure::new(Exit::Crew, crewfile::text(&loaded, false, usize::MAX).trim_end()));
         };
         let file = crew.file.clone();
         self.loaded = Some((Arc::new(loaded), file));

@@ -2,7 +2,7 @@
 //! does; the exit code is the most urgent cause's.
 
 use super::failure::Exit;
-use super::screen::{cap, clean, count, rfc3339, tokens, usd};
+use super::screen::{Part, cap, clean, count, fitting, rfc3339, tokens, usd};
 use super::tally::{CallState, NoBudget, RunStand, StepState, Tally};
 use crate::core::chat::{FailureClass, Finish};
 use crate::core::event::{AlertAt, Answered, ErrorClass, InterruptKind, ParkCause, RateLimited, RunEnd};
@@ -282,23 +282,27 @@ pub fn quoted(step: &Step) -> String {
 
 /// `spent $0.031 of $0.25`, with whatever is held, in doubt, or over.
 pub fn money(tally: &Tally) -> String {
+    fitting(money_parts(tally), usize::MAX)
+}
+
+/// As [`money`]; what is spent is never left out.
+pub fn money_parts(tally: &Tally) -> Vec<Part> {
     let sums = tally.ledger.total();
     let local = tally.calls.values().all(|call| call.held.price.is_none());
     // Not zero dollars: nobody names any.
     if local && !tally.calls.is_empty() && sums.used().usd == NanoUsd::ZERO && sums.ambiguous.calls == 0 {
-        return "no priced model".to_owned();
+        return vec![Part::new(0, " · ", "no priced model")];
     }
-    let of = tally.ledger.caps.usd.map(|usd| format!(" of {}", cap(usd))).unwrap_or_default();
-    let mut out = format!("spent {}", usd(sums.settled.usd));
+    let mut parts = vec![Part::new(0, " · ", format!("spent {}", usd(sums.settled.usd)))];
     if sums.held.usd > NanoUsd::ZERO {
-        out.push_str(&format!(" + held {}", usd(sums.held.usd)));
+        parts.push(Part::new(2, " + ", format!("held {}", usd(sums.held.usd))));
     }
     if sums.ambiguous.calls > 0 {
-        out.push_str(&format!(" + in doubt {}", usd(sums.ambiguous.usd)));
+        parts.push(Part::new(3, " + ", format!("in doubt {}", usd(sums.ambiguous.usd))));
     }
-    out.push_str(&of);
+    parts.extend(tally.ledger.caps.usd.map(|usd| Part::new(4, " of ", cap(usd))));
     if sums.overrun.usd > NanoUsd::ZERO {
-        out.push_str(&format!(" (OVERRUN {})", usd(sums.overrun.usd)));
+        parts.push(Part::new(1, " ", format!("(OVERRUN {})", usd(sums.overrun.usd))));
     }
-    out
+    parts
 }

@@ -241,7 +241,7 @@ impl From<StoreError> for Failure {
         match &error {
             StoreError::Owned { run, .. } => failure.hint(format!(
                 "it is left alone; look at it with: bosun show {0}, or stop it with: bosun pause {0}",
-                run.short()
+                run
             )),
             StoreError::Unusable { .. }
             | StoreError::Newer { .. }

@@ -5,8 +5,9 @@ use clap::Args;
 use super::Context;
 use super::failure::{Exit, Failure, Outcome};
 use super::open::{Project, now_ms};
-use super::screen::count;
+use super::screen::{Side, Table, ago, clean, count};
 use crate::core::money::grouped;
+use crate::ports::store::RunFilter;
 
 #[derive(Clone, Debug, Args)]
 pub struct GcArgs {
@@ -22,9 +23,10 @@ pub fn gc(context: &Context, args: GcArgs) -> Outcome {
     let keep = millis(&args.keep)?;
     let project = Project::here(context)?;
     let Some(store) = project.existing_store()? else {
-        context.out.note("nothing has run here: there is nothing to remove");
+        context.out.say("nothing has run here: there is nothing to remove");
         return Ok(Exit::Done);
     };
+    let known = store.runs(&RunFilter::default())?;
     let garbage = store.gc(now_ms().saturating_sub(keep), args.dry_run)?;
     let verb = if args.dry_run { "would remove" } else { "removed" };
     context.out.line(&format!(
@@ -33,8 +35,14 @@ pub fn gc(context: &Context, args: GcArgs) -> Outcome {
         count(garbage.blobs, "text"),
         grouped(garbage.bytes)
     ));
+    let mut table = Table::new(&[("RUN", Side::Left, 0), ("CREW", Side::Left, 1), ("LAST TOUCHED", Side::Left, 2)]);
     for run in &garbage.runs {
-        context.out.line(run.as_str());
+        let row = known.iter().find(|row| row.run == *run);
+        let cells = row.map(|row| [clean(&row.crew), ago(row.updated_ms, now_ms())]).unwrap_or_default();
+        table.row(std::iter::once(run.to_string()).chain(cells).collect());
+    }
+    if !table.is_empty() {
+        context.table(&table);
     }
     Ok(Exit::Done)
 }

@@ -105,8 +105,8 @@ fn show(context: &Context, project: &Project, run: &str) -> Outcome {
         context.out.line(&format!("{call}  {amount}  {what}"));
     }
     if ledger.holds.values().any(|hold| hold.ambiguous) {
-        let run = journal.row.run.short();
-        context.out.note(&format!("close one with the invoice's amount: bosun ledger settle {run} CALL --usd X"));
+        let run = journal.called();
+        context.out.say(&format!("close one with the invoice's amount: bosun ledger settle {run} CALL --usd X"));
     }
     match &journal.tally.illegal {
         Some(why) => Err(Failure::new(Exit::Audit, format!("the journal cannot be followed: {why}"))),
@@ -163,9 +163,9 @@ fn settle(context: &Context, project: &Project, args: &SettleArgs) -> Outcome {
         let payload = serde_json::to_string(&message)
             .map_err(|why| Failure::new(Exit::Internal, format!("the message cannot be written: {why}")))?;
         store.inbox_put(&run, "settle", &payload, &by, now_ms())?;
-        context.out.note(&format!(
+        context.out.say(&format!(
             "{call}: the process that runs {} will settle it at {}",
-            run.short(),
+            journal.called(),
             usd(usd_amount)
         ));
         return Ok(Exit::Done);
@@ -180,6 +180,6 @@ fn settle(context: &Context, project: &Project, args: &SettleArgs) -> Outcome {
     }
     events.push(Event::Call(CallEvent::Settled { call: call.clone(), cost, by }));
     append::outside(&*store, &run, &events)?;
-    context.out.note(&format!("{call} of run {} is settled at {}", run.short(), usd(usd_amount)));
+    context.out.say(&format!("{call} of run {} is settled at {}", journal.called(), usd(usd_amount)));
     Ok(Exit::Done)
 }

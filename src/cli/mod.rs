@@ -122,6 +122,10 @@ impl Context {
         let stated = || self.env.get("COLUMNS")?.trim().parse().ok().filter(|columns| *columns > 0);
         real.or_else(stated).unwrap_or(usize::MAX)
     }
+    /// Columns that a text on stderr is laid out for.
+    pub fn err_columns(&self) -> usize {
+        screen::columns().filter(|_| self.out.stderr_is_terminal()).unwrap_or(usize::MAX)
+    }
     /// A table on stdout, as wide as fits.
     pub fn table(&self, table: &screen::Table) {
         table.lines(self.columns()).iter().for_each(|line| self.out.line(line));
@@ -305,15 +309,17 @@ fn end(out: &Out, outcome: Outcome) -> ExitCode {
     let exit = match outcome {
         Ok(exit) => exit,
         Err(failure) => {
-            let text = failure.text();
-            let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
-            out.err(&format!("{}\n{rest}", out.paint_err(Tone::Bad, first)));
+            let message = out.folded(&format!("bosun: {}", failure.message.trim_end()));
+            let (first, rest) = message.split_once('\n').unwrap_or((&message, ""));
+            let message = format!("{}\n{rest}", out.paint_err(Tone::Bad, first));
+            out.note(message.trim_end());
+            failure.hints.iter().for_each(|hint| out.say(&format!("  {hint}")));
             failure.exit
         }
     };
     match out.broken() {
         Some(why) if exit == Exit::Done => {
-            out.note(&format!("bosun: the output could not be written: {why}"));
+            out.say(&format!("bosun: the output could not be written: {why}"));
             ExitCode::from(Exit::Internal.code())
         }
         Some(_) | None => ExitCode::from(exit.code()),

@@ -101,10 +101,7 @@ impl Notifier {
             None => "[notify] its entry is not on disk".to_owned(),
         };
         let all = sums.asked;
-        Some(format!(
-            "note: {open} of {all} notifications not delivered: {why}; bosun resume {} sends them again",
-            run.short()
-        ))
+        Some(format!("note: {open} of {all} notifications not delivered: {why}; bosun resume {} sends them again", run))
     }
 }
 

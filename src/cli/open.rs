@@ -100,7 +100,23 @@ impl Project {
     }
 }
 
-/// The run that a command line names: a prefix of its id from four characters, or `latest`.
+/// What a run is called where somebody may type it: the first four characters of its id, and more where
+/// another run of the store begins with them too.
+pub fn called(store: &dyn Store, run: &RunId) -> String {
+    let like = RunFilter { prefix: Some(run.short().to_owned()), ..RunFilter::default() };
+    // Nothing is known of the others: the whole id is right in any case.
+    store.runs(&like).map_or_else(|_| run.to_string(), |rows| apart(run, rows.iter().map(|row| &row.run)).to_owned())
+}
+
+/// The shortest beginning of `run`, of at least four characters, that none of the others has.
+fn apart<'a>(run: &'a RunId, others: impl Iterator<Item = &'a RunId>) -> &'a str {
+    let own = run.as_str();
+    let alike = |other: &RunId| own.bytes().zip(other.as_str().bytes()).take_while(|(a, b)| a == b).count();
+    let most = others.filter(|other| *other != run).map(alike).max().unwrap_or(0);
+    &own[..(most + 1).clamp(run.short().len(), own.len())]
+}
+
+/// The run that a command line names: any prefix of its id that no other run has, or `latest`.
 pub fn find_run(store: &dyn Store, text: &str) -> Result<RunRow, Failure> {
     let latest = |limit| store.runs(&RunFilter { limit: Some(limit), ..RunFilter::default() });
     if text == "latest" {
@@ -109,21 +125,23 @@ pub fn find_run(store: &dyn Store, text: &str) -> Result<RunRow, Failure> {
     }
     let prefix = text.to_ascii_uppercase();
     let wrong = |why: &str| Failure::usage(format!("`{text}` is not a run: {why}")).hint("bosun runs lists them");
-    if !(4..=RUN_ID_LEN).contains(&prefix.len()) || !prefix.bytes().all(|b| b.is_ascii_alphanumeric()) {
-        return Err(wrong("expected the first four or more characters of a run's id, or `latest`"));
+    if !(1..=RUN_ID_LEN).contains(&prefix.len()) || !prefix.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return Err(wrong("expected the first characters of a run's id, or `latest`"));
     }
     let mut found = store.runs(&RunFilter { prefix: Some(prefix), ..RunFilter::default() })?;
     match found.len() {
         1 => Ok(found.remove(0)),
         0 => {
             let known: Vec<String> =
-                latest(3)?.iter().map(|row| format!("{} ({})", row.run.short(), row.crew)).collect();
+                latest(3)?.iter().map(|row| format!("{} ({})", called(store, &row.run), row.crew)).collect();
             let known = if known.is_empty() { "nothing has run here yet".to_owned() } else { known.join(", ") };
             Err(wrong(&format!("none begins so; the latest are: {known}")))
         }
         _ => {
-            let ids: Vec<String> = found.iter().take(5).map(|row| format!("{} ({})", row.run, row.crew)).collect();
-            Err(wrong(&format!("{} begin so: {}; type one more character", found.len(), ids.join(", "))))
+            let name = |row: &RunRow| format!("{} ({})", apart(&row.run, found.iter().map(|row| &row.run)), row.crew);
+            let names: Vec<String> = found.iter().take(5).map(name).collect();
+            let more = if found.len() > names.len() { ", …" } else { "" };
+            Err(wrong(&format!("{} begin so: {}{more}; name more of it", found.len(), names.join(", "))))
         }
     }
 }
@@ -137,6 +155,10 @@ pub struct Journal {
 }
 
 impl Journal {
+    /// As [`called`].
+    pub fn called(&self) -> &str {
+        self.tally.called.as_deref().unwrap_or(self.row.run.as_str())
+    }
     pub fn started(&self) -> Result<&Started, Failure> {
         self.tally.started.as_deref().ok_or_else(|| {
             Failure::new(Exit::Audit, format!("the journal of run {} does not begin with run.started", self.row.run))
@@ -151,6 +173,13 @@ impl Journal {
 
 /// Reads a whole run.
 pub fn read_run(store: &dyn Store, row: RunRow) -> Result<Journal, Failure> {
+    let mut journal = read_one_of_many(store, row)?;
+    journal.tally.called = Some(called(store, &journal.row.run));
+    Ok(journal)
+}
+
+/// As [`read_run`], without a look at what other runs are called.
+pub fn read_one_of_many(store: &dyn Store, row: RunRow) -> Result<Journal, Failure> {
     let rows = store.read(&row.run, Seq(1))?;
     let entries = decode(&row.run, &rows)?;
     let tally = Tally::of(&entries);

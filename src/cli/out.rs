@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::screen;
 use crate::adapters::redaction::Redactor;
 use crate::adapters::tools::ansi;
 
@@ -114,12 +115,26 @@ impl Out {
     /// sequences onto a terminal. Ends in a newline either way.
     pub fn result(&self, text: &str) {
         let end = if text.ends_with('\n') { "" } else { "\n" };
-        let text = if self.stdout_terminal { ansi::plain(text) } else { text.to_owned() };
+        let text = if self.stdout_terminal { ansi::shown(text) } else { text.to_owned() };
         self.stdout(&format!("{text}{end}"));
     }
-    /// A line to stderr.
+    /// A line to stderr, as it is.
     pub fn note(&self, text: &str) {
         self.err(&format!("{text}\n"));
+    }
+    /// A sentence of this program to stderr, see [`Out::folded`].
+    pub fn say(&self, text: &str) {
+        self.note(&self.folded(text));
+    }
+    /// A sentence for stderr: on a terminal in lines that fit it. What has a layout of its own keeps it;
+    /// what a person decides about is never folded: a line of a diff must not look like two.
+    pub fn folded(&self, text: &str) -> String {
+        let sentence = !text.contains(['\n', '\x1b']) && !text.trim_start().contains("  ");
+        match screen::columns().filter(|_| sentence && self.stderr_terminal) {
+            // A secret that a line break splits would not be found any more.
+            Some(columns) => screen::fold(&self.secrets.hide(text), columns, 2),
+            None => text.to_owned(),
+        }
     }
     /// To stderr as it is. Nobody is told if that fails: there is nowhere left to say so.
     pub fn err(&self, text: &str) {

@@ -211,12 +211,12 @@ pub fn read(context: &Context, project: &Project, crew: &Path, args: &InputArgs)
         (loaded, folder.unwrap_or(path))
     };
     if loaded.crew.is_none() {
-        let text = crewfile::text(&loaded, context.out.err_is_colored());
+        let text = crewfile::text(&loaded, context.out.err_is_colored(), context.err_columns());
         return Err(Failure::new(Exit::Crew, text.trim_end()));
     }
     // What an agent goes without is not only for those who `check`.
     for left in loaded.problems.iter().filter(|problem| problem.code == "W0702") {
-        context.out.note(&format!("warning: {}: {}", clean(&left.file), clean(&left.message)));
+        context.out.say(&format!("warning: {}: {}", clean(&left.file), clean(&left.message)));
     }
     Ok(Written { loaded, file, texts, typed, overrides })
 }
@@ -288,7 +288,7 @@ pub fn resume(context: &Context, args: ResumeArgs) -> Outcome {
 /// Nothing is left of the run but, maybe, notices that its last process did not get rid of: they are what a resume
 /// is asked for then.
 fn over(context: &Context, project: &Project, engine: &Engine, row: RunRow, args: &ResumeArgs) -> Outcome {
-    let run = row.run.short().to_owned();
+    let run = open::called(&*engine.store, &row.run);
     let state = runs::status(row.state, true);
     let told = notifier::overdue(context, project, engine.store.clone(), &open::read_run(&*engine.store, row)?);
     let asks_more = !args.raise_budget.is_empty() || args.more_time.is_some();
@@ -319,7 +319,7 @@ fn opening(context: &Context, journal: &Journal, args: &ResumeArgs) -> Result<Ve
         let waiting = journal.tally.steps.get(&step);
         let Some(row) = waiting.filter(|row| matches!(row.state, StepState::Review { .. })) else {
             return Err(Failure::usage(format!("--retry {step}: no such step waits for review"))
-                .hint(format!("bosun show {}", journal.row.run.short())));
+                .hint(format!("bosun show {}", journal.called())));
         };
         events.push(Event::Task(TaskEvent::Retried { step, agent: row.agent.clone(), by: by.clone() }));
     }

@@ -8,14 +8,33 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use crate::adapters::tools::ansi;
 use crate::core::money::{Caps, NanoUsd, grouped};
 
+/// What fits on a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    pub columns: usize,
+    pub rows: usize,
+}
+
+impl Size {
+    /// Where a terminal does not say.
+    pub const USUAL: Size = Size { columns: 80, rows: 24 };
+}
+
+/// Of the terminal at stderr or stdout; `None` where there is none.
+pub fn size() -> Option<Size> {
+    let (columns, rows) = crossterm::terminal::size().ok().filter(|(columns, _)| *columns > 0)?;
+    let rows = if rows > 0 { usize::from(rows) } else { Size::USUAL.rows };
+    Some(Size { columns: usize::from(columns), rows })
+}
+
 /// Columns of the terminal at stderr or stdout; `None` where there is none.
 pub fn columns() -> Option<usize> {
-    crossterm::terminal::size().ok().map(|(columns, _)| usize::from(columns)).filter(|columns| *columns > 0)
+    size().map(|size| size.columns)
 }
 
 /// Foreign text as one line: no terminal sequences, no line breaks, runs of white space as one.
 pub fn clean(text: &str) -> String {
-    ansi::plain(text).split_whitespace().collect::<Vec<_>>().join(" ")
+    ansi::shown(text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The first `chars` characters of a foreign text, as one line.
@@ -57,13 +76,34 @@ pub fn clip(text: &str, columns: usize) -> String {
 
 /// A line as lines of at most `columns`, broken between words; all but the first begin with `hang` spaces.
 pub fn wrap(text: &str, columns: usize, hang: usize) -> Vec<String> {
+    broken(text, text.split_whitespace(), columns, hang, usize::MAX).iter().map(|line| clip(line, columns)).collect()
+}
+
+/// As [`wrap`], and nothing is cut off: a word that is too long stays whole, and so does a command from its
+/// first word on, which somebody will copy.
+pub fn fold(text: &str, columns: usize, hang: usize) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let (free, command) = text.split_at(text.find("bosun ").unwrap_or(text.len()));
+    let command = Some(command).filter(|command| !command.is_empty());
+    broken(text, free.split_whitespace().chain(command), columns, hang, columns.saturating_sub(hang)).join("\n")
+}
+
+/// No line is begun for a word of more than `most` columns: it would not fit there either.
+fn broken<'a>(
+    text: &str,
+    words: impl Iterator<Item = &'a str>,
+    columns: usize,
+    hang: usize,
+    most: usize,
+) -> Vec<String> {
     let indent = " ".repeat(hang.min(columns / 2));
-    let lead: String = text.chars().take_while(|c| *c == ' ').collect();
     let mut lines = Vec::new();
-    let mut line = lead.clone();
+    let mut line: String = text.chars().take_while(|c| *c == ' ').collect();
     let mut begun = false;
-    for word in text.split_whitespace() {
-        if begun && width(&line) + 1 + width(word) > columns {
+    for word in words {
+        if begun && width(&line) + 1 + width(word) > columns && width(word) <= most {
             lines.push(std::mem::replace(&mut line, indent.clone()));
             begun = false;
         }
@@ -74,7 +114,38 @@ pub fn wrap(text: &str, columns: usize, hang: usize) -> Vec<String> {
         begun = true;
     }
     lines.push(line);
-    lines.iter().map(|line| clip(line, columns)).collect()
+    lines
+}
+
+/// A part of a line that may be left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The highest is left out first, 0 never.
+    rank: u8,
+    /// What stands before it, unless it begins the line.
+    joint: &'static str,
+    text: String,
+}
+
+impl Part {
+    pub fn new(rank: u8, joint: &'static str, text: impl Into<String>) -> Part {
+        Part { rank, joint, text: text.into() }
+    }
+}
+
+/// Parts as a line of at most `columns`: whole parts are left out until it fits.
+pub fn fitting(mut parts: Vec<Part>, columns: usize) -> String {
+    loop {
+        let line = parts.iter().fold(String::new(), |line, part| match line.is_empty() || line.ends_with(' ') {
+            true => line + &part.text,
+            false => line + part.joint + &part.text,
+        });
+        let least = parts.iter().map(|part| part.rank).max().filter(|rank| *rank > 0);
+        match least.filter(|_| width(&line) > columns) {
+            Some(least) => parts.retain(|part| part.rank != least),
+            None => return clip(&line, columns),
+        }
+    }
 }
 
 /// Which side a column's cells lean to.
@@ -83,6 +154,9 @@ pub enum Side {
     Left,
     Right,
 }
+
+/// Columns that a text keeps beside its figures.
+const LEAST: usize = 4;
 
 /// A table that leaves columns out until it fits.
 pub struct Table {
@@ -103,30 +177,38 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// Lines of at most `columns`, the head first.
+    /// Lines of at most `columns`, the head first. Where not even the columns of rank 0 fit, the widest text
+    /// gives way: figures, which lean to the right, are what a table is looked at for.
     pub fn lines(&self, columns: usize) -> Vec<String> {
         let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
         let wide = |column: usize| cells(column).map(|cell| width(cell)).max().unwrap_or(0);
         // A column without a single cell says nothing.
         let used = |column: &usize| cells(*column).any(|cell| !cell.is_empty()) || self.heads[*column].2 == 0;
         let mut shown: Vec<usize> = (0..self.heads.len()).filter(used).collect();
-        let widths: Vec<usize> = (0..self.heads.len()).map(|c| wide(c).max(width(self.heads[c].0))).collect();
-        let total = |shown: &[usize]| shown.iter().map(|c| widths[*c] + 2).sum::<usize>().saturating_sub(2);
-        while total(&shown) > columns {
+        let mut widths: Vec<usize> = (0..self.heads.len()).map(|c| wide(c).max(width(self.heads[c].0))).collect();
+        let total =
+            |shown: &[usize], widths: &[usize]| shown.iter().map(|c| widths[*c] + 2).sum::<usize>().saturating_sub(2);
+        while total(&shown, &widths) > columns {
             let Some(least) = shown.iter().copied().filter(|c| self.heads[*c].2 > 0).max_by_key(|c| self.heads[*c].2)
             else {
                 break;
             };
             shown.retain(|column| *column != least);
         }
+        let over = total(&shown, &widths).saturating_sub(columns);
+        let texts = shown.iter().copied().filter(|column| self.heads[*column].1 == Side::Left);
+        if let Some(widest) = texts.max_by_key(|column| widths[*column]) {
+            widths[widest] = widths[widest].saturating_sub(over).max(widths[widest].min(LEAST));
+        }
         let heads: Vec<String> = self.heads.iter().map(|(head, _, _)| (*head).to_owned()).collect();
         let line = |row: &Vec<String>| {
             let mut out = String::new();
             for column in &shown {
-                let pad = " ".repeat(widths[*column].saturating_sub(width(&row[*column])));
+                let cell = clip(&row[*column], widths[*column]);
+                let pad = " ".repeat(widths[*column].saturating_sub(width(&cell)));
                 match self.heads[*column].1 {
-                    Side::Left => out.push_str(&format!("{}{pad}  ", row[*column])),
-                    Side::Right => out.push_str(&format!("{pad}{}  ", row[*column])),
+                    Side::Left => out.push_str(&format!("{cell}{pad}  ")),
+                    Side::Right => out.push_str(&format!("{pad}{cell}  ")),
                 }
             }
             clip(out.trim_end(), columns)
@@ -233,6 +315,9 @@ mod tests {
         assert_eq!(wrap("  one two three four", 12, 4), ["  one two", "    three", "    four"]);
         assert_eq!(wrap("one two", usize::MAX, 4), ["one two"]);
         assert_eq!(wrap("unbreakable", 6, 2), ["unbre…"]);
+        assert_eq!(fold("Ctrl-C pauses safely", 15, 2), "Ctrl-C pauses\n  safely");
+        assert_eq!(fold("go on: bosun resume 7Q3M --retry a", 30, 2), "go on:\n  bosun resume 7Q3M --retry a");
+        assert_eq!(fold("a head abababababab then b", 10, 2), "a head abababababab\n  then b");
     }
 
     #[test]
@@ -249,6 +334,26 @@ mod tests {
         assert_eq!(table.lines(14), ["RUN   CREW", "7Q3M  report"]);
         assert_eq!(table.lines(5), ["RUN", "7Q3M"]);
         assert_eq!(table.lines(3), ["RUN", "7Q…"]);
+    }
+
+    #[test]
+    fn what_names_a_row_gives_way_to_what_the_table_is_for() {
+        let mut table = Table::new(&[("AGENT", Side::Left, 0), ("CALLS", Side::Right, 1), ("USD", Side::Right, 0)]);
+        table.row(vec!["writer (no price)".into(), "12".into(), "$0.0256".into()]);
+        assert_eq!(table.lines(40), ["AGENT              CALLS      USD", "writer (no price)     12  $0.0256"]);
+        assert_eq!(table.lines(20), ["AGENT            USD", "writer (no…  $0.0256"]);
+        assert_eq!(table.lines(13), ["AGE…      USD", "wri…  $0.0256"]);
+        assert!(table.lines(9).iter().all(|line| width(line) <= 9));
+    }
+
+    #[test]
+    fn parts_are_left_out_whole_the_highest_rank_first() {
+        let parts =
+            || vec![Part::new(1, " · ", "pausing"), Part::new(0, " · ", "spent $1"), Part::new(2, " of ", "$4")];
+        assert_eq!(
+            [80, 18, 12, 5].map(|columns| fitting(parts(), columns)),
+            ["pausing · spent $1 of $4", "pausing · spent $1", "spent $1", "spen…"]
+        );
     }
 
     #[test]

@@ -129,6 +129,8 @@ pub struct Tally {
     pub illegal: Option<String>,
     /// Where each provider's key comes from, in words: not of the journal, told by whoever knows it.
     pub keys: BTreeMap<String, String>,
+    /// What the run is called in its store, where its first four characters may name another one too.
+    pub called: Option<String>,
 }
 
 impl Tally {
@@ -389,6 +391,7 @@ impl Tally {
 
     /// Short id of the run, as people type it.
     pub fn short(&self) -> &str {
-        self.started.as_ref().map_or("?", |started| started.run.short())
+        let short = || self.started.as_ref().map(|started| started.run.short());
+        self.called.as_deref().or_else(short).unwrap_or("?")
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::failure::{Exit, Failure, Outcome};
-use super::open::{Project, find_run, now_ms, read_run, whoami};
+use super::open::{Project, called, find_run, now_ms, read_run, whoami};
 use super::{Context, crew, runs};
 use crate::actors::told::Telling;
 use crate::adapters::sizes::O200k;
@@ -42,7 +42,7 @@ pub fn tell(context: &Context, args: TellArgs) -> Outcome {
     let project = Project::here(context)?;
     let store = project.store_of(&args.run)?;
     let row = find_run(&*store, &args.run)?;
-    let short = row.run.short().to_owned();
+    let short = called(&*store, &row.run);
     let Heard { hearers, waits } = say(&project, &*store, row, &args.agent, &text, &whoami(&context.env))?;
     let when = if waits { format!(" when the run goes on: bosun resume {short}") } else { String::new() };
     for Hearer { agent, step } in hearers {
@@ -50,7 +50,7 @@ pub fn tell(context: &Context, args: TellArgs) -> Outcome {
             Some(step) => format!("{agent} ({step}) hears it at its next turn{when}"),
             None => format!("{agent} hears it with its next task{when}"),
         };
-        context.out.note(&said);
+        context.out.say(&said);
     }
     Ok(Exit::Done)
 }
@@ -78,7 +78,7 @@ pub fn say(
     if text.is_empty() {
         return Err(Failure::usage("there is nothing to tell: the text is empty"));
     }
-    let short = row.run.short().to_owned();
+    let short = called(store, &row.run);
     if row.state.is_final() {
         let status = runs::status(row.state, true);
         return Err(Failure::usage(format!("run {short} is over ({status}): nobody listens any more")));
@@ -137,7 +137,7 @@ fn taken(store: &dyn Store, run: &RunId, id: u64) -> Result<Taken, Failure> {
 
 /// Who hears it, as it stands on record.
 fn recorded(project: &Project, store: &dyn Store, row: RunRow, (id, to): (u64, &str)) -> Result<Vec<Hearer>, Failure> {
-    let short = row.run.short().to_owned();
+    let short = called(store, &row.run);
     let journal = read_run(store, row)?;
     let told = |entry: &Entry| matches!(&entry.event, Event::Task(TaskEvent::Told { id: of, .. }) if *of == id);
     let Some(at) = journal.entries.iter().position(told) else { return Err(refused(&short, &Deaf::Over)) };

@@ -136,7 +136,7 @@ fn open(context: &Context, path: Option<&Path>) -> Result<Shop, Failure> {
     let overrides = Overrides { usual_model: project.settings.model.clone(), ..Overrides::default() };
     let loaded = crew::load(&project, &inside, &overrides);
     if loaded.crew.is_none() {
-        context.out.err(&crewfile::text(&loaded, context.out.err_is_colored()));
+        context.out.err(&crewfile::text(&loaded, context.out.err_is_colored(), context.err_columns()));
         let message = format!("the crew {} cannot be read; nothing was called", clean(&path.display().to_string()));
         return Err(Failure::new(Exit::Crew, message).hint(format!("bosun check {}", path.display())));
     }

@@ -170,7 +170,7 @@ const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Characters of a run id: 50 bits.
 pub const RUN_ID_LEN: usize = 10;
 
-/// One run. Ten characters of Crockford base 32; any unique prefix from four names it on the command line.
+/// One run. Ten characters of Crockford base 32; any unique prefix names it on the command line.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RunId(Arc<str>);
 
@@ -183,7 +183,7 @@ impl RunId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-    /// The four characters that people read and type.
+    /// The four characters that people read; another run may begin with them.
     pub fn short(&self) -> &str {
         &self.0[..4]
     }

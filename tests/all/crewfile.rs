@@ -80,7 +80,7 @@ fn with<T>(overrides: &Overrides, run: impl FnOnce(&LoadOptions<'_>) -> T) -> T 
 }
 
 fn shown(loaded: &Loaded) -> String {
-    boatswain::adapters::crewfile::text(loaded, false)
+    boatswain::adapters::crewfile::text(loaded, false, usize::MAX)
 }
 
 fn crews() -> DiskSource {

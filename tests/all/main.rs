@@ -28,6 +28,7 @@ mod provider;
 mod rates;
 mod safety;
 mod said;
+mod screens;
 mod shown;
 mod simulate;
 mod speech;

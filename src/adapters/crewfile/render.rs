@@ -13,6 +13,8 @@ use super::{Loaded, Problem, Severity};
 
 /// Longest line that is shown; of a longer one (a row, a pasted text) the part around the place.
 const LINE_MAX: usize = 300;
+/// Columns of a snippet, however wide a terminal is.
+const COLUMNS_MAX: usize = 120;
 
 /// Line and column, both from 1, of a byte of a text. Columns are characters.
 fn position(text: &str, byte: usize) -> (usize, usize) {
@@ -22,20 +24,20 @@ fn position(text: &str, byte: usize) -> (usize, usize) {
     (line, column)
 }
 
-/// All problems as rustc shows its own, with the closing line.
-pub fn text(loaded: &Loaded, colors: bool) -> String {
-    let mut out = shown(loaded, &loaded.problems, colors);
+/// All problems as rustc shows its own, in at most `columns` if that is possible, with the closing line.
+pub fn text(loaded: &Loaded, colors: bool, columns: usize) -> String {
+    let mut out = shown(loaded, &loaded.problems, colors, columns);
     out.push_str(&summary(loaded));
     out.push('\n');
     out
 }
 
 /// Problems of the files of `loaded`, without a closing line.
-pub fn shown(loaded: &Loaded, problems: &[Problem], colors: bool) -> String {
+pub fn shown(loaded: &Loaded, problems: &[Problem], colors: bool, columns: usize) -> String {
     let masked: BTreeMap<&str, String> =
         loaded.pins.iter().map(|pin| (pin.path.as_str(), masked(pin, &loaded.problems))).collect();
     let renderer = if colors { Renderer::styled() } else { Renderer::plain() };
-    let renderer = renderer.decor_style(DecorStyle::Ascii).term_width(120);
+    let renderer = renderer.decor_style(DecorStyle::Ascii).term_width(columns.min(COLUMNS_MAX));
     let mut out = String::new();
     for problem in problems {
         out.push_str(&renderer.render(&groups(problem, &masked)));

@@ -23,6 +23,16 @@ pub(crate) fn plain(text: &str) -> String {
     out
 }
 
+/// As [`plain`], also without the characters that turn the direction of what is around them: a line of them
+/// reads otherwise than it is.
+pub(crate) fn shown(text: &str) -> String {
+    let mut out = plain(text);
+    out.retain(
+        |c| !matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'),
+    );
+    out
+}
+
 /// What follows ESC.
 fn escape(chars: &mut Peekable<Chars<'_>>) {
     match chars.next() {
@@ -56,7 +66,17 @@ fn string(chars: &mut Peekable<Chars<'_>>) {
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use super::{plain, shown};
+
+    #[test]
+    fn nothing_that_is_shown_runs_against_its_line() {
+        let controls =
+            ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}').chain(['\u{61c}', '\u{200e}', '\u{200f}']);
+        for control in controls {
+            assert_eq!(shown(&format!("pay {control}\x1b[1m100\x1b[0m")), "pay 100", "{control:?}");
+        }
+        assert_eq!(shown("שלום مرحبا"), "שלום مرحبا");
+    }
 
     #[test]
     fn only_text_is_left() {

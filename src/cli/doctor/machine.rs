@@ -7,7 +7,7 @@ use crate::adapters::settings::{PROJECT_FILE, user_file};
 use crate::adapters::store::SqliteStore;
 use crate::cli::Context;
 use crate::cli::failure::Exit;
-use crate::cli::open::{Project, now_ms};
+use crate::cli::open::{Project, called, now_ms};
 use crate::cli::screen::{columns, count, rfc3339, span};
 use crate::ports::store::{RunFilter, RunRow, RunState, Store};
 
@@ -108,7 +108,8 @@ fn clock(runs: &[RunRow], report: &mut Report) {
 
 fn locks(folder: &Path, store: &dyn Store, runs: &[RunRow], report: &mut Report) {
     for run in runs {
-        let name = format!("run {}", run.run.short());
+        let called = called(store, &run.run);
+        let name = format!("run {called}");
         match store.owner(&run.run) {
             Some(owner) => {
                 report.say(Level::Note, "lock", name, format!("is running in process {} on {}", owner.pid, owner.host));
@@ -116,7 +117,7 @@ fn locks(folder: &Path, store: &dyn Store, runs: &[RunRow], report: &mut Report)
             None if run.state == RunState::Running => {
                 let left = folder.join("owners").join(run.run.as_str()).exists();
                 let left = if left { "; its lock file is nobody's" } else { "" };
-                let says = format!("its process is gone{left}: bosun resume {}", run.run.short());
+                let says = format!("its process is gone{left}: bosun resume {called}");
                 report.say(Level::Warn, "lock", name, says);
             }
             None => {}

@@ -109,7 +109,7 @@ fn by_hand(context: &Context, which: &Which, verdict: impl Fn(&Asked) -> Result<
     let store = project.store_of(&which.id)?;
     let asked = find(&*store, &which.id, which.run.as_deref())?;
     decide(&project, store.clone(), &asked, verdict(&asked)?, &whoami(&context.env))?;
-    let (id, short) = (&asked.one.raised.id, asked.row.run.short());
+    let (id, short) = (&asked.one.raised.id, open::called(&*store, &asked.row.run));
     let after = match store.owner(&asked.row.run) {
         Some(owner) => format!("run {short} in process {} on {} goes on with it", owner.pid, owner.host),
         None => format!("go on: bosun resume {short}"),
@@ -142,7 +142,7 @@ pub fn decide(
         let first = store.inbox(run)?.into_iter().find(|row| row.kind == kind(&asked.one));
         let who = first.map_or_else(String::new, |row| format!(" by {}", clean(&row.by)));
         return Err(Failure::usage(format!("{id} was decided{who} already: a decision counts once"))
-            .hint(format!("it takes effect with: bosun resume {}", run.short())));
+            .hint(format!("it takes effect with: bosun resume {run}")));
     };
     // Another one may have been taken between the look and the row: the journal says which counts.
     let other = still(&*store, run)?.get(id).and_then(|one| other(one, &mine));

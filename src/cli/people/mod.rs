@@ -133,7 +133,7 @@ fn line(store: &dyn Store, asked: &Asked, spent: NanoUsd) -> Result<Vec<String>,
     let why: Vec<String> = one.raised.why.iter().map(view::why).collect();
     Ok(vec![
         one.raised.id.to_string(),
-        row.run.short().to_owned(),
+        open::called(store, &row.run),
         one.raised.step.to_string(),
         wants(one),
         excerpt(&text(store, &one.raised.arguments)?, ARGUMENTS),
@@ -225,8 +225,8 @@ pub fn find(store: &dyn Store, text: &str, run: Option<&str>) -> Result<Asked, F
     if let Some(within) = &within
         && let Some(other) = found.first().filter(|_| found.iter().all(|asked| asked.row.run != within.run))
     {
-        let (id, of) = (&other.one.raised.id, other.row.run.short());
-        return Err(wrong(format!("{id} is of run {of}, not of run {}", within.run.short())));
+        let (id, of) = (&other.one.raised.id, open::called(store, &other.row.run));
+        return Err(wrong(format!("{id} is of run {of}, not of run {}", open::called(store, &within.run))));
     }
     found.retain(|asked| within.as_ref().is_none_or(|within| asked.row.run == within.run));
     if found.iter().any(|asked| asked.one.is_open()) {
@@ -239,7 +239,7 @@ pub fn find(store: &dyn Store, text: &str, run: Option<&str>) -> Result<Asked, F
             let ids: Vec<String> = found
                 .iter()
                 .take(5)
-                .map(|asked| format!("{} (run {})", asked.one.raised.id, asked.row.run.short()))
+                .map(|asked| format!("{} (run {})", asked.one.raised.id, open::called(store, &asked.row.run)))
                 .collect();
             Err(wrong(format!("{} begin with `{text}`: {}; type one more character", found.len(), ids.join(", "))))
         }

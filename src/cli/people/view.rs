@@ -66,13 +66,13 @@ pub(super) fn lines(project: &Project, store: &dyn Store, asked: &Asked) -> Resu
     let mut out = vec![format!("{}  {}{who} of {} wants {}", raised.id, raised.step, clean(&row.crew), wants(one))];
     let why_asked: Vec<String> = raised.why.iter().map(why).collect();
     out.push(format!("why      {}", why_asked.join("; ")));
-    out.push(format!("run      {} · {}", row.run.short(), ends::money(&tally)));
+    out.push(format!("run      {} · {}", tally.short(), ends::money(&tally)));
     out.push(format!("time     {}", time(one)));
     match (&one.stand, coming) {
         (Stand::Open, None) => {}
         (Stand::Open, Some(coming)) => {
             let by = clean(&coming.by);
-            out.push(format!("stands   decided by {by}; it takes effect with: bosun resume {}", row.run.short()));
+            out.push(format!("stands   decided by {by}; it takes effect with: bosun resume {}", tally.short()));
         }
         (Stand::Decided { decision, by, .. }, _) => {
             out.push(format!("stands   {} by {}", decision.as_str(), clean(by)));

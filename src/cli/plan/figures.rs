@@ -56,9 +56,9 @@ fn budget(planned: &Planned, total: &Price, columns: usize) -> Vec<String> {
     let (made, caps) = (&planned.made, planned.crew.budget.caps);
     let mut table = Table::new(&[
         ("BUDGET", Side::Left, 0),
-        ("CAP", Side::Right, 0),
-        ("SMALLEST", Side::Right, 2),
-        ("EXPECTED", Side::Right, 1),
+        ("CAP", Side::Right, 1),
+        ("SMALLEST", Side::Right, 3),
+        ("EXPECTED", Side::Right, 2),
         ("WORST CASE", Side::Right, 0),
     ]);
     let courses = [made.smallest, made.total.expected, made.total.worst];

@@ -40,7 +40,8 @@ impl Said {
     /// As it is printed to stderr, with the time in front if there is one.
     pub fn print(&self, out: &Out, time: Option<String>) -> String {
         let time = time.filter(|_| self.word != "run").map(|time| format!("{time} ")).unwrap_or_default();
-        format!("{time}{} {}", out.paint_err(self.tone, self.word), self.text)
+        let line = out.folded(&format!("{time}{}", self.plain()));
+        line.replacen(self.word, &out.paint_err(self.tone, self.word), 1)
     }
 }
 
@@ -122,7 +123,7 @@ fn pausing(tally: &Tally, cause: &PauseCause) -> String {
 fn head(tally: &Tally) -> Option<String> {
     let started = tally.started.as_deref()?;
     let Caps { usd, tokens, calls } = started.caps;
-    let mut parts = vec![format!("{} {}", started.run.short(), clean(&started.crew))];
+    let mut parts = vec![format!("{} {}", tally.short(), clean(&started.crew))];
     if started.offline {
         parts[0].push_str(" [offline]");
     }

@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use super::ends;
 use super::failure::Exit;
 use super::out::{Out, Tone};
-use super::screen::{self, clean, count, span, tokens};
+use super::screen::{self, Size, clean, count, span, tokens};
 use super::tally::{RunStand, Tally};
 use crate::actors::streams::{Working, Writing};
 use crate::actors::throttle::{NearLimit, Waiting};
@@ -26,7 +26,7 @@ use crate::core::machine::Texts;
 use crate::core::run::Entry;
 
 pub use lines::{Said, asks, said};
-pub use region::{Region, far};
+pub use region::{Region, far, room};
 use waits::Waits;
 
 /// How a run shows itself.
@@ -96,6 +96,12 @@ impl Progress {
     /// words about one that is refused.
     pub fn of(mut self, crew: Arc<Crew>, keys: BTreeMap<String, String>) -> Progress {
         (self.tally.crew, self.tally.keys) = (Some(crew), keys);
+        self
+    }
+
+    /// What the run is called in its store, see [`super::open::called`].
+    pub fn called(mut self, name: String) -> Progress {
+        self.tally.called = Some(name);
         self
     }
 
@@ -187,10 +193,10 @@ impl Progress {
             return held.extend_from_slice(lines);
         }
         if self.mode == Mode::Live {
-            let columns = screen::columns().unwrap_or(80);
+            let size = screen::size().unwrap_or(Size::USUAL);
             let under_way = region::UnderWay { writing: &self.writing, working: &self.working };
-            let rows = region::rows(&self.tally, &under_way, &self.waits.rows(now_ms), now_ms, columns);
-            let frame = self.region.frame(lines, &rows, columns);
+            let rows = region::rows(&self.tally, &under_way, &self.waits.rows(now_ms), now_ms, size);
+            let frame = self.region.frame(lines, &rows, size);
             return self.out.err(&frame);
         }
         if !lines.is_empty() {
@@ -200,7 +206,7 @@ impl Progress {
 
     /// Takes the live region away, for whoever has something else to say.
     pub fn clear(&mut self) {
-        let frame = self.region.frame(&[], &[], screen::columns().unwrap_or(80));
+        let frame = self.region.frame(&[], &[], screen::size().unwrap_or(Size::USUAL));
         self.out.err(&frame);
     }
 
@@ -231,7 +237,8 @@ impl Progress {
             let lines = last_lines(&self.tally, end.as_ref(), head);
             for (index, line) in lines.iter().enumerate() {
                 let tone = if exit == Exit::Done { Tone::Good } else { Tone::Warn };
-                self.out.note(&if index == 0 { self.out.paint_err(tone, line) } else { line.clone() });
+                let line = self.out.folded(line);
+                self.out.note(&if index == 0 { self.out.paint_err(tone, &line) } else { line });
             }
         }
         exit

@@ -1,12 +1,12 @@
-//! The live region: a few rows under the normal scrollback. Invariant: at most [`ROWS`] rows, none wider
-//! than the terminal; what it takes away is exactly what it drew, also after a resize.
+//! The live region: a few rows under the normal scrollback. Invariant: at most [`ROWS`] rows and two less than
+//! the terminal has, none wider than it; what it takes away is exactly what it drew, also after a resize.
 //!
 //! No alternate screen, no raw mode, no hidden cursor: a killed process leaves a usable terminal.
 
 use crate::actors::streams::{Working, Writing};
 use crate::cli::ends;
 use crate::cli::progress::lines::in_flight;
-use crate::cli::screen::{clean, clip, count, span, tokens, usd, width};
+use crate::cli::screen::{self, Part, Size, clean, clip, count, span, tokens, usd, width};
 use crate::cli::tally::{RunStand, StepState, StepTally, Tally};
 use crate::core::ledger::Ledger;
 use crate::core::money::NanoUsd;
@@ -30,12 +30,14 @@ impl Region {
     }
 
     /// One write: the old rows away, `lines` into the scrollback, the new rows below them.
-    pub fn frame(&mut self, lines: &[String], rows: &[String], columns: usize) -> String {
+    pub fn frame(&mut self, lines: &[String], rows: &[String], size: Size) -> String {
         let mut out = String::new();
-        // A narrower terminal has wrapped the old rows.
-        let up: usize = self.drawn.iter().map(|wide| wide.div_ceil(columns.max(1)).max(1)).sum();
+        // A narrower terminal has wrapped the old rows; what has left the screen cannot be reached.
+        let up: usize = self.drawn.iter().map(|wide| wide.div_ceil(size.columns.max(1)).max(1)).sum();
+        // Row by row: of a screen that is erased as a whole, terminals keep a copy in the scrollback.
+        out.push_str(&"\x1b[1A\x1b[2K".repeat(up.min(size.rows.saturating_sub(1))));
         if up > 0 {
-            out.push_str(&format!("\x1b[{up}A\r\x1b[J"));
+            out.push('\r');
         }
         for line in lines.iter().chain(rows) {
             out.push_str(line);
@@ -64,24 +66,30 @@ pub fn active(tally: &Tally) -> impl Iterator<Item = &StepTally> {
     })
 }
 
+/// Rows that the region may have: what was said last and the cursor stay on the screen.
+pub fn room(size: Size) -> usize {
+    ROWS.min(size.rows.saturating_sub(2))
+}
+
 /// The rows at a moment. `waits`: lines about waits for rates, which stand above the money.
-pub fn rows(tally: &Tally, under_way: &UnderWay<'_>, waits: &[String], now_ms: u64, columns: usize) -> Vec<String> {
+pub fn rows(tally: &Tally, under_way: &UnderWay<'_>, waits: &[String], now_ms: u64, size: Size) -> Vec<String> {
     // The last column stays free: a terminal that wraps early would add a row.
-    let columns = columns.saturating_sub(1).max(1);
-    if tally.started.is_none() || matches!(tally.stand, RunStand::Ended(..) | RunStand::Parked(_)) {
+    let columns = size.columns.saturating_sub(1).max(1);
+    let over = matches!(tally.stand, RunStand::Ended(..) | RunStand::Parked(_));
+    let Some(most) = room(size).checked_sub(1).filter(|_| tally.started.is_some() && !over) else {
         return Vec::new();
-    }
+    };
     let active: Vec<&StepTally> = active(tally).collect();
-    let waits = &waits[..waits.len().min(WAITS)];
-    let most = ROWS - waits.len();
-    let shown = if active.len() < most { active.len() } else { most - 2 };
+    let waits = &waits[..waits.len().min(WAITS).min(most / 3)];
+    let most = most - waits.len();
+    let shown = if active.len() <= most { active.len() } else { most.saturating_sub(1) };
     let mut rows: Vec<String> =
         active.iter().take(shown).map(|row| step(row, &tally.ledger, under_way, now_ms, columns)).collect();
-    if active.len() > shown {
+    if active.len() > shown && most > 0 {
         rows.push(clip(&format!("… and {} more", count((active.len() - shown) as u64, "step")), columns));
     }
     rows.extend(waits.iter().map(|wait| clip(wait, columns)));
-    rows.push(clip(&money(tally, now_ms), columns));
+    rows.push(money(tally, now_ms, columns));
     rows
 }
 
@@ -133,15 +141,22 @@ fn step(row: &StepTally, ledger: &Ledger, under_way: &UnderWay<'_>, now_ms: u64,
     format!("{left}{pad}{right}").trim_end().to_owned()
 }
 
-fn money(tally: &Tally, now_ms: u64) -> String {
-    let asked = match tally.stand {
-        RunStand::Pausing => format!("pausing: {} in flight · ", in_flight(tally).unwrap_or_else(|| count(0, "call"))),
-        RunStand::Cancelling => "cancelling · ".to_owned(),
-        RunStand::Running | RunStand::Parked(_) | RunStand::Ended(..) => String::new(),
+/// What is spent, and beside it whatever fits: the least important is left out first.
+fn money(tally: &Tally, now_ms: u64, columns: usize) -> String {
+    let mut parts: Vec<Part> = match tally.stand {
+        RunStand::Pausing => {
+            let flying = in_flight(tally).unwrap_or_else(|| count(0, "call"));
+            vec![Part::new(1, "", "pausing"), Part::new(7, ": ", format!("{flying} in flight"))]
+        }
+        RunStand::Cancelling => vec![Part::new(1, "", "cancelling")],
+        RunStand::Running | RunStand::Parked(_) | RunStand::Ended(..) => Vec::new(),
     };
-    let offline = if tally.started.as_ref().is_some_and(|started| started.offline) { "[offline] " } else { "" };
-    let used = tally.ledger.total().settled.tokens.0;
-    let elapsed = span(tally.running_ms() + now_ms.saturating_sub(tally.last_ms));
-    let forecast = tally.forecast_words().map(|words| format!(" · {words}")).unwrap_or_default();
-    format!("{asked}{offline}{} · {} · {elapsed}{forecast}", ends::money(tally), tokens(used))
+    if tally.started.as_ref().is_some_and(|started| started.offline) {
+        parts.push(Part::new(6, " · ", "[offline] "));
+    }
+    parts.extend(ends::money_parts(tally));
+    parts.push(Part::new(8, " · ", tokens(tally.ledger.total().settled.tokens.0)));
+    parts.push(Part::new(5, " · ", span(tally.running_ms() + now_ms.saturating_sub(tally.last_ms))));
+    parts.extend(tally.forecast_words().map(|words| Part::new(9, " · ", words)));
+    screen::fitting(parts, columns)
 }

@@ -23,7 +23,7 @@ pub(super) fn narrowed(journal: &Journal, wanted: &Wanted, number: u32) -> Resul
     if !(1..=last).contains(&number) {
         let known = if last == 1 { "1 attempt".to_owned() } else { format!("attempts 1 to {last}") };
         return Err(Failure::usage(format!("`{name}` has no attempt {number}: it has had {known}"))
-            .hint(format!("bosun show {} '{name}'", journal.row.run.short())));
+            .hint(format!("bosun show {} '{name}'", journal.called())));
     }
     let calls = tally.calls.values().map(|call| &call.held).filter(|held| held.attempt == number);
     let calls: BTreeSet<_> = calls.map(|held| held.call.clone()).filter(|call| wanted.has(call)).collect();

@@ -12,10 +12,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::failure::{Exit, Outcome};
-use super::open::{Journal, Project, find_run, read_run};
+use super::open::{Journal, Project, find_run, now_ms, read_run};
 use super::out::Tone;
 use super::screen::{self, Side, Table, clean, excerpt, span, tokens, usd};
-use super::tally::{RunStand, StepState, StepTally};
+use super::tally::{RunStand, StepState, StepTally, Tally};
 use super::{Context, crew, ends, runs};
 use crate::core::ids::BlobId;
 use crate::ports::store::{RunRow, Store};
@@ -72,6 +72,7 @@ fn summary(context: &Context, project: &Project, store: &dyn Store, mut journal:
         return Ok(Exit::Done);
     }
     let (row, tally) = (&journal.row, &journal.tally);
+    let now = now(tally, alive.is_some());
     let offline = if row.offline { " [offline]" } else { "" };
     let status = runs::status(row.state, alive.is_some() || row.state.is_final());
     context.out.line(&format!(
@@ -79,7 +80,7 @@ fn summary(context: &Context, project: &Project, store: &dyn Store, mut journal:
         row.run,
         clean(&row.crew),
         context.out.paint(tone(row), status),
-        span(tally.running_ms()),
+        span(tally.running_ms() + now.saturating_sub(tally.last_ms)),
         ends::calls(tally),
         tokens(tally.ledger.total().settled.tokens.0),
         ends::money(tally)
@@ -103,7 +104,7 @@ fn summary(context: &Context, project: &Project, store: &dyn Store, mut journal:
         ("TIME", Side::Right, 3),
     ]);
     for step in tally.order.iter().filter_map(|step| tally.steps.get(step)) {
-        table.row(cells(step, &classes, tally.last_ms, alive.is_some()));
+        table.row(cells(step, &classes, now, alive.is_some()));
     }
     if !table.is_empty() {
         context.table(&table);
@@ -115,6 +116,12 @@ fn summary(context: &Context, project: &Project, store: &dyn Store, mut journal:
     }
     close(context, journal, alive.map(|owner| format!("process {} on {}", owner.pid, owner.host)));
     Ok(Exit::Done)
+}
+
+/// Until when times count: of a run that goes on until now, else until its last entry.
+fn now(tally: &Tally, alive: bool) -> u64 {
+    let rests = matches!(tally.stand, RunStand::Parked(_) | RunStand::Ended(..));
+    if alive && !rests { now_ms().max(tally.last_ms) } else { tally.last_ms }
 }
 
 fn tone(row: &RunRow) -> Tone {
@@ -138,7 +145,7 @@ fn close(context: &Context, journal: &Journal, owner: Option<String>) {
     }
     let doubt = tally.ledger.holds.iter().filter(|(_, hold)| hold.ambiguous);
     for (call, hold) in doubt {
-        let (run, most) = (journal.row.run.short(), usd(hold.amount.usd));
+        let (run, most) = (journal.called(), usd(hold.amount.usd));
         context.out.line(&format!(
             "{call} may have been billed, up to {most} stays held; with the invoice: bosun ledger settle {run} '{call}' --usd X"
         ));
@@ -169,7 +176,7 @@ pub(super) fn state(row: &StepTally) -> &'static str {
     }
 }
 
-fn cells(row: &StepTally, classes: &crew::Classes, last_ms: u64, alive: bool) -> Vec<String> {
+fn cells(row: &StepTally, classes: &crew::Classes, now: u64, alive: bool) -> Vec<String> {
     let spent = match &row.state {
         // One that was cancelled has no sum of its own.
         StepState::Ended(result) if result.spent.calls < row.settled.calls => row.settled,
@@ -189,7 +196,7 @@ fn cells(row: &StepTally, classes: &crew::Classes, last_ms: u64, alive: bool) ->
         only(spent.calls.max(row.calls).to_string()),
         only(crate::core::money::grouped(spent.tokens.0)),
         only(usd(spent.usd)),
-        span(row.ended_ms.unwrap_or(last_ms).saturating_sub(row.started_ms)),
+        span(row.ended_ms.unwrap_or(now).saturating_sub(row.started_ms)),
     ]
 }
 

@@ -13,11 +13,14 @@ use crate::cli::progress::asks;
 use crate::cli::screen::{Side, Table, clean, count, excerpt, span, usd};
 use crate::cli::tally::{CallState, CallTally, StepState, StepTally};
 use crate::core::event::{Event, LostCause, Outcome as ToolEnd, ToolEvent};
-use crate::core::ids::{CallId, Step};
+use crate::core::ids::{BadId, CallId, Step};
 use crate::core::machine::Texts;
 use crate::core::money::Count;
 use crate::core::nearest::nearest;
 use crate::ports::store::Store;
+
+/// Steps that a refusal lists.
+const SHOWN: usize = 12;
 
 /// The steps that a text names, or the one call.
 #[derive(Clone, Debug)]
@@ -47,23 +50,31 @@ impl Wanted {
 
 fn wanted(journal: &Journal, text: &str) -> Result<Wanted, Failure> {
     let tally = &journal.tally;
-    if let Ok(step) = Step::parse(text) {
-        let rounds = tally.order.iter().filter(|known| **known == step || known.with_round(None) == step);
-        let found: Vec<Step> = rounds.cloned().collect();
-        if !found.is_empty() {
-            return Ok(Wanted::Steps(found));
-        }
-    } else if let Ok(call) = CallId::parse(text)
+    let rounds = |step: &Step| -> Vec<Step> {
+        tally.order.iter().filter(|known| *known == step || known.with_round(None) == *step).cloned().collect()
+    };
+    let steps = |step: Result<Step, BadId>| step.map(|step| rounds(&step)).ok().filter(|found| !found.is_empty());
+    if let Some(found) = steps(Step::parse(text)) {
+        return Ok(Wanted::Steps(found));
+    }
+    if let Ok(call) = CallId::parse(text)
         && tally.calls.contains_key(&call)
     {
         return Ok(Wanted::Call(call));
     }
+    // A key as it stands in the list, with what an address encodes.
+    if let Some(found) = steps(Step::typed(text)) {
+        return Ok(Wanted::Steps(found));
+    }
     let known: Vec<&str> = tally.order.iter().map(Step::as_str).collect();
-    let near = nearest(text, known.iter().copied()).map(|near| format!("; did you mean `{near}`?"));
-    let run = journal.row.run.short();
+    let sought = Step::typed(text).map_or_else(|_| text.to_owned(), |step| step.to_string());
+    let near = nearest(&sought, known.iter().copied()).map(|near| format!("; did you mean `{near}`?"));
+    let run = journal.called();
     let failure = Failure::usage(format!("run {run} has no step `{text}`{}", near.unwrap_or_default()));
-    let shown = known.iter().take(12).copied().collect::<Vec<_>>().join(", ");
-    Err(failure.hint(format!("its steps so far: {shown}")).hint("bosun help addresses"))
+    let shown = known.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    let more = known.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more (bosun show {run})") } else { String::new() };
+    Err(failure.hint(format!("its steps so far: {shown}{more}")).hint("bosun help addresses"))
 }
 
 /// Does a payload name this step, or a call of it?
@@ -135,7 +146,7 @@ fn print(context: &Context, journal: &Journal, row: &StepTally, wanted: &Wanted,
     }
     match &row.state {
         StepState::Review { message } => {
-            let (run, step) = (journal.row.run.short(), ends::quoted(&row.step));
+            let (run, step) = (journal.called(), ends::quoted(&row.step));
             let take = ends::answered(&journal.tally, &row.step).map(|attempt| {
                 format!(
                     ", or --accept {step} --attempt {attempt} to take that answer as it is \

@@ -12,8 +12,8 @@ use crate::cli::ends;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::open::now_ms;
 use crate::cli::out::{Out, Tone};
-use crate::cli::progress::{Mode, Region, json_line, last_lines, said, verdict};
-use crate::cli::screen::{clean, clip, clock, columns, count, rfc3339, span, usd};
+use crate::cli::progress::{Mode, Region, json_line, last_lines, room, said, verdict};
+use crate::cli::screen::{self, Size, clean, clip, clock, count, rfc3339, span, usd};
 use crate::cli::tally::{StepState, Tally};
 use crate::core::crew::Crew;
 use crate::core::ids::RunId;
@@ -21,7 +21,7 @@ use crate::core::machine::Texts;
 use crate::core::money::NanoUsd;
 use crate::core::run::Entry;
 
-/// Runs that the live region shows, and its rows in all.
+/// Most runs that the live region shows.
 const SHOWN: usize = 10;
 
 /// One event's run, as it goes on.
@@ -89,25 +89,33 @@ impl Face {
 
     fn lines(&mut self, lines: &[String]) {
         if self.mode == Mode::Live {
-            let columns = columns().unwrap_or(80);
-            let rows = self.rows(columns);
+            let size = screen::size().unwrap_or(Size::USUAL);
+            let rows = self.rows(size);
             // Nothing is written while nothing happens.
             if lines.is_empty() && rows == self.drawn {
                 return;
             }
             self.drawn.clone_from(&rows);
-            let frame = self.region.frame(lines, &rows, columns);
+            let frame = self.region.frame(lines, &rows, size);
             return self.out.err(&frame);
         }
         self.out.err(&lines.iter().map(|line| format!("{line}\n")).collect::<String>());
     }
 
-    pub fn begun(&mut self, key: String, what: String, begun: (RunId, Arc<Crew>, Arc<dyn Texts>), before: &[Entry]) {
-        let (run, crew, texts) = begun;
+    /// `called`: see [`crate::cli::open::called`].
+    pub fn begun(
+        &mut self,
+        key: String,
+        what: String,
+        (run, called): (RunId, String),
+        (crew, texts): (Arc<Crew>, Arc<dyn Texts>),
+        before: &[Entry],
+    ) {
         let mut tally = Tally::of(before);
         tally.crew = Some(crew.clone());
         let word = if before.is_empty() { "start" } else { "resume" };
-        let text = format!("{} {}: {what}", run.short(), crew.name);
+        let text = format!("{called} {}: {what}", crew.name);
+        tally.called = Some(called);
         let settled = tally.ledger.total().settled.usd;
         self.say(word, Tone::Strong, &text, json!({"run": run, "key": key, "crew": crew.name}));
         self.runs.insert(key, RunFace { run, tally, texts, what, before: settled });
@@ -126,9 +134,8 @@ impl Face {
                 let news = said(&face.tally, entry, verdict.as_deref());
                 // What goes as it should is shown by the region and by the last line.
                 let news = news.iter().filter(|said| matches!(said.tone, Tone::Warn | Tone::Bad));
-                let (time, short) = (clock(entry.at_ms, &self.zone), face.run.short());
-                let lines: Vec<String> =
-                    news.map(|said| format!("{time} {short} {}", said.print(&self.out, None))).collect();
+                let before = format!("{} {}", clock(entry.at_ms, &self.zone), face.tally.short());
+                let lines: Vec<String> = news.map(|said| said.print(&self.out, Some(before.clone()))).collect();
                 if !lines.is_empty() {
                     self.lines(&lines);
                 }
@@ -183,19 +190,25 @@ impl Face {
         }
     }
 
-    fn rows(&self, columns: usize) -> Vec<String> {
-        let (now, columns) = (now_ms(), columns.saturating_sub(1).max(1));
+    fn rows(&self, size: Size) -> Vec<String> {
+        let (now, columns) = (now_ms(), size.columns.saturating_sub(1).max(1));
+        let Some(most) = room(size).checked_sub(1) else { return Vec::new() };
+        let shown =
+            if self.runs.len() <= most.min(SHOWN) { self.runs.len() } else { SHOWN.min(most.saturating_sub(1)) };
         let row = |face: &RunFace| {
             let at_work = face.tally.order.iter().rev().find_map(|step| {
                 let row = face.tally.steps.get(step)?;
                 matches!(row.state, StepState::Running | StepState::WaitsBudget).then(|| step.to_string())
             });
             let elapsed = span(now.saturating_sub(face.tally.first_ms.max(self.began_ms)));
-            clip(&format!("* {} {}  {}  {elapsed}", face.run.short(), face.what, at_work.unwrap_or_default()), columns)
+            clip(
+                &format!("* {} {}  {}  {elapsed}", face.tally.short(), face.what, at_work.unwrap_or_default()),
+                columns,
+            )
         };
-        let mut rows: Vec<String> = self.runs.values().take(SHOWN).map(row).collect();
-        if self.runs.len() > SHOWN {
-            rows.push(clip(&format!("… and {} more", count((self.runs.len() - SHOWN) as u64, "run")), columns));
+        let mut rows: Vec<String> = self.runs.values().take(shown).map(row).collect();
+        if self.runs.len() > shown && most > 0 {
+            rows.push(clip(&format!("… and {} more", count((self.runs.len() - shown) as u64, "run")), columns));
         }
         rows.push(clip(&self.figures(), columns));
         rows
@@ -217,7 +230,7 @@ impl Face {
     pub fn close(&mut self, counts: Counts) {
         self.counts = counts;
         if self.mode == Mode::Live {
-            let frame = self.region.frame(&[], &[], columns().unwrap_or(80));
+            let frame = self.region.frame(&[], &[], screen::size().unwrap_or(Size::USUAL));
             self.out.err(&frame);
         }
         if self.mode == Mode::Live || self.mode == Mode::Plain {

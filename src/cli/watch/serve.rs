@@ -21,7 +21,7 @@ use super::{Served, WatchArgs};
 use crate::cli::Context;
 use crate::cli::drive::Signals;
 use crate::cli::failure::{Exit, Failure, Outcome};
-use crate::cli::open::{Project, now_ms};
+use crate::cli::open::{self, Project, now_ms};
 use crate::cli::out::Tone;
 use crate::cli::screen::rfc3339;
 use crate::cli::wiring::Engine;
@@ -239,7 +239,8 @@ impl Watch {
             News::Begun { key, run, crew, texts, keys, before } => {
                 let what = self.items.get(&key).map(|item| self.name_of(item)).unwrap_or_default();
                 self.keys.insert(key.clone(), keys);
-                self.face.begun(key, what, (run, crew, texts), &before);
+                let called = open::called(&*self.hands.engine.store, &run);
+                self.face.begun(key, what, (run, called), (crew, texts), &before);
                 None
             }
             News::Entry { key, entry } => {

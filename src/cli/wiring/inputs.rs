@@ -62,8 +62,8 @@ pub fn keyed(store: &dyn Store, ready: &Ready) -> Result<Option<RunRow>, Failure
     };
     let Some(row) = store.runs(&filter)?.into_iter().next() else { return Ok(None) };
     if row.inputs != inputs_hash(&ready.inputs, &ready.secrets) {
-        return Err(Failure::usage(format!("key `{key}` names run {}, which has other inputs", row.run.short()))
-            .hint(format!("bosun show {} prints them; use another key for other inputs", row.run.short())));
+        return Err(Failure::usage(format!("key `{key}` names run {}, which has other inputs", row.run))
+            .hint(format!("bosun show {} prints them; use another key for other inputs", row.run)));
     }
     Ok(Some(row))
 }
@@ -109,7 +109,7 @@ pub fn bind(
     }
     let wrong = crewfile::misplaced(&loaded, &inputs);
     if !wrong.is_empty() {
-        let text = crewfile::shown(&loaded, &wrong, false);
+        let text = crewfile::shown(&loaded, &wrong, false, usize::MAX);
         return Err(Failure::new(Exit::Crew, text.trim_end()).hint("nothing was sent"));
     }
     Ok(Ready {
@@ -143,7 +143,7 @@ pub fn pinned(project: &Project, store: &dyn Store, started: &Started, env: &Env
         let value = env.get(&variable);
         let value = value.ok_or_else(|| {
             Failure::new(Exit::Credentials, format!("secret input `{}` is not in the journal", input.name))
-                .hint(format!("set {variable}, then: bosun resume {}", started.run.short()))
+                .hint(format!("set {variable}, then: bosun resume {}", started.run))
         })?;
         secrets.insert(input.name.clone(), value.clone());
     }

@@ -86,11 +86,9 @@ impl From<LaunchError> for Failure {
         match error {
             LaunchError::Store(error) => error.into(),
             LaunchError::Corrupt { ref run, .. } => {
-                Failure::new(Exit::Audit, error.to_string()).hint(format!("bosun audit verify {}", run.short()))
+                Failure::new(Exit::Audit, error.to_string()).hint(format!("bosun audit verify {run}"))
             }
-            LaunchError::Over { ref run } => {
-                Failure::usage(error.to_string()).hint(format!("bosun show {}", run.short()))
-            }
+            LaunchError::Over { ref run } => Failure::usage(error.to_string()).hint(format!("bosun show {run}")),
             LaunchError::Actor { .. } => Failure::new(Exit::Internal, error.to_string()),
         }
     }

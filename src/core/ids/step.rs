@@ -73,6 +73,21 @@ impl Step {
         }
         Ok(Step(text.into()))
     }
+    /// As [`Step::parse`], of a text as a person types it: keys need not be percent-encoded.
+    pub fn typed(text: &str) -> Result<Step, BadId> {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some((name, tail)) = rest.split_once('[') {
+            // A key may hold a `]`: it ends at one that something which follows a key follows.
+            let ends = |(at, _): &(usize, &str)| matches!(tail.as_bytes().get(at + 1), None | Some(b'/' | b'#'));
+            let end = tail.match_indices(']').find(ends).map(|(at, _)| at);
+            let end = end.ok_or_else(|| bad("step address", text, "a `[key]` ends in `]`"))?;
+            out.push_str(&format!("{name}[{}]", Key::new(&tail[..end])?.encode()));
+            rest = &tail[end + 1..];
+        }
+        out.push_str(rest);
+        Step::parse(&out)
+    }
     pub fn as_str(&self) -> &str {
         &self.0
     }

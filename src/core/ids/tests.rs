@@ -22,6 +22,23 @@ fn what_is_not_canonical_is_refused() {
 }
 
 #[test]
+fn a_typed_address_need_not_encode_its_keys() {
+    let typed = |text| Step::typed(text).map(|step| step.to_string());
+    for (text, address) in [
+        ("section[a/b]", "section[a%2Fb]"),
+        ("section[50%]#2", "section[50%25]#2"),
+        ("a[x/y]/b[#1]#3/c", "a[x%2Fy]/b[%231]#3/c"),
+        ("a[b]c]", "a[b%5Dc]"),
+        ("draft#2", "draft#2"),
+    ] {
+        assert_eq!(typed(text).as_deref(), Ok(address));
+    }
+    for text in ["a[", "a[]", "Draft", "a[x]y"] {
+        assert!(typed(text).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn within_is_by_segment_not_by_text() {
     let step = |s| Step::parse(s).unwrap();
     assert!(step("brief/analyst[1]").is_within(&step("brief")));

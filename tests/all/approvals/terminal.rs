@@ -25,10 +25,13 @@ impl Terminal {
     }
     /// With a live region, if it has columns.
     pub fn sized(folder: &Folder, args: &[&str], columns: u16) -> Terminal {
+        Terminal::high(folder, args, columns, if columns > 0 { 24 } else { 0 })
+    }
+    pub fn high(folder: &Folder, args: &[&str], columns: u16, rows: u16) -> Terminal {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
-        let size = Winsize { ws_row: if columns > 0 { 24 } else { 0 }, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&master, size).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
         let side = || Stdio::from(OpenOptions::new().read(true).write(true).open(&name).unwrap());

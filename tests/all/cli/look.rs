@@ -64,6 +64,9 @@ fn runs_fits_any_width() {
         let said = place.wide(columns, &["cost", "latest"]);
         assert!(said.code == 0 && said.out.contains("AGENT") || columns == "7", "{}", said.out);
     }
+    assert!(place.wide("40", &["runs"]).out.contains("completed  $0.0005/$0.25"));
+    assert!(place.wide("20", &["runs"]).out.contains("completed"));
+    assert!(place.wide("20", &["cost"]).out.lines().skip(2).all(|line| line.contains("  $0.0")));
     let json: serde_json::Value = serde_json::from_str(&place.run(&["runs", "--json"]).out).unwrap();
     assert_eq!((&json["state"], &json["alive"]), (&"completed".into(), &false.into()));
 }
@@ -181,7 +184,7 @@ fn a_call_in_doubt_stays_held_until_a_person_settles_it() {
     mini.save(&place.root(), RunState::Running);
     let short = mini.id.short().to_owned();
     let runs = place.run(&["runs"]).out;
-    assert!(runs.contains("stopped") && runs.contains("draft#1"), "{runs}");
+    assert!(runs.contains("stopped") && runs.contains("draft#1") && runs.contains("IN DOUBT"), "{runs}");
     let ledger = place.run(&["ledger", "show", &short]).out;
     assert!(ledger.contains("crew") && ledger.contains("$0.25") && ledger.contains("draft#1.1"), "{ledger}");
     let cost = place.run(&["cost", &short, "--by", "task"]).out;
@@ -196,6 +199,7 @@ fn a_call_in_doubt_stays_held_until_a_person_settles_it() {
     let json: serde_json::Value = serde_json::from_str(&place.run(&["show", &short, "--json"]).out).unwrap();
     assert_eq!((&json["ambiguous"]["calls"], &json["held"]["calls"]), (&0.into(), &0.into()));
     assert!(json["settled"]["usd"].as_str().unwrap().starts_with("0.012"), "{json}");
+    assert!(!place.run(&["runs"]).out.contains("IN DOUBT"));
     assert!(place.run(&["audit", "list", &short]).out.contains("settled draft#1.1 at $0.0123"));
     assert_eq!(place.run(&["audit", "verify", &short]).code, 0);
     assert_eq!(place.run(&["replay", &short]).code, 0);
@@ -238,6 +242,12 @@ fn a_run_that_is_owned_gets_a_message_and_is_left_alone() {
     mini.save(&place.root(), RunState::Running);
     let store = SqliteStore::open(&place.root().join(".bosun")).unwrap();
     store.claim(&mini.id).unwrap();
+    // It began long ago, and its last entry was soon after: its time goes on.
+    let conn = rusqlite::Connection::open(place.root().join(".bosun/journal.db")).unwrap();
+    conn.execute_batch("UPDATE events SET at = id & 0xff; UPDATE runs SET started = 1, updated = 2").unwrap();
+    let (shown, listed) = (place.run(&["show"]).out, place.run(&["runs"]).out);
+    let hours = |line: Option<&str>| line.unwrap_or_default().split(' ').any(|word| word.matches(':').count() == 2);
+    assert!(hours(shown.lines().next()) && hours(listed.lines().nth(1)), "{shown}{listed}");
     for args in [&["pause"][..], &["cancel"], &["ledger", "settle", "latest", "draft#1.1", "--usd", "0.5"]] {
         let said = place.run(args);
         assert_eq!(said.code, 0, "{args:?}: {}", said.err);
@@ -256,12 +266,36 @@ fn runs_are_found_by_prefix_and_errors_name_the_others() {
     assert_eq!(place.run(&["show", &id[..6].to_lowercase()]).code, 0);
     let none = place.run(&["show", "ZZZZ"]);
     assert!(none.code == 2 && none.err.contains(&format!("{} (report)", mini.id.short())), "{}", none.err);
-    assert!(place.run(&["show", "7"]).err.contains("four or more"));
+    assert_eq!(place.run(&["show", "7"]).code, 0, "any prefix that no other run has");
+    assert!(place.run(&["show", "7-"]).err.contains("the first characters"));
     let mut other = Mini::new(&place.root(), "crews/report.toml", 7 + (1 << 40));
     other.run();
     other.save(&place.root(), RunState::Paused);
     let several = place.run(&["show", &id[..4]]);
     assert!(several.code == 2 && several.err.contains("2 begin so"), "{}", several.err);
+    assert!(several.err.contains("700000001 (report), 700000000 (report); name more of it"), "{}", several.err);
+    // Whatever is listed or told to be typed names one run.
+    let listed = place.run(&["runs"]).out;
+    assert!(listed.contains("\n700000000 ") && listed.contains("\n700000001 "), "{listed}");
+    let refused = place.run(&["resume", "700000001", "--retry", "draft#1"]);
+    assert!(refused.err.ends_with("\n  bosun show 700000001\n"), "{}", refused.err);
+}
+
+#[test]
+fn a_list_without_a_run_says_why() {
+    let (place, _) = finished();
+    let said = place.run(&["runs", "--crew", "nope"]);
+    assert_eq!((said.code, said.err.as_str()), (0, "no run of crew `nope`; there are runs of: report\n"));
+    let said = place.run(&["runs", "--limit", "0"]);
+    assert!(said.code == 2 && said.err.contains("1.."), "{}", said.err);
+}
+
+#[test]
+fn what_goes_is_named_with_its_crew() {
+    let (place, mini) = finished();
+    let said = place.run(&["gc", "--dry-run", "--keep", "0d"]).out;
+    let line = said.lines().find(|line| line.starts_with(mini.id.as_str())).unwrap_or_default();
+    assert!(line.contains(" report ") && line.ends_with(" ago"), "{said}");
 }
 
 #[test]

@@ -70,8 +70,7 @@ impl Watch {
         if deaths >= DEATHS_MAX {
             let text = format!(
                 "{}: processes have died {deaths} times on it, it is left alone; to try it again: bosun resume {}",
-                key,
-                row.run.short()
+                key, row.run
             );
             self.face.say("stopped", Tone::Bad, &text, json!({"key": key, "run": row.run, "deaths": deaths}));
             self.note(Exit::Review);
@@ -82,7 +81,7 @@ impl Watch {
             let what = What::Run(Box::new(row));
             self.queue.add(Item { trigger, key, deaths, begun: true, what });
         } else {
-            let text = format!("{}: waits for a person; bosun show {}", key, row.run.short());
+            let text = format!("{}: waits for a person; bosun show {}", key, row.run);
             self.face.say("rests", Tone::Warn, &text, json!({"key": key, "run": row.run}));
             self.look_again();
             self.aside.insert(key, Aside { trigger, row, again });
