@@ -24,6 +24,8 @@ pub struct Table {
     pub delegated_ends: bool,
     /// A sub-crew at rest stays so when the run parks because of it.
     pub parks_once: bool,
+    /// A sub-crew that work is delegated to is given what [crews.N] fixes of its inputs.
+    pub fixed_inputs_given: bool,
 }
 
 /// Rules 1, of runs of before there was taint.
@@ -37,6 +39,7 @@ pub const ONE: Table = Table {
     crew_ends_as_cause: false,
     delegated_ends: false,
     parks_once: false,
+    fixed_inputs_given: false,
 };
 /// Rules 2.
 pub const TWO: Table = Table { taint: true, ..ONE };
@@ -47,6 +50,7 @@ pub const THREE: Table = Table {
     crew_ends_as_cause: true,
     delegated_ends: true,
     parks_once: true,
+    fixed_inputs_given: true,
     ..TWO
 };
 
@@ -81,6 +85,7 @@ mod tests {
             crew_ends_as_cause: false,
             delegated_ends: false,
             parks_once: false,
+            fixed_inputs_given: false,
         };
         let two = Table { taint: true, ..one };
         let three = Table {
@@ -89,6 +94,7 @@ mod tests {
             crew_ends_as_cause: true,
             delegated_ends: true,
             parks_once: true,
+            fixed_inputs_given: true,
             ..two
         };
         assert_eq!((table(1), table(2), table(3)), (Some(&one), Some(&two), Some(&three)));

@@ -319,3 +319,18 @@ fn a_sub_crew_and_its_run_park_once() {
     assert_eq!(parked.count(), 2);
     folder.verify();
 }
+
+#[test]
+fn what_is_fixed_of_a_sub_crew_reaches_it_also_when_it_is_asked() {
+    let crew = format!(
+        "[inputs]\nwhose = {{ type = \"string\", default = \"ours\" }}\n{TABLES}delegates = [\"lawyers\"]\n\
+         [crews.lawyers]\nfile = \"legal.toml\"\ninputs = {{ claim = \"{{{{ whose }}}}, late\" }}\n\
+         [tasks.b]\nagent = \"a\"\ndescription = \"Go\"\n"
+    );
+    let folder = folder(&crew, &asks("lawyers"));
+    let tasks = "[tasks.opinion]\nagent = \"a\"\ndescription = \"On {{ claim }}\"\n";
+    folder.file("legal.toml", &format!("{LAWYERS}{TABLES}{tasks}"));
+    folder.bosun(&["run", "crew.toml", "-q"]).expect(0);
+    assert_eq!(told(&folder, "b/lawyers[1]/opinion"), "On ours, late");
+    folder.verify();
+}
