@@ -312,10 +312,9 @@ fn a_sub_crew_and_its_run_park_once() {
     let tasks = "[tasks.one]\nagent = \"a\"\ndescription = \"1\"\n[tasks.two]\nagent = \"a\"\ndescription = \"2\"\n";
     folder.file("pair.toml", &format!("schema = 1\n[crew]\noutput = \"two\"\n{agent}{tasks}"));
     folder.bosun(&["run", "crew.toml", "-q"]).expect(11);
-    let parked = folder.events().into_iter().filter(|event| match event {
-        Event::Run(RunEvent::Parked { .. }) | Event::Task(TaskEvent::Parked { .. }) => true,
-        _ => false,
-    });
+    let rests =
+        |event: &Event| matches!(event, Event::Run(RunEvent::Parked { .. }) | Event::Task(TaskEvent::Parked { .. }));
+    let parked = folder.events().into_iter().filter(rests);
     assert_eq!(parked.count(), 2);
     folder.verify();
 }
