@@ -300,6 +300,7 @@ fn a_part_that_may_be_left_out_or_may_just_do_is_let_begin() {
     }
 }
 
+/// The sub-crew is at rest while a call beside it is still under way.
 #[test]
 fn a_sub_crew_and_its_run_park_once() {
     let crew = format!(
@@ -308,6 +309,7 @@ fn a_sub_crew_and_its_run_park_once() {
     );
     let agent = TABLES.replace("model = \"m\"\n", "model = \"m\"\ntools = [\"files.list\"]\n");
     let replies = ["x/one", "x/two", "y"].map(|step| LISTS.replace("\"t\"", &format!("\"{step}\""))).concat();
+    let replies = replies.replace("step = \"y\"\n", "step = \"y\"\ndelay = \"300ms\"\n");
     let folder = folder(&crew.replace(TABLES, &agent), &replies);
     let tasks = "[tasks.one]\nagent = \"a\"\ndescription = \"1\"\n[tasks.two]\nagent = \"a\"\ndescription = \"2\"\n";
     folder.file("pair.toml", &format!("schema = 1\n[crew]\noutput = \"two\"\n{agent}{tasks}"));
