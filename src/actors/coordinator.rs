@@ -108,7 +108,8 @@ impl Actor for Coordinator {
                 state.let_go(&entry);
                 state.told(&entry);
             }
-            CoordinatorMsg::Wake => {}
+            // A sub-crew may be the one that waits for the last call in flight.
+            CoordinatorMsg::Wake => state.crews.values().for_each(|crew| drop(crew.cast(CoordinatorMsg::Wake))),
             CoordinatorMsg::Quiet(reply) => {
                 state.quiet(reply);
                 return Ok(());

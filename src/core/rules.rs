@@ -28,6 +28,8 @@ pub struct Table {
     pub delegated_ends: bool,
     /// A sub-crew at rest stays so when the run parks because of it.
     pub parks_once: bool,
+    /// A sub-crew that work is delegated to is given what [crews.N] fixes of its inputs.
+    pub fixed_inputs_given: bool,
 }
 
 /// Rules 1, of runs of before there was taint.
@@ -43,6 +45,7 @@ pub const ONE: Table = Table {
     crew_ends_as_cause: false,
     delegated_ends: false,
     parks_once: false,
+    fixed_inputs_given: false,
 };
 /// Rules 2, of runs of before a failure quoted what it found.
 pub const TWO: Table = Table { taint: true, ..ONE };
@@ -55,6 +58,7 @@ pub const THREE: Table = Table {
     crew_ends_as_cause: true,
     delegated_ends: true,
     parks_once: true,
+    fixed_inputs_given: true,
     ..TWO
 };
 
@@ -91,6 +95,7 @@ mod tests {
             crew_ends_as_cause: false,
             delegated_ends: false,
             parks_once: false,
+            fixed_inputs_given: false,
         };
         let two = Table { taint: true, ..one };
         let three = Table {
@@ -101,6 +106,7 @@ mod tests {
             crew_ends_as_cause: true,
             delegated_ends: true,
             parks_once: true,
+            fixed_inputs_given: true,
             ..two
         };
         assert_eq!((table(1), table(2), table(3)), (Some(&one), Some(&two), Some(&three)));

@@ -300,6 +300,7 @@ fn a_part_that_may_be_left_out_or_may_just_do_is_let_begin() {
     }
 }
 
+/// The sub-crew is at rest while a call beside it is still under way.
 #[test]
 fn a_sub_crew_and_its_run_park_once() {
     let crew = format!(
@@ -308,14 +309,29 @@ fn a_sub_crew_and_its_run_park_once() {
     );
     let agent = TABLES.replace("model = \"m\"\n", "model = \"m\"\ntools = [\"files.list\"]\n");
     let replies = ["x/one", "x/two", "y"].map(|step| LISTS.replace("\"t\"", &format!("\"{step}\""))).concat();
+    let replies = replies.replace("step = \"y\"\n", "step = \"y\"\ndelay = \"300ms\"\n");
     let folder = folder(&crew.replace(TABLES, &agent), &replies);
     let tasks = "[tasks.one]\nagent = \"a\"\ndescription = \"1\"\n[tasks.two]\nagent = \"a\"\ndescription = \"2\"\n";
     folder.file("pair.toml", &format!("schema = 1\n[crew]\noutput = \"two\"\n{agent}{tasks}"));
     folder.bosun(&["run", "crew.toml", "-q"]).expect(11);
-    let parked = folder.events().into_iter().filter(|event| match event {
-        Event::Run(RunEvent::Parked { .. }) | Event::Task(TaskEvent::Parked { .. }) => true,
-        _ => false,
-    });
+    let rests =
+        |event: &Event| matches!(event, Event::Run(RunEvent::Parked { .. }) | Event::Task(TaskEvent::Parked { .. }));
+    let parked = folder.events().into_iter().filter(rests);
     assert_eq!(parked.count(), 2);
+    folder.verify();
+}
+
+#[test]
+fn what_is_fixed_of_a_sub_crew_reaches_it_also_when_it_is_asked() {
+    let crew = format!(
+        "[inputs]\nwhose = {{ type = \"string\", default = \"ours\" }}\n{TABLES}delegates = [\"lawyers\"]\n\
+         [crews.lawyers]\nfile = \"legal.toml\"\ninputs = {{ claim = \"{{{{ whose }}}}, late\" }}\n\
+         [tasks.b]\nagent = \"a\"\ndescription = \"Go\"\n"
+    );
+    let folder = folder(&crew, &asks("lawyers"));
+    let tasks = "[tasks.opinion]\nagent = \"a\"\ndescription = \"On {{ claim }}\"\n";
+    folder.file("legal.toml", &format!("{LAWYERS}{TABLES}{tasks}"));
+    folder.bosun(&["run", "crew.toml", "-q"]).expect(0);
+    assert_eq!(told(&folder, "b/lawyers[1]/opinion"), "On ours, late");
     folder.verify();
 }

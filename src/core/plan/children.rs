@@ -4,8 +4,10 @@
 use super::*;
 use crate::core::agent::{Delegation, open_inputs};
 use crate::core::chat::Message;
+use crate::core::crew::Input;
 use crate::core::event::{Event, TaskEvent};
 use crate::core::machine::{Decided, MissingText, Refusal, World};
+use crate::core::template::TemplateName;
 
 impl Plan {
     pub(super) fn decide_delegation(&self, world: World<'_>, call: &CallId, index: u32) -> Result<Decided, Refusal> {
@@ -18,14 +20,14 @@ impl Plan {
         let delegation = Delegation::read(&arguments);
         match delegation.ok_or_else(|| "not done: the arguments name nobody".to_owned()).and_then(|delegation| {
             self.may_delegate(world, asked, call, &delegation)?;
-            Ok(delegation)
+            let inputs = self.child_inputs(world, call, &delegation)?;
+            Ok((delegation, inputs))
         }) {
-            Ok(delegation) => {
+            Ok((delegation, inputs)) => {
                 let mut decided = Decided::default();
                 let task = decided.keep(delegation.task.clone());
                 let expected = delegation.expected.clone().map(|text| decided.keep(text));
                 let (step, agent) = (self.child_address(call, &delegation.to), asked.agent.clone());
-                let inputs = self.child_inputs(&delegation);
                 let from = call.clone();
                 decided.events.push(Event::Task(TaskEvent::Delegated {
                     step,
@@ -104,19 +106,41 @@ impl Plan {
         asked.agent.name == *to && self.agent_limit(to) <= 1
     }
 
-    /// What a sub-crew is given: the open inputs that were named, their defaults, and the task's text
-    /// where the crew has an input of that name.
-    fn child_inputs(&self, delegation: &Delegation) -> BTreeMap<Name, serde_json::Value> {
-        let Some(sub) = self.crew.crews.get(&delegation.to) else { return BTreeMap::new() };
+    /// What a sub-crew is given: what [crews.N] fixes, the open inputs that were named, their defaults, and the
+    /// task's text where the crew has an input of that name.
+    fn child_inputs(
+        &self,
+        world: World<'_>,
+        call: &CallId,
+        delegation: &Delegation,
+    ) -> Result<BTreeMap<Name, serde_json::Value>, String> {
         let mut inputs = BTreeMap::new();
+        let Some(sub) = self.crew.crews.get(&delegation.to) else { return Ok(inputs) };
         for input in &sub.crew.inputs {
+            let template = sub.inputs.get(&input.name).filter(|_| self.crew.rules.fixed_inputs_given);
+            let fixed = template.map(|template| self.fixed_input(world, call, input, template)).transpose();
+            let fixed = fixed.map_err(|why| format!("not done: `{}` of {}: {why}", input.name, delegation.to))?;
             let given = delegation.inputs.get(&input.name).cloned();
             let task = (input.name.as_str() == "task").then(|| delegation.task.clone().into());
-            if let Some(value) = given.or(task).or_else(|| input.default.clone()) {
+            if let Some(value) = fixed.or(given).or(task).or_else(|| input.default.clone()) {
                 inputs.insert(input.name.clone(), value);
             }
         }
-        inputs
+        Ok(inputs)
+    }
+
+    /// Made of what the task sees that delegates.
+    fn fixed_input(
+        &self,
+        world: World<'_>,
+        call: &CallId,
+        input: &Input,
+        template: &TemplateName,
+    ) -> Result<serde_json::Value, String> {
+        let unit = self.unit(&call.step.with_round(None)).ok_or("nobody asked")?;
+        let scope = self.scope_of(world, unit).map_err(|missing| missing.to_string())?;
+        let text = self.crew.templates.render(template, &scope).map_err(|error| error.to_string())?;
+        input.parse(&text)
     }
 
     fn child_address(&self, call: &CallId, to: &Name) -> Step {
