@@ -95,8 +95,8 @@ fn check(context: &Context, project: &Project, run: &str, head: Option<&str>) ->
     context.out.line(&format!("head {found}"));
     if head.is_none() {
         context.out.line(
-            "without --head this finds every change but one: a rewrite of the whole file. \
-             Keep the head that a run prints somewhere else, and give it here.",
+            "without --head this finds every change to an entry or a text, but no journal that was rewritten, or cut off \
+             at its end, as a whole. Keep the head that a run prints somewhere else, and give it here.",
         );
     }
     Ok(Exit::Done)
