@@ -64,12 +64,12 @@ async fn crews_bare(port: u16) -> Duration {
 
 /// Each round has a folder of its own, and all go at the end: a file system may not reuse at once what was removed
 /// (ext4 without a journal looks at each such inode for minutes), which the next round would pay for.
-fn own() -> String {
+fn folder_of_round() -> String {
     format!("makespan-{}", std::process::id())
 }
 
 async fn one_run(port: u16, crew: &str, rows: usize) -> Duration {
-    let folder = project(&own(), crew, rows);
+    let folder = project(&folder_of_round(), crew, rows);
     std::fs::write(folder.join("chain.toml"), chain_crew(port)).unwrap();
     let begun = Instant::now();
     let engine = Options::folder(&folder).open().unwrap();
@@ -79,7 +79,7 @@ async fn one_run(port: u16, crew: &str, rows: usize) -> Duration {
 }
 
 async fn runs(port: u16) -> Duration {
-    let folder = project(&own(), &chain_crew(port), 0);
+    let folder = project(&folder_of_round(), &chain_crew(port), 0);
     let begun = Instant::now();
     let engine: &'static Engine = Box::leak(Box::new(Options::folder(&folder).open().unwrap()));
     let crew = engine.crew("crew.toml").load().unwrap();
