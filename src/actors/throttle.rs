@@ -165,26 +165,32 @@ impl Throttle {
         *self.time.get_or_init(Time::start)
     }
 
-    fn desk(&self, models: &dyn Models, ask: &Ask<'_>) -> (Arc<Desk>, Arc<Tier>) {
-        let tier = models.tier(ask.provider, ask.model);
+    fn desk(&self, models: &dyn Models, provider: &Name, model: &str) -> (Arc<Desk>, Arc<Tier>) {
+        let tier = models.tier(provider, model);
         if let Some(desk) = self.desks.get(&tier.key) {
             return (desk.clone(), tier);
         }
         let shared = self.shared.clone().filter(|_| tier.shared);
-        let desk = || Arc::new(Desk::new(tier.key.clone(), ask.provider.clone(), self.time(), shared));
+        let desk = || Arc::new(Desk::new(tier.key.clone(), provider.clone(), self.time(), shared));
         let desk = self.desks.entry(tier.key.clone()).or_insert_with(desk).clone();
         (desk, tier)
     }
 
+    /// This model is about to be called.
+    pub fn expect(&self, models: &dyn Models, provider: &Name, model: &str) {
+        let (desk, tier) = self.desk(models, provider, model);
+        Desk::expect(&desk, &tier);
+    }
+
     /// Leave at once, or nothing.
     pub fn try_admit(&self, models: &dyn Models, ask: &Ask<'_>) -> Option<Permit> {
-        let (desk, tier) = self.desk(models, ask);
+        let (desk, tier) = self.desk(models, ask.provider, ask.model);
         Desk::enter(&desk, &tier, ask)
     }
 
     /// Leave in turn. Dropping the future gives the place up.
     pub async fn admit(&self, models: &dyn Models, ask: &Ask<'_>) -> Result<Permit, TooLong> {
-        let (desk, tier) = self.desk(models, ask);
+        let (desk, tier) = self.desk(models, ask.provider, ask.model);
         if let Some(permit) = Desk::enter(&desk, &tier, ask) {
             return Ok(permit);
         }
@@ -195,7 +201,7 @@ impl Throttle {
     /// Until when (milliseconds since the epoch) a model is left alone, after failures in a row or behind a
     /// closed gate; a fallback may take its place meanwhile.
     pub fn cooling(&self, models: &dyn Models, ask: &Ask<'_>) -> Option<u64> {
-        let (desk, tier) = self.desk(models, ask);
+        let (desk, tier) = self.desk(models, ask.provider, ask.model);
         desk.cooling(&tier.class, ask.model)
     }
 

@@ -184,7 +184,7 @@ impl Desk {
 }
 
 impl State {
-    fn line(&mut self, desk: &Desk, tier: &Arc<Tier>) -> &mut Line {
+    pub(super) fn line(&mut self, desk: &Desk, tier: &Arc<Tier>) -> &mut Line {
         let max = usize::try_from(tier.max_concurrency).unwrap_or(usize::MAX).max(1);
         self.max = if self.max == 0 { max } else { self.max.min(max) };
         let line = self.lines.entry(tier.class.clone()).or_insert_with(|| {

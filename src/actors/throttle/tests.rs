@@ -300,3 +300,34 @@ fn leave_at_once_costs_next_to_nothing() {
         assert!(each < Duration::from_micros(200), "{each:?} per call");
     });
 }
+
+#[test]
+fn a_model_that_is_expected_is_asked_about_before_its_first_call() {
+    run(async {
+        let (folder, acme) = (Arc::new(Folder::default()), acme());
+        let throttle = Throttle::new(Some(folder.clone()));
+        let ask = Ask { provider: &acme, model: "m", need: NEED, elsewhere: false, held: false };
+        // Where a limit is stated nothing is taken ahead.
+        let limited = one(Tier { key: "limited".into(), shared: true, ..tier(Some(60), 60_000, 8) });
+        throttle.expect(&limited, &acme, "m");
+        let models = one(Tier { shared: true, ..tier(None, 60_000, 8) });
+        (0..3).for_each(|_| throttle.expect(&models, &acme, "m"));
+        while throttle.try_admit(&models, &ask).is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(folder.1.load(Ordering::SeqCst), 1, "asked once, by nobody who waits");
+        assert!(throttle.try_admit(&limited, &ask).is_none());
+        // A gate that another process has closed is closed for the first call.
+        let other = Throttle::new(Some(folder.clone()));
+        let refused = other.admit(&models, &ask).await.unwrap().sending(false).await.unwrap();
+        refused.ended(Outcome::Refused { status: Some(429), retry_after_ms: Some(60_000) });
+        other.farewell().await;
+        let third = Throttle::new(Some(folder.clone()));
+        third.expect(&models, &acme, "m");
+        let asked = folder.1.load(Ordering::SeqCst) + 1;
+        while folder.1.load(Ordering::SeqCst) < asked {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(tokio::time::timeout(Duration::from_millis(20), third.admit(&models, &ask)).await.is_err());
+    });
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::desk::Desk;
 use crate::core::rates::{Need, Offer, Rates, Reply, Shared};
+use crate::ports::model::Tier;
 
 /// Calls of a queue whose needs are told at once.
 const TOLD: usize = 64;
@@ -46,6 +47,18 @@ impl Desk {
             }
         }
         offers
+    }
+
+    /// Asks the other processes about a model that is about to be called, so that its first call need not wait
+    /// for their answer.
+    pub(super) fn expect(desk: &Arc<Desk>, tier: &Arc<Tier>) {
+        let now = desk.time.now();
+        let Some((rates, window, offer)) = desk.state().line(desk, tier).gate.ask_ahead(now) else { return };
+        let (desk, class) = (desk.clone(), tier.class.clone());
+        tokio::spawn(async move {
+            desk.exchange(class, rates, window, offer).await;
+            Desk::pump(&desk);
+        });
     }
 
     async fn exchange(&self, class: Arc<str>, rates: Rates, window: u64, offer: Offer) {

@@ -275,6 +275,14 @@ impl Gate {
         }
     }
 
+    /// What to ask the others before the first call does. Where limits are stated it alone can say what it needs.
+    pub fn ask_ahead(&mut self, now: u64) -> Option<(Rates, u64, Offer)> {
+        match &mut self.source {
+            Source::Leased(bank) if !self.rates.any() => bank.ask_ahead(now).map(|o| (self.rates, self.window, o)),
+            Source::Own(_) | Source::Leased(_) => None,
+        }
+    }
+
     /// What this process must still say before it ends.
     pub fn farewell(&mut self, now: u64) -> Option<(Rates, u64, Offer)> {
         match &mut self.source {

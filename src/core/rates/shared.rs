@@ -268,6 +268,18 @@ impl Bank {
         Offer { acts, wants, since, ahead, tries }
     }
 
+    /// Asks before anybody waits, for whoever is about to call. `None`: what was answered still holds, or is under way.
+    pub fn ask_ahead(&mut self, now: u64) -> Option<Offer> {
+        if self.away || now < self.until {
+            return None;
+        }
+        // One request: where nothing is limited, the answer to it is as good as any.
+        let offer = self.offer(now, vec![Units { requests: 1, ..Units::ZERO }], now);
+        // Whoever comes meanwhile has not been spoken for.
+        self.wanted = false;
+        Some(offer)
+    }
+
     /// The last words of a process that ends: what it had goes back. `None`: there is nothing to say.
     pub fn farewell(&mut self, now: u64) -> Option<Offer> {
         self.tries.clear();

@@ -9,16 +9,40 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// Bytes of a log that checkpoints at [`super::open::AUTOCHECKPOINT`] pages, and of one large commit more.
-const ROOM: u64 = 6 << 20;
+pub const ROOM: u64 = 6 << 20;
 /// Commits after which a process is taken to write so much that room is worth its zeros.
 pub const COMMITS: u32 = 64;
+/// Bytes of a log with the answers of some hundred calls.
+pub const FOR_A_CROWD: u64 = 2 << 20;
+/// Without work for this long, the calls of a crowd are out, and there is time for zeros (2 ms).
+pub const QUIET: Duration = Duration::from_millis(20);
+/// So many batches in one transaction are a crowd of calls.
+const CROWD: usize = 32;
 
-/// Gives the log of `folder` its room. The caller holds the write lock.
-pub fn make(folder: &Path) -> io::Result<()> {
+/// Whether a crowd of calls has left whose answers will come as close together: they find room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Room {
+    #[default]
+    Unneeded,
+    Wanted,
+    Made,
+}
+impl Room {
+    /// So many batches were written together.
+    pub fn expect(&mut self, batches: usize) {
+        if *self == Room::Unneeded && batches >= CROWD {
+            *self = Room::Wanted;
+        }
+    }
+}
+
+/// Gives the log of `folder` at least `to` bytes. The caller holds the write lock.
+pub fn make(folder: &Path, to: u64) -> io::Result<()> {
     let log = OpenOptions::new().write(true).open(folder.join("journal.db-wal"))?;
-    extend(&log, ROOM)
+    extend(&log, to)
 }
 
 fn extend(log: &File, to: u64) -> io::Result<()> {

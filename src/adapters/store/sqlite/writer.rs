@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::append::{self, Repeated};
-use super::room;
+use super::room::{self, Room};
 use crate::core::ids::{RunId, Seq};
 use crate::core::money::Amount;
 use crate::ports::store::{Batch, Done, Epoch, NewRun, RunState, StoreError};
@@ -117,12 +117,14 @@ pub struct Writer {
     unmoved: bool,
     /// Groups that were to be committed.
     commits: u32,
+    room: Room,
 }
 
 impl Writer {
     pub fn new(conn: Connection, folder: PathBuf) -> Writer {
         let (runs, repeated) = (HashMap::new(), Repeated::default());
-        Writer { conn, folder, repeated, runs, generation: 0, failed: None, unmoved: false, commits: 0 }
+        let (failed, room) = (None, Room::default());
+        Writer { conn, folder, repeated, runs, generation: 0, failed, unmoved: false, commits: 0, room }
     }
 
     pub fn serve(mut self, jobs: Receiver<Job>) {
@@ -144,8 +146,9 @@ impl Writer {
                     self.commit(&mut group);
                     pace.after(crowd, begun.elapsed());
                     self.commits = self.commits.saturating_add(1);
+                    self.room.expect(crowd);
                     if self.commits == room::COMMITS {
-                        self.make_room();
+                        self.make_room(room::ROOM);
                     }
                 }
             }
@@ -153,6 +156,13 @@ impl Writer {
     }
 
     fn wait(&mut self, jobs: &Receiver<Job>) -> Option<Job> {
+        if self.room == Room::Wanted {
+            match jobs.recv_timeout(room::QUIET) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.make_room(room::FOR_A_CROWD),
+            }
+        }
         if self.unmoved {
             match jobs.recv_timeout(IDLE) {
                 Ok(job) => return Some(job),
@@ -164,11 +174,12 @@ impl Writer {
     }
 
     /// A log that is long enough is synced faster. Without room it is just as durable.
-    fn make_room(&mut self) {
+    fn make_room(&mut self, to: u64) {
+        self.room = Room::Made;
         if self.failed.is_some() || self.run("BEGIN IMMEDIATE").is_err() {
             return;
         }
-        if let Err(error) = room::make(&self.folder) {
+        if let Err(error) = room::make(&self.folder, to) {
             tracing::debug!(%error, "the log has no room ahead");
         }
         if let Err(error) = self.run("ROLLBACK") {
