@@ -44,7 +44,7 @@ pub struct CoordinatorArgs {
     pub plan: Plan,
     /// The last entry the plan has folded.
     pub last: Seq,
-    /// A sub-crew that begins: no entry is its own yet.
+    /// None of its entries can be later than that: the sub-crew begins, or the journal does.
     pub fresh: bool,
     /// What resumed machines this scope and those below it begin with.
     pub slices: Arc<Slices>,

@@ -37,8 +37,8 @@ pub enum JournalMsg {
     /// Entries of `subject` after `since` go to `deliver`. Replies `false`, and nothing goes there, if some
     /// of them are no longer at hand.
     Subscribe { subject: Subject, since: Seq, deliver: Deliver, reply: oneshot::Sender<bool> },
-    /// The same for a subject that begins: only what concerns everybody can be of before, and that is always
-    /// at hand.
+    /// The same for a subject that begins, or in a journal that does: only what concerns everybody can be of
+    /// before, and that is always at hand.
     SubscribeFresh { subject: Subject, since: Seq, deliver: Deliver },
     /// The plan and the agents of this scope and those below it hear of nothing any more.
     Unsubscribe(Step),

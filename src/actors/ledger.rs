@@ -49,6 +49,16 @@ pub enum LedgerMsg {
 
 pub struct LedgerActor;
 
+pub struct LedgerArgs {
+    pub context: Arc<Context>,
+    pub epoch: Epoch,
+    pub machine: Ledger,
+    /// The last entry the machine has folded.
+    pub last: Seq,
+    /// None of its entries can be later than that.
+    pub fresh: bool,
+}
+
 pub struct LedgerState {
     shell: Shell<Ledger>,
     context: Arc<Context>,
@@ -64,17 +74,22 @@ pub struct LedgerState {
 impl Actor for LedgerActor {
     type Msg = LedgerMsg;
     type State = LedgerState;
-    type Arguments = (Arc<Context>, Epoch, Ledger, Seq);
+    type Arguments = LedgerArgs;
 
     async fn pre_start(
         &self,
         myself: ActorRef<LedgerMsg>,
-        (context, epoch, machine, last): Self::Arguments,
+        args: LedgerArgs,
     ) -> Result<LedgerState, ActorProcessingErr> {
+        let LedgerArgs { context, epoch, machine, last, fresh } = args;
         let mailbox = myself.clone();
         let deliver = Arc::new(move |entry| drop(mailbox.cast(LedgerMsg::Committed(entry))));
         let subject = Subject::Ledger;
-        context.journal.subscribe(subject.clone(), last, deliver).await.ok_or(Fatal::NoJournal)?;
+        if fresh {
+            context.journal.subscribe_fresh(subject.clone(), last, deliver);
+        } else {
+            context.journal.subscribe(subject.clone(), last, deliver).await.ok_or(Fatal::NoJournal)?;
+        }
         let shell = Shell { machine, last, subject, journal: context.journal.clone() };
         let (asked, stale, settles) = (BTreeMap::new(), Vec::new(), Vec::new());
         Ok(LedgerState { shell, context, asked, stale, settles, day: DayWork::new(epoch), myself })

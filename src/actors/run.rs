@@ -187,8 +187,8 @@ impl Actor for Root {
         let _ = ready.send((journal.clone(), flights.clone()));
         let mailbox = myself.clone();
         let deliver = Arc::new(move |entry| drop(mailbox.cast(RunMsg::Committed(entry))));
-        journal.subscribe(Subject::All, run.last, deliver).await.ok_or(Fatal::NoJournal)?;
-        let (coordinator, ledger) = start_machines(&myself, &context, epoch, run).await?;
+        journal.subscribe_fresh(Subject::All, run.last, deliver);
+        let (coordinator, ledger) = start_machines(&myself, &context, epoch, (run, true)).await?;
         let mut watches = vec![watch_flights(&myself, flights)];
         watches.extend(time_left.map(|time| watch_deadline(&myself, time)));
         let (journal, restarts) = (journal_id, Rationed::default());
@@ -308,7 +308,7 @@ impl RootState {
         let (store, id, crew) = (self.context.ports.store.clone(), self.context.run.clone(), self.context.crew.clone());
         let folded = tokio::task::spawn_blocking(move || super::coordinator::fold(&*store, &id, crew));
         let run = folded.await.ok().flatten().ok_or_else(|| gone("the journal cannot be followed"))?;
-        let started = start_machines(myself, &self.context, self.epoch, run).await;
+        let started = start_machines(myself, &self.context, self.epoch, (run, false)).await;
         (self.coordinator, self.ledger) = started.map_err(|error| Outcome::Crashed(format!("{why}; {error}")))?;
         self.parked = None;
         Ok(())

@@ -8,21 +8,22 @@ use tokio::task::AbortHandle;
 
 use super::RunMsg;
 use crate::actors::coordinator::{Coordinator, CoordinatorArgs, CoordinatorMsg, Slices};
-use crate::actors::ledger::{LedgerActor, LedgerMsg};
+use crate::actors::ledger::{LedgerActor, LedgerArgs, LedgerMsg};
 use crate::actors::shell::Fatal;
 use crate::actors::work::{Context, Flights};
 use crate::core::event::{Event, PauseCause, RunEvent};
 use crate::core::run::Run;
 use crate::ports::store::Epoch;
 
+/// `fresh`: the journal begins where the fold ends, and nobody else knows it yet.
 pub(super) async fn start_machines(
     myself: &ActorRef<RunMsg>,
     context: &Arc<Context>,
     epoch: Epoch,
-    run: Run,
+    (run, fresh): (Run, bool),
 ) -> Result<(ActorRef<CoordinatorMsg>, ActorRef<LedgerMsg>), ActorProcessingErr> {
     let last = run.last;
-    let args = (context.clone(), epoch, run.ledger, last);
+    let args = LedgerArgs { context: context.clone(), epoch, machine: run.ledger, last, fresh };
     let (ledger, _) = LedgerActor::spawn_linked(None, LedgerActor, args, myself.get_cell()).await?;
     let mut plans = run.plans;
     let root = plans.remove(&crate::core::ids::Step::root()).ok_or(Fatal::NoJournal)?;
@@ -31,8 +32,8 @@ pub(super) async fn start_machines(
         plans: plans.into_iter().map(|(step, plan)| (step, (plan, last))).collect(),
     };
     let slices = Arc::new(slices);
-    let (plan, ledger_too, fresh) = (root, ledger.clone(), false);
-    let args = CoordinatorArgs { context: context.clone(), ledger: ledger_too, plan, last, fresh, slices };
+    let (context, plan) = (context.clone(), root);
+    let args = CoordinatorArgs { context, ledger: ledger.clone(), plan, last, fresh, slices };
     let (coordinator, _) = Coordinator::spawn_linked(None, Coordinator, args, myself.get_cell()).await?;
     Ok((coordinator, ledger))
 }
