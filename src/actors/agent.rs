@@ -100,7 +100,7 @@ impl Actor for AgentActor {
             // What it was doing goes on once it is up.
             let _ = myself.cast(AgentMsg::Wake);
         }
-        let shell = Shell { machine, last, subject, journal: context.journal.clone() };
+        let shell = Shell::new(machine, last, subject, context.journal.clone());
         Ok(AgentState {
             shell,
             context,

@@ -87,7 +87,7 @@ impl Actor for Coordinator {
         } else {
             context.journal.subscribe(subject.clone(), last, deliver).await.ok_or(Fatal::NoJournal)?;
         }
-        let shell = Shell { machine: plan, last, subject, journal: context.journal.clone() };
+        let shell = Shell::new(plan, last, subject, context.journal.clone());
         let (agents, fallen, crews) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
         let mut state = CoordinatorState { shell, context, ledger, slices, agents, fallen, crews };
         state.take_up(&myself).await?;
@@ -168,7 +168,8 @@ impl CoordinatorState {
     }
 
     async fn pump(&mut self, myself: &ActorRef<CoordinatorMsg>) -> Result<(), Fatal> {
-        loop {
+        // What has moved is in the mailbox: everything is looked at again after it.
+        while !self.shell.is_behind() {
             let mut moved = false;
             let due = self.shell.machine.next();
             if self.is_crowd(&due) {
@@ -186,9 +187,10 @@ impl CoordinatorState {
                 }
             }
             if !moved {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
     async fn take(&mut self, myself: &ActorRef<CoordinatorMsg>, step: PlanStep) -> Result<Took, Fatal> {

@@ -51,7 +51,8 @@ pub enum JournalMsg {
 pub enum Appended {
     /// The entries that concern the author, in order.
     Done(Vec<Arc<Entry>>),
-    Stale(Subject),
+    /// This subject has moved, last by that entry, which is in its mailbox.
+    Stale(Subject, Seq),
 }
 
 /// What became of a fact that somebody outside wants recorded.
@@ -178,7 +179,7 @@ impl Actor for Journal {
             JournalMsg::Append { expected, decided, reply } => {
                 let stale = state.stale(&expected);
                 let answer = match stale {
-                    Some((subject, _)) => Appended::Stale(subject.clone()),
+                    Some((subject, _)) => Appended::Stale(subject.clone(), state.last_of(subject)),
                     None => Appended::Done(state.write(decided, expected.first().map(|(subject, _)| subject))),
                 };
                 // An author that died meanwhile finds its entries in the journal when it comes back.

@@ -90,7 +90,7 @@ impl Actor for LedgerActor {
         } else {
             context.journal.subscribe(subject.clone(), last, deliver).await.ok_or(Fatal::NoJournal)?;
         }
-        let shell = Shell { machine, last, subject, journal: context.journal.clone() };
+        let shell = Shell::new(machine, last, subject, context.journal.clone());
         let (asked, stale, settles) = (BTreeMap::new(), Vec::new(), Vec::new());
         Ok(LedgerState { shell, context, asked, stale, settles, day: DayWork::new(epoch), myself })
     }
@@ -110,11 +110,14 @@ impl Actor for LedgerActor {
             LedgerMsg::Committed(entry) => {
                 state.shell.fold(&entry)?;
                 state.day_moved(&entry).await?;
-                state.settle().await?;
-                for call in std::mem::take(&mut state.stale) {
-                    state.hold(&call).await?;
+                // Many answers that come at once are folded first, and not each met with every hold that waits.
+                if !state.shell.is_behind() {
+                    state.settle().await?;
+                    for call in std::mem::take(&mut state.stale) {
+                        state.hold(&call).await?;
+                    }
+                    state.try_waiting().await?;
                 }
-                state.try_waiting().await?;
             }
             LedgerMsg::Settle { event, booked } => {
                 state.settles.push((*event, booked));
@@ -153,6 +156,10 @@ impl LedgerState {
 
     async fn hold(&mut self, call: &CallId) -> Result<(), Fatal> {
         let Some((request, as_of)) = self.asked.get(call) else { return Ok(()) };
+        if self.shell.is_behind() {
+            self.stale.push(call.clone());
+            return Ok(());
+        }
         if let Some(ask) = self.shell.machine.day_ask(&self.context.crew, request, self.today())
             && self.day.answered.as_ref() != Some(call)
         {
