@@ -152,6 +152,8 @@ pub struct JournalState {
 /// How long facts that no effect waits for may wait for company. An answer and the next hold of the
 /// same agent are then one transaction: one fsync per call, not four.
 const LINGER: Duration = Duration::from_millis(1);
+/// So many of them are company enough: a burst of answers is written as it comes, not all at its end.
+const CROWD: usize = 64;
 
 impl Actor for Journal {
     type Msg = JournalMsg;
@@ -254,7 +256,7 @@ impl JournalState {
                 own.push(entry);
             }
         }
-        if urgent {
+        if urgent || self.author.waiting() >= CROWD {
             self.flush()
         } else {
             self.linger()
@@ -317,7 +319,7 @@ impl JournalState {
         if let Some(timer) = self.timer.take() {
             timer.abort();
         }
-        if self.author.is_empty() {
+        if self.author.waiting() == 0 {
             return;
         }
         let (batch, last) = (self.author.take(self.args.epoch), self.author.end().0);

@@ -5,11 +5,14 @@
 //! below that folder, not by comparing texts. Texts are checked first only for a clear answer.
 
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
+use rustix::fs::{AtFlags, RenameFlags, linkat, renameat_with, unlinkat};
+use rustix::io::Errno;
 
 use crate::core::place::{self, OWN};
 use crate::ports::BoxFuture;
@@ -120,6 +123,19 @@ pub(crate) fn make_folders(root: &Dir, path: &Path) -> io::Result<()> {
 /// fsync of a folder. The handle of a `Dir` may be path-only, so the folder is opened for reading.
 pub(crate) fn sync(folder: &Dir) -> io::Result<()> {
     folder.open(".")?.sync_all()
+}
+
+/// Gives a file a name that nothing has yet. The names are plain: nothing in them is followed.
+pub fn rename_to_new(old: (impl AsFd, &Path), new: (impl AsFd, &Path)) -> Result<(), Errno> {
+    let ((old, old_name), (new, new_name)) = ((old.0.as_fd(), old.1), (new.0.as_fd(), new.1));
+    match renameat_with(old, old_name, new, new_name, RenameFlags::NOREPLACE) {
+        // File systems without it: a second name cannot replace anything either.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            linkat(old, old_name, new, new_name, AtFlags::empty())?;
+            unlinkat(old, old_name, AtFlags::empty())
+        }
+        other => other,
+    }
 }
 
 #[cfg(test)]

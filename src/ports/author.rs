@@ -46,9 +46,9 @@ impl Author {
         (self.last, self.hash)
     }
 
-    /// Is nothing waiting?
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+    /// Rows that wait.
+    pub fn waiting(&self) -> usize {
+        self.rows.len()
     }
 
     /// Writes one event; `at_ms` is the wall clock's time.
@@ -144,7 +144,7 @@ mod tests {
     fn batches_follow_each_other_and_say_what_their_own_rows_imply() {
         let run = RunId::from_random(1);
         let mut author = Author::of_new(&run);
-        assert_eq!((author.write(resumed(), 5).seq, author.is_empty()), (Seq(1), false));
+        assert_eq!((author.write(resumed(), 5).seq, author.waiting()), (Seq(1), 1));
         let first = author.take(Epoch(1));
         assert_eq!((first.after, first.rows.len(), first.state), (Seq(0), 1, Some(RunState::Running)));
         author.keep([Blob::new("kept")]);

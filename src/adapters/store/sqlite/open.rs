@@ -8,7 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rustix::io::Errno;
 
+use crate::adapters::files::rename_to_new;
 use crate::ports::store::StoreError;
 
 /// `PRAGMA user_version` of what this version writes. A change of the schema raises it.
@@ -165,18 +167,25 @@ fn check_format(conn: &Connection, folder: &Path) -> Result<(), StoreError> {
 /// created in place cost eight.)
 fn make(folder: &Path) -> Result<(), StoreError> {
     let random = getrandom::u64().map_err(|error| refuse(folder, format!("no random number: {error}")))?;
-    let (new, place) = (folder.join(format!("new-{random:016x}.db")), folder.join("journal.db"));
+    let new = folder.join(format!("new-{random:016x}.db"));
     build(&new).map_err(|error| {
         let _ = fs::remove_file(&new);
         unusable(folder, &error)
     })?;
-    let placed = File::open(&new).and_then(|file| file.sync_all()).and_then(|()| match fs::hard_link(&new, &place) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        Ok(()) | Err(_) => Ok(()),
-    });
-    let removed = fs::remove_file(&new);
-    let kept = placed.and(removed).and_then(|()| File::open(folder)?.sync_all());
-    kept.map_err(|error| not_made(folder, "journal.db", &error))
+    place(folder, &new).map_err(|error| not_made(folder, "journal.db", &error))
+}
+
+fn place(folder: &Path, new: &Path) -> io::Result<()> {
+    let (name, dir) = (new.file_name().unwrap_or_default(), File::open(folder)?);
+    File::open(new)?.sync_all()?;
+    match rename_to_new((&dir, Path::new(name)), (&dir, Path::new("journal.db"))) {
+        Ok(()) => dir.sync_all(),
+        Err(error) => {
+            fs::remove_file(new)?;
+            // Another process was faster.
+            if error == Errno::EXIST { dir.sync_all() } else { Err(error.into()) }
+        }
+    }
 }
 
 fn build(path: &Path) -> Result<(), rusqlite::Error> {

@@ -8,13 +8,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cap_std::fs::Dir;
-use rustix::fs::{RenameFlags, renameat, renameat_with};
+use rustix::fs::renameat;
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use super::places::{Below, Places};
 use super::{Args, Stop, flag, text};
-use crate::adapters::files::{explain, make_folders, sync};
+use crate::adapters::files::{explain, make_folders, rename_to_new, sync};
 
 pub(in crate::adapters::tools) const ABOUT: &str = "Move or rename one file. If `to` is a folder (or ends in `/`) the file keeps its name in it. Missing folders are made; \
     a file that is there already is replaced only with overwrite = true. Paths are relative to the project root and must lie in folders this tool may move from and to.";
@@ -86,14 +86,5 @@ fn rename(old: (&Dir, &Path), new: (&Dir, &Path), overwrite: bool) -> Result<(),
     if overwrite {
         return renameat(old.0, old.1, new.0, new.1);
     }
-    match renameat_with(old.0, old.1, new.0, new.1, RenameFlags::NOREPLACE) {
-        // File systems without it: a second name cannot replace anything either.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            let linked = old.0.hard_link(old.1, new.0, new.1);
-            linked
-                .and_then(|()| old.0.remove_file(old.1))
-                .map_err(|why| Errno::from_io_error(&why).unwrap_or(Errno::IO))
-        }
-        other => other,
-    }
+    rename_to_new(old, new)
 }
