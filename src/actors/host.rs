@@ -133,7 +133,7 @@ impl Host {
         let Launch { id, epoch, crew, rows, opening, told, time_left } = launch;
         crash_point!(ports.crash, "launch");
         for agent in crew.agents.values() {
-            self.throttle.expect(&*ports.models, &agent.model.provider, &agent.model.id);
+            self.throttle.ask_ahead(&*ports.models, &agent.model.provider, &agent.model.id);
         }
         let texts = Arc::new(TextCache::new(ports.store.clone(), self.texts()));
         let ends = time_left.and_then(|left| Instant::now().checked_add(left));

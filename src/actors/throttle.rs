@@ -177,9 +177,9 @@ impl Throttle {
     }
 
     /// This model is about to be called.
-    pub fn expect(&self, models: &dyn Models, provider: &Name, model: &str) {
+    pub fn ask_ahead(&self, models: &dyn Models, provider: &Name, model: &str) {
         let (desk, tier) = self.desk(models, provider, model);
-        Desk::expect(&desk, &tier);
+        Desk::ask_ahead(&desk, &tier);
     }
 
     /// Leave at once, or nothing.

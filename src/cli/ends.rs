@@ -95,6 +95,12 @@ fn parked(tally: &Tally, causes: &[ParkCause]) -> End {
         lines.push(own_cap(tally));
         return End { exit, lines, command: None };
     }
+    let fixed = |cause: &ParkCause| matches!(cause, ParkCause::Review { step } if is_fixed(tally, step));
+    if !causes.is_empty() && causes.iter().all(fixed) {
+        let mut lines: Vec<String> = lines;
+        lines.push(stays(tally));
+        return End { exit, lines, command: None };
+    }
     let mut command = resume(tally);
     // One command for all that a flag can mend.
     let raises = tally.raises(short);
@@ -109,7 +115,9 @@ fn parked(tally: &Tally, causes: &[ParkCause]) -> End {
         command.push_str(" --more-time 10m");
     }
     for cause in causes {
-        if let ParkCause::Review { step } = cause {
+        if let ParkCause::Review { step } = cause
+            && !is_fixed(tally, step)
+        {
             command.push_str(&format!(" --retry {}", quoted(step)));
         }
     }
@@ -176,7 +184,7 @@ pub fn words(tally: &Tally, cause: &ParkCause) -> String {
         ParkCause::Approval { step, id } | ParkCause::Question { step, id } => person(tally, step, id),
         ParkCause::Review { step } => {
             let message = tally.steps.get(step).map(|row| match &row.state {
-                StepState::Review { message } => clean(message),
+                StepState::Review { message, .. } => clean(message),
                 StepState::Running
                 | StepState::WaitsBudget
                 | StepState::WaitsPerson
@@ -239,6 +247,19 @@ fn budget(cause: &ParkCause) -> Option<&Step> {
         ParkCause::Interrupted | ParkCause::Terminated | ParkCause::Asked => None,
         ParkCause::Approval { .. } | ParkCause::Question { .. } | ParkCause::Review { .. } => None,
     }
+}
+
+fn is_fixed(tally: &Tally, step: &Step) -> bool {
+    matches!(tally.steps.get(step).map(|row| &row.state), Some(StepState::Review { fixed: true, .. }))
+}
+
+/// What can be done about a step that a retry cannot mend.
+pub fn stays(tally: &Tally) -> String {
+    format!(
+        "a run keeps its crew and the results it has: a retry stops there again. Mend the crew and start a new run; \
+         give this one up: bosun cancel {}",
+        tally.short()
+    )
 }
 
 /// What can be done where a cap of a part of the crew is used up.

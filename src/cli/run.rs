@@ -15,7 +15,7 @@ use super::people::Desk;
 use super::screen::clean;
 use super::tally::StepState;
 use super::wiring::{self, Engine, Ready};
-use super::{Context, accept, approve, crew as crews, drive, fit, inputs, notifier, people, raise, runs};
+use super::{Context, accept, approve, crew as crews, drive, ends, fit, inputs, notifier, people, raise, runs};
 use crate::adapters::crewfile::{self, Loaded};
 use crate::adapters::settings::{Flags, Stated};
 use crate::core::crew::Overrides;
@@ -321,6 +321,9 @@ fn opening(context: &Context, journal: &Journal, args: &ResumeArgs) -> Result<Ve
             return Err(Failure::usage(format!("--retry {step}: no such step waits for review"))
                 .hint(format!("bosun show {}", journal.called())));
         };
+        if let StepState::Review { message, fixed: true } = &row.state {
+            return Err(Failure::usage(format!("--retry {step}: {message}")).hint(ends::stays(&journal.tally)));
+        }
         events.push(Event::Task(TaskEvent::Retried { step, agent: row.agent.clone(), by: by.clone() }));
     }
     Ok(events)

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::core::chat::FailureClass;
 use crate::core::crew::Crew;
 use crate::core::event::{
-    Answered, CallEvent, Event, Held, InterruptEvent, LedgerEvent, LostCause, ParkCause, RoundOutcome, RunEnd,
-    RunEvent, Started, TaskEvent, TaskResult, TaskStatus, ToolEvent,
+    Answered, CallEvent, ErrorClass, Event, Held, InterruptEvent, LedgerEvent, LostCause, ParkCause, RoundOutcome,
+    RunEnd, RunEvent, Started, TaskEvent, TaskResult, TaskStatus, ToolEvent,
 };
 use crate::core::forecast::{Forecast, forecast};
 use crate::core::ids::{AgentRef, CallId, Step};
@@ -31,8 +31,10 @@ pub enum StepState {
     WaitsPerson,
     /// No budget until a resume.
     NoBudget,
+    /// `fixed`: a retry would stop at the same.
     Review {
         message: String,
+        fixed: bool,
     },
     Ended(TaskResult),
 }
@@ -270,9 +272,10 @@ impl Tally {
                 row.failures.push(message.clone());
                 row.attempt = attempt + 1;
             }
-            TaskEvent::NeedsReview { step, agent, message, .. } => {
+            TaskEvent::NeedsReview { step, agent, class, message } => {
                 let row = self.step(step, agent.as_ref(), at);
-                row.state = StepState::Review { message: message.clone() };
+                let fixed = matches!(class, ErrorClass::TooManyItems | ErrorClass::Template);
+                row.state = StepState::Review { message: message.clone(), fixed };
             }
             TaskEvent::Retried { step, agent, .. } => {
                 // Of a loop that is given another round the last one stays as it ended.

@@ -309,9 +309,9 @@ fn a_model_that_is_expected_is_asked_about_before_its_first_call() {
         let ask = Ask { provider: &acme, model: "m", need: NEED, elsewhere: false, held: false };
         // Where a limit is stated nothing is taken ahead.
         let limited = one(Tier { key: "limited".into(), shared: true, ..tier(Some(60), 60_000, 8) });
-        throttle.expect(&limited, &acme, "m");
+        throttle.ask_ahead(&limited, &acme, "m");
         let models = one(Tier { shared: true, ..tier(None, 60_000, 8) });
-        (0..3).for_each(|_| throttle.expect(&models, &acme, "m"));
+        (0..3).for_each(|_| throttle.ask_ahead(&models, &acme, "m"));
         while throttle.try_admit(&models, &ask).is_none() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -323,7 +323,7 @@ fn a_model_that_is_expected_is_asked_about_before_its_first_call() {
         refused.ended(Outcome::Refused { status: Some(429), retry_after_ms: Some(60_000) });
         other.farewell().await;
         let third = Throttle::new(Some(folder.clone()));
-        third.expect(&models, &acme, "m");
+        third.ask_ahead(&models, &acme, "m");
         let asked = folder.1.load(Ordering::SeqCst) + 1;
         while folder.1.load(Ordering::SeqCst) < asked {
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -51,7 +51,7 @@ impl Desk {
 
     /// Asks the other processes about a model that is about to be called, so that its first call need not wait
     /// for their answer.
-    pub(super) fn expect(desk: &Arc<Desk>, tier: &Arc<Tier>) {
+    pub(super) fn ask_ahead(desk: &Arc<Desk>, tier: &Arc<Tier>) {
         let now = desk.time.now();
         let Some((rates, window, offer)) = desk.state().line(desk, tier).gate.ask_ahead(now) else { return };
         let (desk, class) = (desk.clone(), tier.class.clone());

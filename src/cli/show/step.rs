@@ -145,7 +145,11 @@ fn print(context: &Context, journal: &Journal, row: &StepTally, wanted: &Wanted,
         context.out.line(&format!("failed: {}", excerpt(failure, 600)));
     }
     match &row.state {
-        StepState::Review { message } => {
+        StepState::Review { message, fixed: true } => {
+            context.out.line(&format!("needs a person: {}", clean(message)));
+            context.out.line(&ends::stays(&journal.tally));
+        }
+        StepState::Review { message, fixed: false } => {
             let (run, step) = (journal.called(), ends::quoted(&row.step));
             let take = ends::answered(&journal.tally, &row.step).map(|attempt| {
                 format!(

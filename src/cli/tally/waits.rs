@@ -28,8 +28,8 @@ impl Tally {
             let Some(row) = self.steps.get_mut(step) else { continue };
             if let StepState::Ended(result) = &row.state {
                 self.unapproved.insert(step.clone(), result.clone());
-                row.state =
-                    StepState::Review { message: format!("not approved after {}", count(rounds.into(), "round")) };
+                let message = format!("not approved after {}", count(rounds.into(), "round"));
+                row.state = StepState::Review { message, fixed: false };
             }
         }
     }

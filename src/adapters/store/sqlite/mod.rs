@@ -23,7 +23,7 @@ use self::columns::{signed, unsigned};
 pub use self::open::FORMAT;
 use self::read::Readers;
 use self::writer::{Append, Halt, Job, Writer, tell};
-use super::lock::{self, NotTaken, OwnerLock};
+use super::lock::{NotTaken, OwnerLock, Owners};
 use crate::core::ids::{BlobId, RunId, Seq};
 use crate::ports::store::{
     Batch, Done, Epoch, Garbage, InboxRow, NewRun, Owner, PotAsk, PotShare, Row, RunFilter, RunRow, Store, StoreError,
@@ -35,6 +35,7 @@ pub struct SqliteStore {
     readers: Readers,
     jobs: Sender<Job>,
     thread: Option<JoinHandle<()>>,
+    owners: Arc<Owners>,
     held: Arc<Mutex<HashMap<RunId, OwnerLock>>>,
     /// Commands that this process has left: `data_version` says nothing of them.
     left: AtomicU64,
@@ -102,7 +103,8 @@ impl SqliteStore {
             opened.wait()?;
         }
         let (readers, folder, held) = (Readers::new(folder, opened.clone()), folder.to_owned(), Arc::default());
-        Ok(SqliteStore { folder, opened, readers, jobs, thread: Some(thread), held, left: AtomicU64::new(0) })
+        let (owners, thread) = (Arc::new(Owners::new(folder.join("owners"))), Some(thread));
+        Ok(SqliteStore { folder, opened, readers, jobs, thread, owners, held, left: AtomicU64::new(0) })
     }
 
     /// Why the writer takes no jobs.
@@ -146,12 +148,8 @@ impl SqliteStore {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn owners(&self) -> PathBuf {
-        self.folder.join("owners")
-    }
-
     fn lock(&self, run: &RunId) -> Result<OwnerLock, StoreError> {
-        OwnerLock::take(&self.owners(), run).map_err(|error| match error {
+        self.owners.take(run).map_err(|error| match error {
             NotTaken::Held(owner) => StoreError::Owned { run: run.clone(), owner },
             NotTaken::Io(error) => {
                 let advice = open::room(&error).unwrap_or_default();
@@ -215,7 +213,7 @@ impl Store for SqliteStore {
     }
 
     fn owner(&self, run: &RunId) -> Option<Owner> {
-        lock::owner(&self.owners(), run)
+        self.owners.owner(run)
     }
 
     fn append(&self, batch: Batch, done: Done) {
@@ -276,7 +274,7 @@ impl Store for SqliteStore {
     }
 
     fn pot(&self, ask: &PotAsk) -> Result<PotShare, StoreError> {
-        let (ask, owners) = (ask.clone(), self.owners());
+        let (ask, owners) = (ask.clone(), self.owners.clone());
         self.transact(move |writer| pots::divided(&writer.conn, &owners, &ask))
     }
 
@@ -318,15 +316,18 @@ impl Store for SqliteStore {
     }
 
     fn gc(&self, before_ms: u64, dry: bool) -> Result<Garbage, StoreError> {
-        let owners = self.owners();
+        let owners = self.owners.clone();
         self.transact(move |writer| {
             let found = gc::candidates(&writer.conn, signed(before_ms))?;
             // Held until the removal is durable, so that nobody resumes a run that is going.
-            let free = |(id, run)| OwnerLock::take(&owners, &run).ok().map(|lock| (id, run, lock));
+            let free = |(id, run)| owners.take(&run).ok().map(|lock| (id, run, lock));
             let doomed: Vec<_> = found.into_iter().filter_map(free).collect();
             let garbage = gc::sweep(&writer.conn, &doomed, dry)?;
             if !dry {
                 pots::sweep(&writer.conn, signed(before_ms))?;
+                if let Err(error) = owners.sweep() {
+                    tracing::debug!(%error, "files of dead processes stay");
+                }
             }
             writer.forget();
             Ok((garbage, doomed))

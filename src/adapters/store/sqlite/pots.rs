@@ -4,13 +4,11 @@
 //! The table is made when a crew with a cap per day first asks. It is no change of the format: an older
 //! Bosun reads the journals beside it as before, and refuses the crews that need it.
 
-use std::path::Path;
-
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::columns::{run_of, signed, unsigned};
 use super::writer::Halt;
-use crate::adapters::store::lock;
+use crate::adapters::store::lock::Owners;
 use crate::core::ids::Seq;
 use crate::core::ledger::{PotRow, divide};
 use crate::core::money::NanoUsd;
@@ -21,7 +19,7 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS pots(crew TEXT NOT NULL, day TEX
     granted INTEGER NOT NULL, firm INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(crew, day, run)) WITHOUT ROWID";
 
 /// Inside a transaction.
-pub fn divided(conn: &Connection, owners: &Path, ask: &PotAsk) -> Result<PotShare, Halt> {
+pub fn divided(conn: &Connection, owners: &Owners, ask: &PotAsk) -> Result<PotShare, Halt> {
     let mut select = conn.prepare_cached("SELECT epoch FROM runs WHERE run = ?1")?;
     let epoch: Option<i64> = select.query_row([ask.run.as_str()], |row| row.get(0)).optional()?;
     let epoch = epoch.ok_or_else(|| StoreError::NoRun { run: ask.run.to_string() })?;
@@ -43,7 +41,7 @@ pub fn divided(conn: &Connection, owners: &Path, ask: &PotAsk) -> Result<PotShar
         } else {
             // What a dead process held may have been billed, and nobody gives it back before a resume.
             let open = row.firm != row.granted;
-            others.push((row, open && lock::owner(owners, &run).is_some()));
+            others.push((row, open && owners.owner(&run).is_some()));
         }
     }
     let (row, most) = divide(&ask.ask, own, others);

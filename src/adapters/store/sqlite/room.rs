@@ -32,7 +32,7 @@ pub enum Room {
 }
 impl Room {
     /// So many batches were written together.
-    pub fn expect(&mut self, batches: usize) {
+    pub fn after(&mut self, batches: usize) {
         if *self == Room::Unneeded && batches >= CROWD {
             *self = Room::Wanted;
         }

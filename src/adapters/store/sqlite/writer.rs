@@ -146,7 +146,7 @@ impl Writer {
                     self.commit(&mut group);
                     pace.after(crowd, begun.elapsed());
                     self.commits = self.commits.saturating_add(1);
-                    self.room.expect(crowd);
+                    self.room.after(crowd);
                     if self.commits == room::COMMITS {
                         self.make_room(room::ROOM);
                     }
