@@ -150,7 +150,8 @@ const OWN: &str = ".";
 
 impl Locked {
     fn make(folder: &Path) -> io::Result<Locked> {
-        let path = folder.join(format!("{OWN}{:016x}", getrandom::u64()?));
+        let random = getrandom::u64().map_err(|error| io::Error::other(format!("no random number: {error}")))?;
+        let path = folder.join(format!("{OWN}{random:016x}"));
         let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
         // Whoever tidies up may look at it right now.
         file.lock()?;
