@@ -132,6 +132,7 @@ impl Host {
     ) -> Result<Live, LaunchError> {
         let Launch { id, epoch, crew, rows, opening, told, time_left } = launch;
         crash_point!(ports.crash, "launch");
+        // Those of sub-crews, and what stands in for a model, ask when they call.
         for agent in crew.agents.values() {
             self.throttle.ask_ahead(&*ports.models, &agent.model.provider, &agent.model.id);
         }

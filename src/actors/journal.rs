@@ -93,8 +93,8 @@ impl JournalHandle {
         let subscribed = self.ask(|reply| JournalMsg::Subscribe { subject, since, deliver, reply }).await;
         subscribed.filter(|at_hand| *at_hand).map(drop)
     }
-    /// For an actor that begins: it does not wait to be told. Whatever its parent appends after this reaches
-    /// it. (A person's message that its parent has not folded refuses that append, and the actor is raised
+    /// For an actor that begins, or a journal that does: nobody waits to be told. Whatever its parent appends after
+    /// this reaches it. (A person's message that its parent has not folded refuses that append, and the actor is raised
     /// again from the journal.)
     pub fn subscribe_fresh(&self, subject: Subject, since: Seq, deliver: Deliver) {
         // If the journal has ended, the parent's next append says so.

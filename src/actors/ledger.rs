@@ -121,8 +121,10 @@ impl Actor for LedgerActor {
             }
             LedgerMsg::Settle { event, booked } => {
                 state.settles.push((*event, booked));
-                state.settle().await?;
-                state.try_waiting().await?;
+                if !state.shell.is_behind() {
+                    state.settle().await?;
+                    state.try_waiting().await?;
+                }
             }
             LedgerMsg::Pot { purpose, ask, answer } => state.pot(purpose, ask, answer).await?,
             LedgerMsg::Look => state.look().await?,

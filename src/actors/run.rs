@@ -184,11 +184,12 @@ impl Actor for Root {
             questions: Questions::default(),
             span,
         });
-        let _ = ready.send((journal.clone(), flights.clone()));
         let mailbox = myself.clone();
         let deliver = Arc::new(move |entry| drop(mailbox.cast(RunMsg::Committed(entry))));
         journal.subscribe_fresh(Subject::All, run.last, deliver);
         let (coordinator, ledger) = start_machines(&myself, &context, epoch, (run, true)).await?;
+        // Whoever has the journal may write: everybody has subscribed.
+        let _ = ready.send((journal.clone(), flights.clone()));
         let mut watches = vec![watch_flights(&myself, flights)];
         watches.extend(time_left.map(|time| watch_deadline(&myself, time)));
         let (journal, restarts) = (journal_id, Rationed::default());

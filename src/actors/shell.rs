@@ -70,7 +70,8 @@ impl<M: Machine> Shell<M> {
         Shell { machine, last, subject, journal, moved: Seq(0) }
     }
 
-    /// Are entries of its own in the mailbox? Until it has folded them, the journal takes nothing that it decides.
+    /// Has the subject moved beyond what is folded, as the journal has said? Those entries are in the mailbox; until
+    /// then it takes nothing that is decided here.
     pub fn is_behind(&self) -> bool {
         self.last < self.moved
     }

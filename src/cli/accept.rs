@@ -3,7 +3,7 @@
 
 use super::failure::Failure;
 use super::open::{Journal, Project};
-use super::{crew, tally::StepState};
+use super::{crew, ends, tally::StepState};
 use crate::core::agent::{Phase, Spec, usable};
 use crate::core::chat::Message;
 use crate::core::event::{CallEvent, Event, Msg, TaskEvent};
@@ -33,7 +33,10 @@ pub fn accepted(
     let job = machine.and_then(|machine| machine.job.as_ref()).filter(|job| job.step == address);
     let (Some(agent), Some(_)) = (&row.agent, job.filter(|job| job.phase == Phase::Review)) else {
         let why = "nobody's answer is judged there: it waits for another reason".to_owned();
-        return Err(wrong(why).hint(format!("bosun resume {} --retry '{step}'", journal.called())));
+        let fixed = matches!(row.state, StepState::Review { fixed: true, .. });
+        let retry = || format!("bosun resume {} --retry '{step}'", journal.called());
+        let hint = if fixed { ends::stays(&journal.tally) } else { retry() };
+        return Err(wrong(why).hint(hint));
     };
     let answers = answers(journal, &address);
     let Some((_, answer)) = answers.iter().rev().find(|(of, _)| *of == attempt) else {

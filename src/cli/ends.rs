@@ -87,18 +87,19 @@ pub fn exit(causes: &[ParkCause]) -> Exit {
 
 fn parked(tally: &Tally, causes: &[ParkCause]) -> End {
     let exit = exit(causes);
-    let lines = causes.iter().map(|cause| words(tally, cause)).collect();
+    let mut lines: Vec<String> = causes.iter().map(|cause| words(tally, cause)).collect();
     let short = causes.iter().filter_map(budget);
-    // A run that goes on as it was would stop where it stopped.
-    if !causes.is_empty() && causes.iter().all(|cause| budget(cause).is_some_and(|step| tally.is_own_cap(step))) {
-        let mut lines: Vec<String> = lines;
-        lines.push(own_cap(tally));
-        return End { exit, lines, command: None };
-    }
+    let own = |cause: &ParkCause| budget(cause).is_some_and(|step| tally.is_own_cap(step));
     let fixed = |cause: &ParkCause| matches!(cause, ParkCause::Review { step } if is_fixed(tally, step));
-    if !causes.is_empty() && causes.iter().all(fixed) {
-        let mut lines: Vec<String> = lines;
+    // A run that goes on as it was would stop where it stopped.
+    let stuck = !causes.is_empty() && causes.iter().all(|cause| own(cause) || fixed(cause));
+    if stuck && causes.iter().any(own) {
+        lines.push(own_cap(tally));
+    }
+    if causes.iter().any(fixed) {
         lines.push(stays(tally));
+    }
+    if stuck {
         return End { exit, lines, command: None };
     }
     let mut command = resume(tally);
@@ -256,7 +257,7 @@ fn is_fixed(tally: &Tally, step: &Step) -> bool {
 /// What can be done about a step that a retry cannot mend.
 pub fn stays(tally: &Tally) -> String {
     format!(
-        "a run keeps its crew and the results it has: a retry stops there again. Mend the crew and start a new run; \
+        "a run keeps its crew, its inputs and the results it has: a retry stops there again. Mend them and start a new run; \
          give this one up: bosun cancel {}",
         tally.short()
     )

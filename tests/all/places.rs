@@ -84,6 +84,8 @@ fn an_item_of_a_result_that_leads_out_of_the_project_waits_for_a_person_before_i
     let entries = folder.events().len();
     let again = folder.bosun(&["resume", "latest", "--retry", "each[2]"]).expect(2);
     assert!(again.err.contains("`..` is not allowed") && again.err.contains("bosun cancel"), "{}", again.err);
+    let taken = folder.bosun(&["resume", "latest", "--accept", "each[2]", "--attempt", "1"]).expect(2);
+    assert!(taken.err.contains("bosun cancel") && !taken.err.contains("--retry"), "{}", taken.err);
     assert_eq!(folder.events().len(), entries);
     folder.verify();
 }

@@ -5,12 +5,19 @@
 //! that file, `owners/<run>`. So a run is owned if the file of its name is locked, and five hundred runs at once
 //! take one file, not five hundred. The JSON inside only says whom to name in a message. It says who is *alive*:
 //! that a dead owner's late writes are refused is the epoch's work, not the lock's.
+//!
+//! Runs that one dead process has left have one lock, so whoever takes one of them up is in the way of the others
+//! for an instant; a Bosun that locked a file for each run, for as long as it has that run.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use crate::core::ids::RunId;
 use crate::ports::store::Owner;
@@ -18,6 +25,7 @@ use crate::ports::store::Owner;
 /// A look at a lock ([`Owners::owner`]) holds it for an instant, so a claim asks this often before it gives up.
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(5);
+const GLANCE: Duration = Duration::from_millis(1);
 
 /// The folder of all names, and what this store puts its own on.
 #[derive(Debug)]
@@ -32,6 +40,8 @@ pub struct Owners {
 struct Locked {
     path: PathBuf,
     file: File,
+    /// Names of runs that are owned by it.
+    names: Mutex<HashSet<PathBuf>>,
 }
 
 /// A run that is owned. Dropping it lets it go.
@@ -72,7 +82,9 @@ impl Owners {
             tries += 1;
             match self.try_take(&path)? {
                 Tried::Taken(lock) => return Ok(lock),
-                Tried::Held(owner) if tries > TRIES => return Err(NotTaken::Held(owner)),
+                Tried::Held(owner) if tries > if is_dead(&owner) { 10 * TRIES } else { TRIES } => {
+                    return Err(NotTaken::Held(owner));
+                }
                 Tried::Held(_) => std::thread::sleep(PAUSE),
                 Tried::Again(error) if tries > TRIES => return Err(error.into()),
                 Tried::Again(_) => {}
@@ -88,15 +100,33 @@ impl Owners {
             Some(by) => by.clone(),
             None => own.insert(Arc::new(Locked::make(&self.folder)?)).clone(),
         };
-        match fs::hard_link(&by.path, path) {
-            Ok(()) => Ok(Tried::Taken(OwnerLock { path: path.to_owned(), by })),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                Ok(self.clear(path)?.map_or(Tried::Again(error), Tried::Held))
+        // Held over what the folder says, so that the two agree.
+        let mut names = by.names();
+        let linked = match fs::hard_link(&by.path, path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => match self.clear(path)? {
+                // A name of its own that could not be removed.
+                Some(_) if !names.contains(path) && is_at(&by.file, path) => Ok(()),
+                Some(owner) => return Ok(Tried::Held(owner)),
+                None => {
+                    self.sweep();
+                    return Ok(Tried::Again(error));
+                }
+            },
+            other => other,
+        };
+        match linked {
+            Ok(()) => {
+                names.insert(path.to_owned());
+                drop(names);
+                Ok(Tried::Taken(OwnerLock { path: path.to_owned(), by }))
             }
-            // Somebody has tidied up the folder, or it has all the names that a file can have.
+            // Somebody has tidied up the folder, or the store's file has all the names that a file can have.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::TooManyLinks) => {
                 *own = None;
                 Ok(Tried::Again(error))
+            }
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::PERM | Errno::OPNOTSUPP)) => {
+                Err(io::Error::other(format!("its file system has no hard links ({error}): use a local disk")))
             }
             Err(error) => Err(error),
         }
@@ -105,7 +135,8 @@ impl Owners {
     /// Removes a name that a dead process has left, or says who owns it. It goes while its lock is held, so that
     /// nobody else can take what is new under the name for what was there before.
     fn clear(&self, path: &Path) -> io::Result<Option<Owner>> {
-        let mut file = match File::open(path) {
+        // To be locked alone a file must be open for writing on some file systems.
+        let mut file = match OpenOptions::new().read(true).write(true).open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
@@ -119,23 +150,40 @@ impl Owners {
 
     /// The live owner of a run. A name that a dead process left behind is nobody's.
     pub fn owner(&self, run: &RunId) -> Option<Owner> {
-        let mut file = File::open(self.folder.join(run.as_str())).ok()?;
-        match file.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => Some(read_owner(&mut file)),
-            Ok(()) | Err(TryLockError::Error(_)) => None,
+        let path = self.folder.join(run.as_str());
+        let mut seen = None;
+        for _ in 0..TRIES {
+            let mut file = File::open(&path).ok()?;
+            match file.try_lock_shared() {
+                Err(TryLockError::WouldBlock) => seen = Some(read_owner(&mut file)),
+                Ok(()) | Err(TryLockError::Error(_)) => return None,
+            }
+            if seen.as_ref().is_some_and(|owner| !is_dead(owner)) {
+                break;
+            }
+            // Somebody is about to take this or another run of a dead process, which have one lock.
+            drop(file);
+            std::thread::sleep(GLANCE);
         }
+        seen
     }
 
-    /// Removes the files of processes that were killed. Names of runs stay: they say that a run was left behind.
-    pub fn sweep(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            if entry.file_name().as_encoded_bytes().starts_with(OWN.as_bytes()) {
-                self.clear(&entry.path())?;
+    /// Removes the files of processes that were killed, as far as it can. Names of runs stay: they say that a run
+    /// was left behind.
+    fn sweep(&self) {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(OWN.as_bytes())) {
+            if let Err(error) = self.clear(&entry.path()) {
+                tracing::debug!(path = %entry.path().display(), %error, "a dead process's file stays");
             }
         }
-        Ok(())
     }
+}
+
+/// Of this host, and gone: its lock is then held by whoever tidies up after it.
+fn is_dead(owner: &Owner) -> bool {
+    let pid = i32::try_from(owner.pid).ok().and_then(Pid::from_raw);
+    owner.host == this_process().host && pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
 }
 
 enum Tried {
@@ -152,11 +200,17 @@ impl Locked {
     fn make(folder: &Path) -> io::Result<Locked> {
         let random = getrandom::u64().map_err(|error| io::Error::other(format!("no random number: {error}")))?;
         let path = folder.join(format!("{OWN}{random:016x}"));
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        // From here on it goes again if something fails.
+        let mut made = Locked { path, file, names: Mutex::default() };
         // Whoever tidies up may look at it right now.
-        file.lock()?;
-        file.write_all(serde_json::to_string(&this_process())?.as_bytes())?;
-        Ok(Locked { path, file })
+        made.file.lock()?;
+        made.file.write_all(serde_json::to_string(&this_process())?.as_bytes())?;
+        Ok(made)
+    }
+
+    fn names(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -168,7 +222,9 @@ impl Drop for Locked {
 
 impl Drop for OwnerLock {
     fn drop(&mut self) {
+        let mut names = self.by.names();
         self.by.remove(&self.path);
+        names.remove(&self.path);
     }
 }
 
@@ -210,119 +266,4 @@ pub fn this_process() -> Owner {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(folder: &tempfile::TempDir) -> usize {
-        fs::read_dir(folder.path()).unwrap().count()
-    }
-
-    #[test]
-    fn one_owner_at_a_time_and_its_name_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = RunId::from_random(1);
-        let [one, two] = [(); 2].map(|()| Owners::new(folder.path().to_owned()));
-        assert_eq!((one.owner(&run), names(&folder)), (None, 0));
-        let lock = one.take(&run).unwrap();
-        let other = one.take(&RunId::from_random(2)).unwrap();
-        assert_eq!((one.owner(&run), two.owner(&run)), (Some(this_process()), Some(this_process())));
-        for owners in [&one, &two] {
-            match owners.take(&run) {
-                Err(NotTaken::Held(owner)) => assert_eq!(owner, this_process()),
-                other => panic!("an owned run was taken: {other:?}"),
-            }
-        }
-        drop(lock);
-        assert_eq!((one.owner(&run), one.owner(&RunId::from_random(2))), (None, Some(this_process())));
-        let lock = two.take(&run).unwrap();
-        drop((one, two));
-        assert_eq!(names(&folder), 4, "a run outlives the store that took it");
-        drop((lock, other));
-        assert_eq!(names(&folder), 0, "files do not pile up");
-    }
-
-    /// What a process leaves that was killed with these runs.
-    fn left(folder: &tempfile::TempDir, runs: u64) {
-        let own = folder.path().join(".0123456789abcdef");
-        fs::write(&own, "{\"pid\":1,\"host\":\"gone\"}").unwrap();
-        (0..runs).for_each(|n| fs::hard_link(&own, folder.path().join(RunId::from_random(n).as_str())).unwrap());
-    }
-
-    #[test]
-    fn what_a_dead_process_left_is_nobodys() {
-        let folder = tempfile::tempdir().unwrap();
-        left(&folder, 20);
-        // And one of a version that locked a file for each run.
-        fs::write(folder.path().join(RunId::from_random(20).as_str()), "{\"pid\":1,\"host\":\"gone\"}").unwrap();
-        let owners = Owners::new(folder.path().to_owned());
-        let runs: Vec<RunId> = (0..21).map(RunId::from_random).collect();
-        assert!(runs.iter().all(|run| owners.owner(run).is_none()));
-        let all: Vec<_> = std::thread::scope(|scope| {
-            let takes: Vec<_> = runs.iter().map(|run| scope.spawn(|| owners.take(run))).collect();
-            takes.into_iter().map(|take| take.join().unwrap().unwrap()).collect()
-        });
-        assert!(runs.iter().all(|run| owners.owner(run) == Some(this_process())));
-        owners.sweep().unwrap();
-        assert!(runs.iter().all(|run| owners.owner(run) == Some(this_process())));
-        drop((all, owners));
-        assert_eq!(names(&folder), 0);
-    }
-
-    #[test]
-    fn a_folder_that_somebody_tidied_up_does_not_stop_the_next_run() {
-        let folder = tempfile::tempdir().unwrap();
-        let owners = Owners::new(folder.path().to_owned());
-        drop(owners.take(&RunId::from_random(1)).unwrap());
-        fs::read_dir(folder.path()).unwrap().for_each(|entry| fs::remove_file(entry.unwrap().path()).unwrap());
-        let run = RunId::from_random(2);
-        let _lock = owners.take(&run).unwrap();
-        assert_eq!(owners.owner(&run), Some(this_process()));
-        let gone = Owners::new(folder.path().join("nowhere"));
-        assert!(matches!(gone.take(&run), Err(NotTaken::Io(_))));
-    }
-
-    #[test]
-    fn a_lock_on_a_file_that_has_lost_its_name_is_not_the_runs() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run");
-        let early = File::create(&path).unwrap();
-        fs::remove_file(&path).unwrap();
-        assert!(!hold_at(&early, &path).unwrap());
-        let late = File::create(&path).unwrap();
-        assert!(!hold_at(&early, &path).unwrap());
-        assert!(hold_at(&late, &path).unwrap());
-    }
-
-    #[test]
-    fn two_never_own_while_names_come_and_go() {
-        use std::sync::atomic::{AtomicU32, Ordering};
-        let folder = tempfile::tempdir().unwrap();
-        let (inside, taken) = (AtomicU32::new(0), AtomicU32::new(0));
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for round in 0..200 {
-                        // Every other time the store goes too, before the run or after it.
-                        let owners = Owners::new(folder.path().to_owned());
-                        if let Ok(lock) = owners.take(&RunId::from_random(1)) {
-                            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two own the run");
-                            taken.fetch_add(1, Ordering::SeqCst);
-                            inside.fetch_sub(1, Ordering::SeqCst);
-                            if round % 2 == 0 { drop((owners, lock)) } else { drop((lock, owners)) }
-                        }
-                    }
-                });
-            }
-            scope.spawn(|| {
-                let owners = Owners::new(folder.path().to_owned());
-                let path = folder.path().join(RunId::from_random(1).as_str());
-                for _ in 0..300 {
-                    // A name that a dead process has left is in the way.
-                    let _ = OpenOptions::new().write(true).create_new(true).open(&path);
-                    owners.sweep().unwrap();
-                }
-            });
-        });
-        assert!(taken.load(Ordering::SeqCst) > 0);
-    }
-}
+mod tests;

@@ -325,9 +325,6 @@ impl Store for SqliteStore {
             let garbage = gc::sweep(&writer.conn, &doomed, dry)?;
             if !dry {
                 pots::sweep(&writer.conn, signed(before_ms))?;
-                if let Err(error) = owners.sweep() {
-                    tracing::debug!(%error, "files of dead processes stay");
-                }
             }
             writer.forget();
             Ok((garbage, doomed))

@@ -175,17 +175,21 @@ fn make(folder: &Path) -> Result<(), StoreError> {
     place(folder, &new).map_err(|error| not_made(folder, "journal.db", &error))
 }
 
+/// Whatever fails, nothing of it is left.
 fn place(folder: &Path, new: &Path) -> io::Result<()> {
-    let (name, dir) = (new.file_name().unwrap_or_default(), File::open(folder)?);
-    File::open(new)?.sync_all()?;
-    match rename_to_new((&dir, Path::new(name)), (&dir, Path::new("journal.db"))) {
-        Ok(()) => dir.sync_all(),
-        Err(error) => {
-            fs::remove_file(new)?;
+    let place = || {
+        let dir = File::open(folder)?;
+        File::open(new)?.sync_all()?;
+        match rename_to_new((&dir, Path::new(new.file_name().unwrap_or_default())), (&dir, Path::new("journal.db"))) {
             // Another process was faster.
-            if error == Errno::EXIST { dir.sync_all() } else { Err(error.into()) }
+            Err(Errno::EXIST) => fs::remove_file(new)?,
+            other => other?,
         }
-    }
+        dir.sync_all()
+    };
+    place().inspect_err(|_: &io::Error| {
+        let _ = fs::remove_file(new);
+    })
 }
 
 fn build(path: &Path) -> Result<(), rusqlite::Error> {

@@ -17,7 +17,7 @@ pub const ROOM: u64 = 6 << 20;
 pub const COMMITS: u32 = 64;
 /// Bytes of a log with the answers of some hundred calls.
 pub const FOR_A_CROWD: u64 = 2 << 20;
-/// Without work for this long, the calls of a crowd are out, and there is time for zeros (2 ms).
+/// Without work for this long, the calls of a crowd are out: there is time to write zeros, which takes two.
 pub const QUIET: Duration = Duration::from_millis(20);
 /// So many batches in one transaction are a crowd of calls.
 const CROWD: usize = 32;
@@ -28,7 +28,7 @@ pub enum Room {
     #[default]
     Unneeded,
     Wanted,
-    Made,
+    Tried,
 }
 impl Room {
     /// So many batches were written together.

@@ -175,7 +175,7 @@ impl Writer {
 
     /// A log that is long enough is synced faster. Without room it is just as durable.
     fn make_room(&mut self, to: u64) {
-        self.room = Room::Made;
+        self.room = Room::Tried;
         if self.failed.is_some() || self.run("BEGIN IMMEDIATE").is_err() {
             return;
         }
