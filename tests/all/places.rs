@@ -80,7 +80,7 @@ fn an_item_of_a_result_that_leads_out_of_the_project_waits_for_a_person_before_i
     // The item stays what it is: a retry is not offered, and refused before the run is taken up.
     assert!(ran.err.contains("bosun cancel") && !ran.err.contains("--retry"), "{}", ran.err);
     let shown = folder.bosun(&["show", "latest", "each[2]"]).expect(0).out;
-    assert!(shown.contains("Mend the crew and start a new run") && !shown.contains("--retry"), "{shown}");
+    assert!(shown.contains("Mend them and start a new run") && !shown.contains("--retry"), "{shown}");
     let entries = folder.events().len();
     let again = folder.bosun(&["resume", "latest", "--retry", "each[2]"]).expect(2);
     assert!(again.err.contains("`..` is not allowed") && again.err.contains("bosun cancel"), "{}", again.err);
