@@ -93,10 +93,8 @@ impl Actor for AgentActor {
         let subject = Subject::Agent(machine.who.clone());
         let mailbox = myself.clone();
         let deliver = Arc::new(move |entry| drop(mailbox.cast(AgentMsg::Committed(entry))));
-        if fresh {
-            context.journal.subscribe_fresh(subject.clone(), last, deliver);
-        } else {
-            context.journal.subscribe(subject.clone(), last, deliver).await.ok_or(Fatal::NoJournal)?;
+        context.journal.follow(&subject, last, fresh, deliver).await?;
+        if !fresh {
             // What it was doing goes on once it is up.
             let _ = myself.cast(AgentMsg::Wake);
         }

@@ -82,11 +82,7 @@ impl Actor for Coordinator {
         let subject = Subject::Plan(plan.state.scope.clone());
         let mailbox = myself.clone();
         let deliver = Arc::new(move |entry| drop(mailbox.cast(CoordinatorMsg::Committed(entry))));
-        if fresh {
-            context.journal.subscribe_fresh(subject.clone(), last, deliver);
-        } else {
-            context.journal.subscribe(subject.clone(), last, deliver).await.ok_or(Fatal::NoJournal)?;
-        }
+        context.journal.follow(&subject, last, fresh, deliver).await?;
         let shell = Shell::new(plan, last, subject, context.journal.clone());
         let (agents, fallen, crews) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
         let mut state = CoordinatorState { shell, context, ledger, slices, agents, fallen, crews };

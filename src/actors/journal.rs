@@ -17,7 +17,7 @@ use recent::Recent;
 use super::Ports;
 use super::crash::crash_point;
 use super::durable::Durable;
-use super::shell::Deliver;
+use super::shell::{Deliver, Fatal};
 use super::texts::TextCache;
 use crate::core::chain;
 use crate::core::event::{CallEvent, Event, Scopes, Subject, TaskEvent, ToolEvent};
@@ -89,9 +89,18 @@ impl JournalHandle {
         self.ask(|reply| JournalMsg::Record { decided, reply }).await
     }
     /// `None`: the journal has ended, or goes on too far after `since`.
-    pub async fn subscribe(&self, subject: Subject, since: Seq, deliver: Deliver) -> Option<()> {
+    async fn subscribe(&self, subject: Subject, since: Seq, deliver: Deliver) -> Option<()> {
         let subscribed = self.ask(|reply| JournalMsg::Subscribe { subject, since, deliver, reply }).await;
         subscribed.filter(|at_hand| *at_hand).map(drop)
+    }
+    /// Entries of `subject` after `since` go to `deliver`. `fresh`: none of its own can be later than `since`, so
+    /// that nobody need wait.
+    pub async fn follow(&self, subject: &Subject, since: Seq, fresh: bool, deliver: Deliver) -> Result<(), Fatal> {
+        if fresh {
+            self.subscribe_fresh(subject.clone(), since, deliver);
+            return Ok(());
+        }
+        self.subscribe(subject.clone(), since, deliver).await.ok_or(Fatal::NoJournal)
     }
     /// For an actor that begins, or a journal that does: nobody waits to be told. Whatever its parent appends after
     /// this reaches it. (A person's message that its parent has not folded refuses that append, and the actor is raised

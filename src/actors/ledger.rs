@@ -85,11 +85,7 @@ impl Actor for LedgerActor {
         let mailbox = myself.clone();
         let deliver = Arc::new(move |entry| drop(mailbox.cast(LedgerMsg::Committed(entry))));
         let subject = Subject::Ledger;
-        if fresh {
-            context.journal.subscribe_fresh(subject.clone(), last, deliver);
-        } else {
-            context.journal.subscribe(subject.clone(), last, deliver).await.ok_or(Fatal::NoJournal)?;
-        }
+        context.journal.follow(&subject, last, fresh, deliver).await?;
         let shell = Shell::new(machine, last, subject, context.journal.clone());
         let (asked, stale, settles) = (BTreeMap::new(), Vec::new(), Vec::new());
         Ok(LedgerState { shell, context, asked, stale, settles, day: DayWork::new(epoch), myself })

@@ -150,6 +150,11 @@ impl Owners {
 
     /// The live owner of a run. A name that a dead process left behind is nobody's.
     pub fn owner(&self, run: &RunId) -> Option<Owner> {
+        self.look(run, || std::thread::sleep(GLANCE))
+    }
+
+    /// `again` is called before it looks once more.
+    fn look(&self, run: &RunId, mut again: impl FnMut()) -> Option<Owner> {
         let path = self.folder.join(run.as_str());
         let mut seen = None;
         for _ in 0..TRIES {
@@ -163,7 +168,7 @@ impl Owners {
             }
             // Somebody is about to take this or another run of a dead process, which have one lock.
             drop(file);
-            std::thread::sleep(GLANCE);
+            again();
         }
         seen
     }
